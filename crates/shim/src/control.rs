@@ -1,0 +1,218 @@
+//! What is said to a living shim, over the unix stream socket `control` in the job directory.
+//!
+//! A frame is `u32 length, u16 kind, payload`, little-endian, where length counts the kind and the
+//! payload. Every request is answered by exactly one reply on the same connection, in order. A shim
+//! answers a kind that it does not know with [`Reply::Unsupported`] and goes on, so newer clients can
+//! ask. While the payload's standard input is full, the shim leaves the next frames of that
+//! connection unread: the socket is the back-pressure.
+
+use std::io::{self, Read, Write};
+
+use serde::{Deserialize, Serialize};
+
+/// The protocol version that [`Request`] and [`Reply`] describe.
+pub const VERSION: u16 = 1;
+/// Largest frame after the length field, in bytes. A peer that announces more is cut off.
+pub const FRAME_MAX: usize = 256 * 1024;
+
+/// Something asked of a shim.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Request {
+    /// Bytes for the payload's standard input. `offset` is the position of the first of them since
+    /// the job's start; what the shim already has is skipped, so a repeat is harmless.
+    Stdin {
+        /// Position of the first byte.
+        offset: u64,
+        /// The bytes.
+        data: Vec<u8>,
+    },
+    /// No more standard input after what was sent.
+    StdinEnd,
+    /// Send this signal (a number as in signal(7)) to the main process.
+    Signal(i32),
+    /// Stop the job: signal, grace, then the whole tree. Repeating it may shorten the grace.
+    Stop(Stop),
+}
+
+/// How to stop.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stop {
+    /// First signal; `None` means the one in the spec.
+    pub signal: Option<i32>,
+    /// Milliseconds until the whole tree is killed; `None` means what the spec says.
+    pub grace_ms: Option<u64>,
+    /// The principal who asks, for the exit record.
+    pub by: String,
+}
+
+/// A shim's answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reply {
+    /// Done, or begun in the case of a stop.
+    Done,
+    /// Standard input up to this offset is in the pipe.
+    StdinTaken(u64),
+    /// The payload has closed its standard input, or was never given one.
+    StdinClosed,
+    /// Failed with this errno(3).
+    Failed(i32),
+    /// This shim does not know that kind of request.
+    Unsupported,
+}
+
+/// A frame that could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum FrameError {
+    /// The connection failed or ended inside a frame.
+    #[error("control connection: {0}")]
+    Io(#[from] io::Error),
+    /// The peer announced more than [`FRAME_MAX`], or less than a kind.
+    #[error("control frame of {0} bytes is outside the limits")]
+    Length(usize),
+    /// A known kind with a payload that is not of its form.
+    #[error("control frame of kind {0} is malformed")]
+    Malformed(u16),
+    /// A kind that this build does not know.
+    #[error("control frame of unknown kind {0}")]
+    Unknown(u16),
+}
+
+const STDIN: u16 = 1;
+const STDIN_END: u16 = 2;
+const SIGNAL: u16 = 3;
+const STOP: u16 = 4;
+const DONE: u16 = 0x8001;
+const STDIN_TAKEN: u16 = 0x8002;
+const STDIN_CLOSED: u16 = 0x8003;
+const FAILED: u16 = 0x8004;
+const UNSUPPORTED: u16 = 0x8005;
+
+fn frame(kind: u16, payload: &[&[u8]]) -> Vec<u8> {
+    let length = 2 + payload.iter().map(|part| part.len()).sum::<usize>();
+    let mut raw = Vec::with_capacity(4 + length);
+    raw.extend_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes());
+    raw.extend_from_slice(&kind.to_le_bytes());
+    for part in payload {
+        raw.extend_from_slice(part);
+    }
+    raw
+}
+
+fn array<const N: usize>(kind: u16, payload: &[u8]) -> Result<[u8; N], FrameError> {
+    payload.try_into().map_err(|_| FrameError::Malformed(kind))
+}
+
+/// Cuts one frame off the front of `raw`: its kind, its payload, and the bytes it took.
+/// `None` when more bytes are needed.
+///
+/// # Errors
+/// [`FrameError::Length`] when the announced length is outside the limits.
+pub fn split(raw: &[u8]) -> Result<Option<(u16, &[u8], usize)>, FrameError> {
+    let Some(head) = raw.first_chunk::<4>() else {
+        return Ok(None);
+    };
+    let length = u32::from_le_bytes(*head) as usize;
+    if !(2..=FRAME_MAX).contains(&length) {
+        return Err(FrameError::Length(length));
+    }
+    let Some(body) = raw.get(4..4 + length) else {
+        return Ok(None);
+    };
+    let kind = u16::from_le_bytes([body[0], body[1]]);
+    Ok(Some((kind, &body[2..], 4 + length)))
+}
+
+/// Reads one whole frame: its kind and its payload.
+///
+/// # Errors
+/// [`FrameError::Io`] at the end of the stream too; [`FrameError::Length`].
+pub fn read_frame(from: &mut impl Read) -> Result<(u16, Vec<u8>), FrameError> {
+    let mut head = [0; 4];
+    from.read_exact(&mut head)?;
+    let length = u32::from_le_bytes(head) as usize;
+    if !(2..=FRAME_MAX).contains(&length) {
+        return Err(FrameError::Length(length));
+    }
+    let mut body = vec![0; length];
+    from.read_exact(&mut body)?;
+    let kind = u16::from_le_bytes([body[0], body[1]]);
+    body.drain(..2);
+    Ok((kind, body))
+}
+
+/// Writes an encoded frame.
+///
+/// # Errors
+/// What the stream says.
+pub fn write_frame(to: &mut impl Write, raw: &[u8]) -> io::Result<()> {
+    to.write_all(raw)
+}
+
+impl Request {
+    /// The frame, length field included.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        match self {
+            Self::Stdin { offset, data } => frame(STDIN, &[&offset.to_le_bytes(), data]),
+            Self::StdinEnd => frame(STDIN_END, &[]),
+            Self::Signal(number) => frame(SIGNAL, &[&number.to_le_bytes()]),
+            Self::Stop(stop) => frame(
+                STOP,
+                &[&serde_json::to_vec(stop).expect("a stop has only JSON types")],
+            ),
+        }
+    }
+
+    /// Reads a frame's kind and payload.
+    ///
+    /// # Errors
+    /// [`FrameError::Malformed`] and [`FrameError::Unknown`].
+    pub fn decode(kind: u16, payload: &[u8]) -> Result<Self, FrameError> {
+        match kind {
+            STDIN => {
+                let (offset, data) = payload
+                    .split_first_chunk::<8>()
+                    .ok_or(FrameError::Malformed(kind))?;
+                Ok(Self::Stdin {
+                    offset: u64::from_le_bytes(*offset),
+                    data: data.to_vec(),
+                })
+            }
+            STDIN_END => Ok(Self::StdinEnd),
+            SIGNAL => Ok(Self::Signal(i32::from_le_bytes(array(kind, payload)?))),
+            STOP => serde_json::from_slice(payload)
+                .map(Self::Stop)
+                .map_err(|_| FrameError::Malformed(kind)),
+            _ => Err(FrameError::Unknown(kind)),
+        }
+    }
+}
+
+impl Reply {
+    /// The frame, length field included.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        match self {
+            Self::Done => frame(DONE, &[]),
+            Self::StdinTaken(offset) => frame(STDIN_TAKEN, &[&offset.to_le_bytes()]),
+            Self::StdinClosed => frame(STDIN_CLOSED, &[]),
+            Self::Failed(errno) => frame(FAILED, &[&errno.to_le_bytes()]),
+            Self::Unsupported => frame(UNSUPPORTED, &[]),
+        }
+    }
+
+    /// Reads a frame's kind and payload.
+    ///
+    /// # Errors
+    /// [`FrameError::Malformed`] and [`FrameError::Unknown`].
+    pub fn decode(kind: u16, payload: &[u8]) -> Result<Self, FrameError> {
+        match kind {
+            DONE => Ok(Self::Done),
+            STDIN_TAKEN => Ok(Self::StdinTaken(u64::from_le_bytes(array(kind, payload)?))),
+            STDIN_CLOSED => Ok(Self::StdinClosed),
+            FAILED => Ok(Self::Failed(i32::from_le_bytes(array(kind, payload)?))),
+            UNSUPPORTED => Ok(Self::Unsupported),
+            _ => Err(FrameError::Unknown(kind)),
+        }
+    }
+}

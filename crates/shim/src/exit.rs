@@ -1,0 +1,123 @@
+//! How a job ended: the last thing its shim writes.
+//!
+//! Written to a temporary name, fsynced, renamed, and the directory fsynced, after every byte of
+//! output is in its segment. Written once; a reader that sees it has seen the end.
+
+use serde::{Deserialize, Serialize};
+
+/// The newest version of the record that this build writes and reads.
+pub const VERSION: u32 = 1;
+
+/// The end of a job: why, with what status, and what it left.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exit {
+    /// [`VERSION`] of the writer.
+    pub version: u32,
+    /// Why it ended.
+    pub cause: Cause,
+    /// The main process's own status; `None` when it never ran.
+    pub status: Option<Status>,
+    /// Milliseconds since the epoch, at the exec; `None` when it never ran.
+    pub started_at_ms: Option<u64>,
+    /// Milliseconds since the epoch, when the last process of the tree was gone.
+    pub ended_at_ms: u64,
+    /// Milliseconds of the monotonic clock from exec to the end of the main process.
+    #[serde(default)]
+    pub elapsed_ms: u64,
+    /// Offset after the last byte printed, dropped bytes included.
+    pub output_end: u64,
+    /// Bytes of the output that were not kept, over the limit or for want of disk space.
+    #[serde(default)]
+    pub output_dropped: u64,
+    /// Of those, the bytes for which there was no room on the disk.
+    #[serde(default)]
+    pub output_failed: u64,
+    /// What it consumed.
+    #[serde(default)]
+    pub usage: Usage,
+    /// Processes of the tree that could not be killed.
+    #[serde(default)]
+    pub survivors: Vec<Survivor>,
+}
+
+/// Why a job ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cause {
+    /// By itself: exited, or killed by a signal that legwork did not send as a stop.
+    Own,
+    /// Its time limit.
+    Timeout,
+    /// Stopped on request.
+    Stopped {
+        /// The principal who asked.
+        by: String,
+    },
+    /// It never ran.
+    NotStarted(NotStarted),
+}
+
+/// What kept a job from starting.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NotStarted {
+    /// Which step failed.
+    pub step: Step,
+    /// errno(3) of that step; 0 where there is none.
+    pub errno: i32,
+    /// What the step was about: the program, the directory, the file.
+    pub subject: ByteString,
+}
+
+use crate::ByteString;
+
+/// A step on the way to a running payload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Step {
+    /// Reading the spec.
+    Spec,
+    /// Taking the lease on the workspace.
+    Lease,
+    /// Making pipes, output files or the claim.
+    Setup,
+    /// Becoming the user.
+    User,
+    /// Entering the working directory.
+    Dir,
+    /// Executing the program.
+    Exec,
+    /// Never handed to a shim: decided by the server before the launch.
+    Launch,
+}
+
+/// The main process's own status, from wait(2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// Exited with this code, 0 to 255.
+    Code(i32),
+    /// Killed by this signal number.
+    Signal(i32),
+}
+
+/// What a job consumed, from getrusage(2) of reaped children.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Usage {
+    /// User CPU time in microseconds.
+    pub user_us: u64,
+    /// System CPU time in microseconds.
+    pub system_us: u64,
+    /// Peak resident bytes of the largest single process.
+    pub max_rss_bytes: u64,
+    /// True when only reaped processes are counted, so that the figures are lower bounds.
+    pub approximate: bool,
+}
+
+/// A process that would not die.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Survivor {
+    /// Process id.
+    pub pid: u32,
+    /// The kernel's name of it, at most 15 bytes.
+    pub name: ByteString,
+}

@@ -1,0 +1,49 @@
+//! The names in a job directory.
+
+/// What to run: [`crate::spec::Spec`], written and fsynced by the launcher before anything starts.
+pub const SPEC: &str = "spec";
+/// Held exclusively by the shim for its whole life; see [`crate::lock`].
+pub const LOCK: &str = "lock";
+/// The claim: [`crate::launch::Launch`], created exclusively and fsynced before the payload execs.
+pub const SHIM: &str = "shim";
+/// Unix stream socket for [`crate::control`]; made when the job outlives its first moments.
+pub const CONTROL: &str = "control";
+/// Which bytes came from where and when: [`crate::index::Entry`]s, made with the first output.
+pub const INDEX: &str = "index";
+/// How it ended: [`crate::exit::Exit`], renamed into place after the last byte of output.
+pub const EXIT: &str = "exit";
+/// First part of an output segment's name; the rest is the offset of its first byte.
+pub const OUTPUT_PREFIX: &str = "output.";
+/// Environment variable every process of a job carries: the job's id, hyphenated.
+pub const JOB_ENV: &str = "LEGWORK_JOB";
+
+/// The name of the output segment whose first byte has offset `start` (in bytes).
+#[must_use]
+pub fn segment_name(start: u64) -> String {
+    format!("{OUTPUT_PREFIX}{start:020}")
+}
+
+/// The start offset in bytes that a segment's name states, or `None` for any other name.
+#[must_use]
+pub fn segment_start(name: &str) -> Option<u64> {
+    let digits = name.strip_prefix(OUTPUT_PREFIX)?;
+    if digits.len() != 20 || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    digits.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{segment_name, segment_start};
+
+    #[test]
+    fn names_and_starts_are_inverse() {
+        for start in [0, 1, 4096, u64::MAX] {
+            assert_eq!(segment_start(&segment_name(start)), Some(start));
+        }
+        for name in ["output", "output.1", "output.0000000000000000000x", "index"] {
+            assert_eq!(segment_start(name), None);
+        }
+    }
+}

@@ -1,0 +1,2 @@
+//! The per-job process.
+fn main() {}
