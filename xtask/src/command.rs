@@ -1,0 +1,68 @@
+//! Running programs and telling what is going on.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use crate::{Failure, Outcome};
+
+/// A program with arguments, to be run in one directory.
+#[derive(Debug)]
+pub(crate) struct Step {
+    line: String,
+    command: Command,
+}
+
+impl Step {
+    /// `program` with `arguments`, in `dir`.
+    pub(crate) fn new(dir: &Path, program: &str, arguments: &[&str]) -> Self {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "a script runner's work is to start programs; none of them is a job"
+        )]
+        let mut command = Command::new(program);
+        command.args(arguments).current_dir(dir);
+        Self {
+            line: format!("{program} {}", arguments.join(" ")),
+            command,
+        }
+    }
+
+    /// One more environment variable.
+    pub(crate) fn env(mut self, key: &str, value: &str) -> Self {
+        self.command.env(key, value);
+        self
+    }
+
+    /// Runs it with this process's own output, and fails unless it ends with 0.
+    pub(crate) fn run(mut self) -> Outcome {
+        say(&format!("xtask: {}", self.line));
+        let status = self.command.stdin(Stdio::null()).status();
+        match status {
+            Ok(status) if status.success() => Ok(()),
+            Ok(status) => Err(Failure::Step {
+                step: self.line,
+                status,
+            }),
+            Err(error) => Err(Failure::Spawn {
+                program: self.line,
+                error,
+            }),
+        }
+    }
+
+    /// Whether it can be run and ends with 0; its output is dropped.
+    pub(crate) fn succeeds(mut self) -> bool {
+        self.command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .is_ok_and(|status| status.success())
+    }
+}
+
+/// Says something on standard error, where cargo and every step speak too.
+#[expect(clippy::print_stderr, reason = "the runner's one place of speech")]
+pub(crate) fn say(text: &str) {
+    eprintln!("{text}");
+}
