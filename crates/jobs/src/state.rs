@@ -1,0 +1,251 @@
+//! What a job is doing, told from what its directory holds.
+//!
+//! [`observe`] is a pure function of facts. Whoever gathers the facts asks for liveness *before* it looks
+//! for the exit record: a job that ends in between is then seen as ended, never as lost.
+
+use legwork_shim::exit::{self, Exit, NotStarted, Step, Survivor, Usage};
+use legwork_shim::launch::Launch;
+use serde::{Deserialize, Serialize};
+
+pub use legwork_shim::exit::Status;
+
+/// What a job is doing. Every state carries what is known in it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum JobState {
+    /// Accepted; waits for something before it may start.
+    Pending {
+        /// What it waits for.
+        why: PendingWhy,
+    },
+    /// Handed to the launcher; the payload has not begun.
+    Starting,
+    /// The payload runs.
+    Running {
+        /// The main process's id, for people: it may be gone by the time it is read.
+        pid: u32,
+        /// Milliseconds since the epoch.
+        since_ms: u64,
+    },
+    /// The payload is held still. Reserved: nothing pauses jobs yet.
+    Paused {
+        /// The main process's id.
+        pid: u32,
+        /// Milliseconds since the epoch, when it was paused.
+        since_ms: u64,
+    },
+    /// It has ended, or will never begin.
+    Finished(Box<Finished>),
+}
+
+/// What a pending job waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PendingWhy {
+    /// The lease that its request names, held by a change of the workspace.
+    Lease,
+}
+
+/// The end of a job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finished {
+    /// Why it ended.
+    pub cause: Cause,
+    /// The main process's own status; `None` when it never ran or nobody saw its end.
+    pub status: Option<Status>,
+    /// Milliseconds since the epoch, at the exec; `None` when it never ran.
+    pub started_at_ms: Option<u64>,
+    /// Milliseconds since the epoch, when its last process was gone; `None` when nobody saw that.
+    pub ended_at_ms: Option<u64>,
+    /// Milliseconds from exec to the end of the main process.
+    pub elapsed_ms: u64,
+    /// Offset after the last byte printed; `None` when nobody was there to say.
+    pub output_end: Option<u64>,
+    /// Bytes of the output that were not kept.
+    pub output_dropped: u64,
+    /// Of those, the bytes for which there was no room on the disk.
+    pub output_failed: u64,
+    /// What it consumed.
+    pub usage: Usage,
+    /// Processes of the tree that could not be killed.
+    pub survivors: Vec<Survivor>,
+}
+
+/// Why a job ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Cause {
+    /// By itself: exited, or killed by a signal that was not a stop.
+    Own,
+    /// Its time limit.
+    Timeout,
+    /// Stopped on request.
+    Stopped {
+        /// The principal who asked.
+        by: String,
+    },
+    /// It never ran.
+    NotStarted(NotStarted),
+    /// It ran, and nobody knows how it ended. May turn out otherwise when an exit record arrives late.
+    Lost(LostWhy),
+}
+
+/// Why nobody knows how a job ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LostWhy {
+    /// Its shim is gone without an exit record.
+    ShimDied,
+    /// The host was rebooted under it.
+    HostRebooted,
+    /// Its directory is gone.
+    DirectoryGone,
+}
+
+/// What a launcher knows of a launch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Liveness {
+    /// It lives.
+    Alive,
+    /// It has ended and will never come back.
+    Ended,
+    /// Nothing can be said now. Never the same as ended.
+    Unknown,
+}
+
+/// What a job's directory says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Facts {
+    /// Asked of the launcher first.
+    pub liveness: Liveness,
+    /// The claim, read after that.
+    pub launch: Option<Launch>,
+    /// The exit record, read last.
+    pub exit: Option<Exit>,
+    /// The spec names a lease.
+    pub leased: bool,
+}
+
+/// The state that follows from the facts, for an observer in the boot `boot_id`.
+///
+/// An exit record decides alone. What may be alive is not gone, whatever else is missing.
+#[must_use]
+pub fn observe(facts: &Facts, boot_id: &str) -> JobState {
+    if let Some(exit) = &facts.exit {
+        return JobState::Finished(Box::new(Finished::from(exit)));
+    }
+    match (facts.liveness, &facts.launch) {
+        (Liveness::Alive | Liveness::Unknown, Some(launch)) => JobState::Running {
+            pid: launch.pid,
+            since_ms: launch.started_at_ms,
+        },
+        (Liveness::Alive, None) if facts.leased => JobState::Pending {
+            why: PendingWhy::Lease,
+        },
+        (Liveness::Alive | Liveness::Unknown, None) => JobState::Starting,
+        (Liveness::Ended, Some(launch)) => {
+            let why = if launch.boot_id == boot_id {
+                LostWhy::ShimDied
+            } else {
+                LostWhy::HostRebooted
+            };
+            JobState::Finished(Box::new(Finished::lost(why, Some(launch.started_at_ms))))
+        }
+        (Liveness::Ended, None) => JobState::Finished(Box::new(Finished::abandoned())),
+    }
+}
+
+impl JobState {
+    /// The name of the state, without its data.
+    #[must_use]
+    pub const fn phase(&self) -> Phase {
+        match self {
+            Self::Pending { .. } => Phase::Pending,
+            Self::Starting => Phase::Starting,
+            Self::Running { .. } => Phase::Running,
+            Self::Paused { .. } => Phase::Paused,
+            Self::Finished(_) => Phase::Finished,
+        }
+    }
+
+    /// How it ended, if it has.
+    #[must_use]
+    pub fn finished(&self) -> Option<&Finished> {
+        match self {
+            Self::Finished(finished) => Some(finished),
+            _ => None,
+        }
+    }
+
+    /// Whether an exit record settled it: true of every end that was not inferred from silence.
+    #[must_use]
+    pub(crate) fn is_settled(&self) -> bool {
+        self.finished().is_some_and(|end| end.output_end.is_some())
+    }
+}
+
+/// The name of a state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Phase {
+    /// [`JobState::Pending`]
+    Pending = 0,
+    /// [`JobState::Starting`]
+    Starting = 1,
+    /// [`JobState::Running`]
+    Running = 2,
+    /// [`JobState::Paused`]
+    Paused = 3,
+    /// [`JobState::Finished`]
+    Finished = 4,
+}
+
+impl Finished {
+    /// The end that nobody recorded.
+    pub(crate) fn lost(why: LostWhy, started_at_ms: Option<u64>) -> Self {
+        Self::unrecorded(Cause::Lost(why), started_at_ms)
+    }
+
+    /// The launcher died before the shim claimed the launch.
+    pub(crate) fn abandoned() -> Self {
+        let never = NotStarted {
+            step: Step::Launch,
+            errno: 0,
+            subject: Vec::new().into(),
+        };
+        Self::unrecorded(Cause::NotStarted(never), None)
+    }
+
+    fn unrecorded(cause: Cause, started_at_ms: Option<u64>) -> Self {
+        Self {
+            cause,
+            status: None,
+            started_at_ms,
+            ended_at_ms: None,
+            elapsed_ms: 0,
+            output_end: None,
+            output_dropped: 0,
+            output_failed: 0,
+            usage: Usage::default(),
+            survivors: Vec::new(),
+        }
+    }
+}
+
+impl From<&Exit> for Finished {
+    fn from(exit: &Exit) -> Self {
+        Self {
+            cause: match &exit.cause {
+                exit::Cause::Own => Cause::Own,
+                exit::Cause::Timeout => Cause::Timeout,
+                exit::Cause::Stopped { by } => Cause::Stopped { by: by.clone() },
+                exit::Cause::NotStarted(why) => Cause::NotStarted(why.clone()),
+            },
+            status: exit.status,
+            started_at_ms: exit.started_at_ms,
+            ended_at_ms: Some(exit.ended_at_ms),
+            elapsed_ms: exit.elapsed_ms,
+            output_end: Some(exit.output_end),
+            output_dropped: exit.output_dropped,
+            output_failed: exit.output_failed,
+            usage: exit.usage,
+            survivors: exit.survivors.clone(),
+        }
+    }
+}
