@@ -1,0 +1,1 @@
+"""What the tests stand on: a user's private place, waiting, processes and terminals."""

@@ -1,0 +1,91 @@
+"""`stop`: the signal, the grace, the whole tree, and what is recorded of it."""
+
+import time
+
+from harness import processes
+from harness.host import Host
+from harness.waiting import until
+
+
+def test_stop_waits_and_says_how_it_ended(host: Host) -> None:
+    job = host.shell("trap 'echo bye; exit 3' TERM; echo up; while :; do sleep 0.05; done")
+    host.printed(job, b"up")
+    stopped = host.json("stop", job)
+    stopped = stopped[0] if isinstance(stopped, list) else stopped
+    assert stopped["state"] == "finished"
+    assert stopped["finish"]["cause"] == "stopped"
+    assert stopped["finish"]["code"] == 3
+    assert stopped["finish"]["by"]
+    assert host.output(job) == b"up\nbye\n"
+
+
+def test_a_job_that_ignores_term_is_killed_after_the_grace(host: Host) -> None:
+    job = host.shell("trap '' TERM; echo up; while :; do sleep 0.05; done")
+    host.printed(job, b"up")
+    began = time.monotonic()
+    host.ok("stop", job, "--grace", "300ms")
+    assert 0.25 < time.monotonic() - began < 10
+    finish = host.finished(job)["finish"]
+    assert (finish["cause"], finish["signal"]) == ("stopped", 9)
+
+
+def test_the_signal_can_be_chosen(host: Host) -> None:
+    job = host.shell("trap 'exit 11' INT; echo up; while :; do sleep 0.05; done")
+    host.printed(job, b"up")
+    host.ok("stop", job, "--signal", "INT")
+    assert host.finished(job)["finish"]["code"] == 11
+
+
+def test_the_stop_signal_of_the_job_is_the_default(host: Host) -> None:
+    script = "trap 'exit 12' USR2; echo up; while :; do sleep 0.05; done"
+    job = host.shell(script, options=["--stop-signal", "USR2"])
+    host.printed(job, b"up")
+    host.ok("stop", job)
+    assert host.finished(job)["finish"]["code"] == 12
+
+
+def test_daemons_of_the_job_die_with_it(host: Host) -> None:
+    # Own sessions, a double fork, an ignored TERM, and an empty environment.
+    script = (
+        "setsid sleep 61 & (setsid sh -c 'trap \"\" TERM; sleep 62 & wait' &) ; "
+        "env -i setsid sleep 63 & echo up; wait"
+    )
+    job = host.shell(script)
+    host.printed(job, b"up")
+    main = host.status(job)["pid"]
+    tree = until(lambda: len(t := _below(host, main)) >= 4 and t, "the whole tree is up")
+    host.ok("stop", job, "--grace", "200ms")
+    assert [pid for pid in tree if processes.alive(pid)] == []
+
+
+def _below(host: Host, main: int) -> list[int]:
+    """The job's processes that are not the shim: those whose words say which sleep they are."""
+    found = [main]
+    for pid in processes.pids():
+        words = processes.describe(pid)
+        if any(f"sleep {n}" in words for n in (61, 62, 63)) and pid != main:
+            found.append(pid)
+    return found
+
+
+def test_stopping_a_finished_job_changes_nothing(host: Host) -> None:
+    job = host.shell("exit 7")
+    before = host.finished(job)
+    host.run("stop", job)
+    assert host.status(job) == before
+
+
+def test_stop_of_several(host: Host) -> None:
+    jobs = host.ok("start", "--no-sync", "-c", "sleep 60", "-c", "sleep 60").split()
+    host.ok("stop", *jobs)
+    assert {host.status(job)["finish"]["cause"] for job in jobs} == {"stopped"}
+
+
+def test_two_stops_at_once(host: Host) -> None:
+    job = host.shell("trap '' TERM; echo up; while :; do sleep 0.05; done")
+    host.printed(job, b"up")
+    both = [host.popen("stop", job, "--grace", "300ms") for _ in range(2)]
+    for process in both:
+        process.communicate(timeout=30)
+        assert process.returncode == 0
+    assert host.status(job)["finish"]["cause"] == "stopped"
