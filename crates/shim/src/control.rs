@@ -102,12 +102,15 @@ fn array<const N: usize>(kind: u16, payload: &[u8]) -> Result<[u8; N], FrameErro
     payload.try_into().map_err(|_| FrameError::Malformed(kind))
 }
 
+/// A frame cut off the front of a buffer: its kind, its payload, and the bytes it took.
+pub type Cut<'a> = (u16, &'a [u8], usize);
+
 /// Cuts one frame off the front of `raw`: its kind, its payload, and the bytes it took.
 /// `None` when more bytes are needed.
 ///
 /// # Errors
 /// [`FrameError::Length`] when the announced length is outside the limits.
-pub fn split(raw: &[u8]) -> Result<Option<(u16, &[u8], usize)>, FrameError> {
+pub fn split(raw: &[u8]) -> Result<Option<Cut<'_>>, FrameError> {
     let Some(head) = raw.first_chunk::<4>() else {
         return Ok(None);
     };

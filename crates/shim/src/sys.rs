@@ -7,11 +7,20 @@
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
+/// The values of the structure's narrow fields, which libc has as `c_int`.
+mod narrow {
+    #![expect(clippy::cast_possible_truncation, reason = "all three are below 4")]
+
+    pub(super) const WRITE: libc::c_short = libc::F_WRLCK as libc::c_short;
+    pub(super) const NONE: libc::c_short = libc::F_UNLCK as libc::c_short;
+    pub(super) const FROM_START: libc::c_short = libc::SEEK_SET as libc::c_short;
+}
+
 fn whole_file_write_lock() -> libc::flock {
     // SAFETY: `flock` is plain old data of integers; all zero bits is a valid value of it.
     let mut lock: libc::flock = unsafe { std::mem::zeroed() };
-    lock.l_type = libc::F_WRLCK as libc::c_short;
-    lock.l_whence = libc::SEEK_SET as libc::c_short;
+    lock.l_type = narrow::WRITE;
+    lock.l_whence = narrow::FROM_START;
     lock
 }
 
@@ -39,5 +48,5 @@ pub(crate) fn ofd_is_locked(fd: BorrowedFd<'_>) -> io::Result<bool> {
     if done != 0 {
         return Err(io::Error::last_os_error());
     }
-    Ok(lock.l_type != libc::F_UNLCK as libc::c_short)
+    Ok(lock.l_type != narrow::NONE)
 }

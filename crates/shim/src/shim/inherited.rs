@@ -1,0 +1,115 @@
+//! What the launcher hands over: a directory, a lock, a pipe for the answer.
+
+use std::fmt::Write as _;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+
+use legwork_shim::exit::NotStarted;
+use legwork_shim::lock;
+
+use super::{best_effort, sys};
+
+/// A shim's possessions from before its job, made safe to fork with.
+#[derive(Debug)]
+pub(super) struct Inherited {
+    /// The job directory. Files are named relative to it, so that it may be renamed while a job runs.
+    dir: OwnedFd,
+    /// Both ends of nothing: what the standard descriptors become, and where dropped output goes.
+    null: OwnedFd,
+    /// The locked description. Held, never read; closed by the end of the process.
+    _lock: OwnedFd,
+    /// Where the signals that concern a shim are read.
+    signals: OwnedFd,
+    /// The file mode mask that the payload is to have.
+    umask: Mode,
+    /// Whether the handshake pipe still waits for its line.
+    unanswered: bool,
+}
+
+impl Inherited {
+    /// Takes the descriptors over, blocks all signals and leaves the launcher's session.
+    ///
+    /// # Errors
+    /// When the lock is not ours, or the system refuses something a process always has.
+    pub(super) fn take() -> io::Result<Self> {
+        sys::close_the_rest()?;
+        sys::block_signals()?;
+        let lock = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?;
+        if !lock::acquire(&lock)? {
+            return Err(Errno::WOULDBLOCK.into());
+        }
+        let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
+        rustix::stdio::dup2_stdin(&null)?;
+        let dir = rustix::fs::open(
+            ".",
+            OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
+            Mode::empty(),
+        )?;
+        let signals = sys::signal_queue(&[libc::SIGCHLD, libc::SIGTERM, libc::SIGINT])?;
+        // A shim that leads a session already, say under a cluster's scheduler, may keep it.
+        match rustix::process::setsid() {
+            Ok(_) | Err(Errno::PERM) => {}
+            Err(e) => return Err(e.into()),
+        }
+        // 0177 rather than 077: the control socket, too, is to be nobody else's.
+        let umask = rustix::process::umask(Mode::from_raw_mode(0o177));
+        rustix::thread::set_name(c"legwork-shim")?;
+        Ok(Self {
+            dir,
+            null,
+            signals,
+            _lock: lock,
+            umask,
+            unanswered: true,
+        })
+    }
+
+    /// The job directory.
+    pub(super) fn dir(&self) -> BorrowedFd<'_> {
+        self.dir.as_fd()
+    }
+
+    /// `/dev/null`, for reading and writing.
+    pub(super) fn null(&self) -> BorrowedFd<'_> {
+        self.null.as_fd()
+    }
+
+    /// Where SIGCHLD and the signals that mean a stop are read.
+    pub(super) fn signals(&self) -> BorrowedFd<'_> {
+        self.signals.as_fd()
+    }
+
+    /// The mask that the launcher had.
+    pub(super) fn umask(&self) -> Mode {
+        self.umask
+    }
+
+    /// Tells the launcher that the payload runs.
+    pub(super) fn say_started(&mut self, pid: rustix::process::Pid) {
+        let mut line = String::new();
+        if writeln!(line, "started {pid}").is_ok() {
+            self.say(line.as_bytes());
+        }
+    }
+
+    /// Tells the launcher why nothing runs.
+    pub(super) fn say_failed(&mut self, why: &NotStarted) {
+        let mut line = b"failed ".to_vec();
+        if serde_json::to_writer(&mut line, why).is_ok() {
+            line.push(b'\n');
+            self.say(&line);
+        }
+    }
+
+    /// Says one line and closes the pipe. A launcher that has gone away is no reason to do anything else:
+    /// the job directory tells whoever comes next. (SIGPIPE is blocked like every signal.)
+    fn say(&mut self, line: &[u8]) {
+        if std::mem::take(&mut self.unanswered) {
+            best_effort(rustix::io::write(rustix::stdio::stdout(), line));
+            best_effort(rustix::stdio::dup2_stdout(&self.null));
+        }
+    }
+}

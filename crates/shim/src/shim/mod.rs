@@ -1,0 +1,70 @@
+//! One job, from claim to exit record.
+//!
+//! **Contract with the launcher.** The working directory is the job directory. Descriptor 0 is the
+//! job's `lock` file, locked already; 1 is the writing end of the handshake pipe; 2 is where the text
+//! of a panic may go. The handshake is one line, `started <pid>` or `failed <json>` with a
+//! [`NotStarted`](legwork_shim::exit::NotStarted); in the second case the exit record has been
+//! written before. No line at all, and an exit code that is not 0, means that this shim has touched
+//! nothing: the lock is somebody else's, or the directory is claimed or finished already.
+//!
+//! **Order.** [`inherited`] takes the descriptors over, [`start`] reads the spec, takes the lease, forks
+//! the payload ([`payload`]), claims the launch durably and only then lets the payload exec. [`watch`]
+//! is the one loop of the one thread: it moves [`output`] into segments, answers [`control`], reaps,
+//! and asks [`course`] what the clock demands. [`tree`] kills what is left, [`end`] writes the record.
+//!
+//! **Why it is small.** A shim sleeps for as long as its job runs, so every page it has touched counts.
+//! It does without the standard library's start-up code, threads and buffers of its own: output
+//! goes from pipe to page cache inside the kernel, and the spec is forgotten once the payload runs.
+
+mod clock;
+mod connection;
+mod control;
+mod course;
+mod end;
+mod index_file;
+mod inherited;
+mod output;
+mod payload;
+mod program;
+mod reap;
+mod segments;
+mod source;
+mod start;
+mod stdin;
+mod sys;
+mod tree;
+mod watch;
+
+use self::end::Outcome;
+use self::inherited::Inherited;
+use self::start::Refusal;
+
+/// Everything went as it should, whatever became of the payload.
+const DONE: i32 = 0;
+/// The job directory is not this shim's to touch.
+const NOT_OURS: i32 = 3;
+/// The end could not be written down, because the directory is gone.
+const UNRECORDED: i32 = 4;
+
+/// The whole life of a shim; the result is its exit code.
+pub(crate) fn run() -> i32 {
+    let Ok(mut inherited) = Inherited::take() else {
+        return NOT_OURS;
+    };
+    let exit = match start::start(&mut inherited) {
+        Ok(running) => watch::watch(running, &inherited),
+        Err(Refusal::NotOurs) => return NOT_OURS,
+        Err(Refusal::NotStarted { why, claimed }) => {
+            return end::refuse(&mut inherited, why, claimed);
+        }
+    };
+    match end::record(inherited.dir(), &exit) {
+        Outcome::Recorded => DONE,
+        Outcome::DirectoryGone => UNRECORDED,
+    }
+}
+
+/// For what is worth trying and has no other way when it fails.
+fn best_effort<T, E>(result: Result<T, E>) {
+    drop(result);
+}

@@ -1,0 +1,238 @@
+//! The fork that becomes the payload.
+//!
+//! The child makes itself ready (session, user, directory, standard descriptors) while the parent is
+//! still writing the claim to disk, then waits at the *gate*, a close-on-exec socket pair. One byte lets
+//! it through to exec; the end of the stream, which is also what the death of the shim looks like, makes
+//! it leave. Backwards the gate carries why a step failed; its end without a word means that exec
+//! has closed it, so the program runs.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::Mode;
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{Pid, Signal, WaitOptions};
+use rustix::thread::{Gid, Uid};
+
+use legwork_shim::exit::Step;
+use legwork_shim::spec::{RunAs, Spec, Stdin};
+
+use super::inherited::Inherited;
+use super::program::Program;
+use super::{best_effort, sys};
+
+/// A step that failed, and its errno.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Failure {
+    /// Which one.
+    pub(super) step: Step,
+    /// errno(3).
+    pub(super) errno: i32,
+}
+
+/// Names the step in which an error happened.
+fn at<E: Into<io::Error>>(step: Step) -> impl FnOnce(E) -> Failure {
+    move |error| Failure {
+        step,
+        errno: error.into().raw_os_error().unwrap_or(0),
+    }
+}
+
+/// The shim's ends of the payload's standard descriptors.
+#[derive(Debug)]
+pub(super) struct Ends {
+    /// Writing end, when standard input is a pipe.
+    pub(super) stdin: Option<OwnedFd>,
+    /// Reading end of standard output, or of both when merged.
+    pub(super) stdout: OwnedFd,
+    /// Reading end of standard error, unless merged.
+    pub(super) stderr: Option<OwnedFd>,
+}
+
+/// A forked child that waits at the gate.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pid: Pid,
+    gate: OwnedFd,
+}
+
+/// Makes the pipes and forks.
+///
+/// # Errors
+/// [`Step::Setup`].
+pub(super) fn fork(spec: &Spec, inherited: &Inherited) -> Result<(Waiting, Ends), Failure> {
+    let pipe = || pipe_with(PipeFlags::CLOEXEC).map_err(at(Step::Setup));
+    let (stdout, its_stdout) = pipe()?;
+    let (stderr, its_stderr) = if spec.merge { None } else { Some(pipe()?) }.unzip();
+    let (its_stdin, stdin) = match spec.stdin {
+        Stdin::Null => None,
+        Stdin::Pipe => Some(pipe()?),
+    }
+    .unzip();
+    let (gate, its_gate) = socketpair(
+        AddressFamily::UNIX,
+        SocketType::STREAM,
+        SocketFlags::CLOEXEC,
+        None,
+    )
+    .map_err(at(Step::Setup))?;
+    let child = Child {
+        parent: rustix::process::getpid(),
+        stdin: its_stdin.as_ref().map_or(inherited.null(), AsFd::as_fd),
+        stdout: its_stdout.as_fd(),
+        stderr: its_stderr.as_ref().unwrap_or(&its_stdout).as_fd(),
+        gate: its_gate.as_fd(),
+        umask: inherited.umask(),
+    };
+    let Some(pid) = sys::fork().map_err(at(Step::Setup))? else {
+        // Its own copy of the shim's end would keep the gate open after the shim's death.
+        drop(gate);
+        child.run(spec);
+    };
+    let ends = Ends {
+        stdin,
+        stdout,
+        stderr,
+    };
+    Ok((Waiting { pid, gate }, ends))
+}
+
+impl Waiting {
+    /// The child's id. It stays the child's until it is waited for, which only this process can do.
+    pub(super) fn pid(&self) -> Pid {
+        self.pid
+    }
+
+    /// Sends the child away; it has not run anything.
+    pub(super) fn abandon(self) {
+        drop(self.gate);
+        best_effort(rustix::process::waitpid(
+            Some(self.pid),
+            WaitOptions::empty(),
+        ));
+    }
+
+    /// Opens the gate and waits until the program runs.
+    ///
+    /// # Errors
+    /// The step that failed in the child, which has been reaped then.
+    pub(super) fn release(self) -> Result<(), Failure> {
+        let opened = rustix::io::write(&self.gate, b"!");
+        let mut word = [0; 5];
+        let failure = match rustix::io::read(&self.gate, &mut word) {
+            Ok(0) if opened.is_ok() => return Ok(()),
+            Ok(5) => decode(word),
+            // The child has died on its way, of a signal or for want of memory.
+            Ok(_) | Err(_) => Failure {
+                step: Step::Setup,
+                errno: libc::ECHILD,
+            },
+        };
+        self.abandon();
+        Err(failure)
+    }
+}
+
+const STEPS: [Step; 5] = [Step::Setup, Step::User, Step::Dir, Step::Exec, Step::Spec];
+
+fn encode(failure: Failure) -> [u8; 5] {
+    let step = STEPS.iter().position(|step| *step == failure.step);
+    let [a, b, c, d] = failure.errno.to_le_bytes();
+    [
+        step.and_then(|at| u8::try_from(at).ok()).unwrap_or(0),
+        a,
+        b,
+        c,
+        d,
+    ]
+}
+
+fn decode([step, a, b, c, d]: [u8; 5]) -> Failure {
+    Failure {
+        step: *STEPS.get(usize::from(step)).unwrap_or(&Step::Setup),
+        errno: i32::from_le_bytes([a, b, c, d]),
+    }
+}
+
+/// The child between fork and exec. It is alone in its process, so it may allocate and fail at leisure.
+struct Child<'a> {
+    parent: Pid,
+    stdin: BorrowedFd<'a>,
+    stdout: BorrowedFd<'a>,
+    stderr: BorrowedFd<'a>,
+    gate: BorrowedFd<'a>,
+    umask: Mode,
+}
+
+impl Child<'_> {
+    fn run(&self, spec: &Spec) -> ! {
+        let failure = match self.prepare(spec) {
+            Ok(program) => {
+                let mut word = [0];
+                match rustix::io::read(self.gate, &mut word) {
+                    Ok(1) => self.exec(program),
+                    Ok(_) | Err(_) => sys::leave(0),
+                }
+            }
+            Err(failure) => failure,
+        };
+        best_effort(rustix::io::write(self.gate, &encode(failure)));
+        sys::leave(0);
+    }
+
+    fn prepare(&self, spec: &Spec) -> Result<Program, Failure> {
+        let program = Program::new(spec).map_err(at(Step::Spec))?;
+        rustix::process::setsid().map_err(at(Step::Setup))?;
+        rustix::process::umask(self.umask);
+        rustix::stdio::dup2_stdin(self.stdin).map_err(at(Step::Setup))?;
+        rustix::stdio::dup2_stdout(self.stdout).map_err(at(Step::Setup))?;
+        rustix::stdio::dup2_stderr(self.stderr).map_err(at(Step::Setup))?;
+        if let Some(user) = &spec.run_as {
+            become_user(user).map_err(at(Step::User))?;
+        }
+        // After the change of user, which clears it. Whoever died before it was set is no longer the parent.
+        rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
+            .map_err(at(Step::Setup))?;
+        if rustix::process::getppid() != Some(self.parent) {
+            sys::leave(0);
+        }
+        rustix::process::chdir(spec.dir.as_os_str()).map_err(at(Step::Dir))?;
+        Ok(program)
+    }
+
+    fn exec(&self, program: Program) -> Failure {
+        match sys::restore_signals() {
+            Ok(()) => at(Step::Exec)(program.exec()),
+            Err(error) => at(Step::Setup)(error),
+        }
+    }
+}
+
+/// Groups first, while there is still the right to set them. Nothing that the payload executes may
+/// bring back what is given up here.
+fn become_user(user: &RunAs) -> Result<(), Errno> {
+    let groups: Vec<Gid> = user.groups.iter().copied().map(Gid::from_raw).collect();
+    let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
+    rustix::thread::set_thread_groups(&groups)?;
+    rustix::thread::set_thread_res_gid(gid, gid, gid)?;
+    rustix::thread::set_thread_res_uid(uid, uid, uid)?;
+    rustix::thread::set_no_new_privs(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Failure, STEPS, decode, encode};
+
+    #[test]
+    fn a_failure_crosses_the_gate_whole() {
+        for step in STEPS {
+            let failure = Failure {
+                step,
+                errno: libc::EACCES,
+            };
+            assert_eq!(decode(encode(failure)), failure);
+        }
+    }
+}

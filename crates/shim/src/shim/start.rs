@@ -1,0 +1,255 @@
+//! From a job directory to a running payload.
+//!
+//! The claim ([`layout::SHIM`]) is durable before the gate opens, so a payload that may have run always
+//! left one. The order before it is chosen so that whatever fails leaves as little as possible.
+
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+use rustix::fs::{Access, AtFlags, FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
+use serde::Deserialize;
+
+use legwork_shim::exit::{NotStarted, Step};
+use legwork_shim::launch::{self, Launch};
+use legwork_shim::spec::{self, OnExit, Spec, Stdin};
+use legwork_shim::{ByteString, layout};
+
+use super::best_effort;
+use super::clock;
+use super::control::Control;
+use super::inherited::Inherited;
+use super::payload::{self, Ends, Failure};
+use super::reap::Main;
+
+/// Why there is no payload.
+#[derive(Debug)]
+pub(super) enum Refusal {
+    /// Another launch has claimed or finished the job: nothing has been touched.
+    NotOurs,
+    /// To be recorded.
+    NotStarted {
+        /// Which step failed.
+        why: NotStarted,
+        /// Whether the claim is on disk, so that only an exit record can tell that nothing ran.
+        claimed: bool,
+    },
+}
+
+impl Refusal {
+    /// The same, with the claim on disk.
+    fn after_claim(self) -> Self {
+        match self {
+            Self::NotOurs => Self::NotOurs,
+            Self::NotStarted { why, .. } => Self::NotStarted { why, claimed: true },
+        }
+    }
+}
+
+/// What a shim remembers of the spec.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rules {
+    /// Milliseconds from exec.
+    pub(super) timeout_ms: Option<u64>,
+    /// First signal of a stop.
+    pub(super) stop_signal: i32,
+    /// Milliseconds after it.
+    pub(super) stop_grace_ms: u64,
+    /// Bytes of output kept.
+    pub(super) output_limit: u64,
+    /// What becomes of what the main process leaves behind.
+    pub(super) on_exit: OnExit,
+}
+
+/// A payload that runs, and what belongs to it.
+#[derive(Debug)]
+pub(super) struct Running {
+    /// The main process.
+    pub(super) main: Main,
+    /// Its standard descriptors.
+    pub(super) ends: Ends,
+    /// Where orders come from; open already if the payload's standard input does too.
+    pub(super) control: Control,
+    /// What the spec demands of the rest of its life.
+    pub(super) rules: Rules,
+    /// Milliseconds since the epoch, just before the exec.
+    pub(super) started_at_ms: u64,
+    /// The same moment on the monotonic clock.
+    pub(super) started_mono_ms: u64,
+    /// The lease on the workspace, given up with the process.
+    pub(super) _lease: Option<OwnedFd>,
+}
+
+fn not_started(step: Step, errno: i32, subject: ByteString) -> Refusal {
+    Refusal::NotStarted {
+        why: NotStarted {
+            step,
+            errno,
+            subject,
+        },
+        claimed: false,
+    }
+}
+
+/// Starts the payload.
+///
+/// # Errors
+/// [`Refusal`]; in any case there is no child left.
+pub(super) fn start(inherited: &mut Inherited) -> Result<Running, Refusal> {
+    if is_there(inherited.dir(), layout::SHIM) || is_there(inherited.dir(), layout::EXIT) {
+        return Err(Refusal::NotOurs);
+    }
+    let spec = read_spec(inherited.dir())?;
+    let lease = spec.lease.as_ref().map(take_lease).transpose()?;
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
+        .map_err(|e| not_started(Step::Setup, e.raw_os_error(), "sub-reaper".into()))?;
+    let (waiting, ends) =
+        payload::fork(&spec, inherited).map_err(|failure| blame(&spec, failure))?;
+    let started_at_ms = clock::wall_ms();
+    let main = Main::new(waiting.pid());
+    if let Err(error) = claim(inherited.dir(), main.pid(), started_at_ms) {
+        waiting.abandon();
+        return Err(unclaimed(error));
+    }
+    let mut control = Control::default();
+    if spec.stdin == Stdin::Pipe
+        && let Err(e) = control.open(inherited.dir())
+    {
+        waiting.abandon();
+        let subject = layout::CONTROL.into();
+        return Err(not_started(Step::Setup, e.raw_os_error(), subject).after_claim());
+    }
+    waiting
+        .release()
+        .map_err(|failure| blame(&spec, failure).after_claim())?;
+    let started_mono_ms = clock::mono_ms();
+    inherited.say_started(main.pid());
+    Ok(Running {
+        main,
+        ends,
+        control,
+        rules: Rules::of(&spec),
+        started_at_ms,
+        started_mono_ms,
+        _lease: lease,
+    })
+}
+
+impl Rules {
+    fn of(spec: &Spec) -> Self {
+        Self {
+            timeout_ms: spec.timeout_ms,
+            stop_signal: spec.stop_signal,
+            stop_grace_ms: spec.stop_grace_ms,
+            output_limit: spec.output_limit,
+            on_exit: spec.on_exit,
+        }
+    }
+}
+
+fn is_there(dir: BorrowedFd<'_>, name: &str) -> bool {
+    rustix::fs::accessat(dir, name, Access::EXISTS, AtFlags::empty()).is_ok()
+}
+
+fn read_spec(dir: BorrowedFd<'_>) -> Result<Spec, Refusal> {
+    /// What every version of the spec has.
+    #[derive(Deserialize)]
+    struct Head {
+        version: u32,
+    }
+    let refused = |errno, subject: &str| not_started(Step::Spec, errno, subject.into());
+    let raw = read_file(dir, layout::SPEC)
+        .map_err(|e| refused(e.raw_os_error().unwrap_or(0), layout::SPEC))?;
+    let head: Head =
+        serde_json::from_slice(&raw).map_err(|_| refused(libc::EINVAL, layout::SPEC))?;
+    if head.version > spec::VERSION {
+        let subject = format!("version {}", head.version);
+        return Err(refused(libc::EPROTONOSUPPORT, &subject));
+    }
+    serde_json::from_slice(&raw).map_err(|_| refused(libc::EINVAL, layout::SPEC))
+}
+
+fn read_file(dir: BorrowedFd<'_>, name: &str) -> io::Result<Vec<u8>> {
+    let file = rustix::fs::openat(dir, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    let length = usize::try_from(rustix::fs::fstat(&file)?.st_size).unwrap_or(0);
+    let mut raw = Vec::with_capacity(length + 1);
+    while rustix::io::read(&file, rustix::buffer::spare_capacity(&mut raw))? > 0 {
+        raw.reserve(1);
+    }
+    Ok(raw)
+}
+
+fn take_lease(path: &ByteString) -> Result<OwnedFd, Refusal> {
+    let refused = |e: Errno| not_started(Step::Lease, e.raw_os_error(), path.clone());
+    let file = rustix::fs::open(
+        path.as_os_str(),
+        OFlags::RDONLY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
+    .map_err(refused)?;
+    rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared).map_err(refused)?;
+    Ok(file)
+}
+
+/// Writes the claim and makes it durable.
+fn claim(dir: BorrowedFd<'_>, pid: rustix::process::Pid, started_at_ms: u64) -> io::Result<()> {
+    let number = |pid: rustix::process::Pid| pid.as_raw_nonzero().get().unsigned_abs();
+    let record = serde_json::to_vec(&Launch {
+        version: launch::VERSION,
+        control: legwork_shim::control::VERSION,
+        boot_id: boot_id()?,
+        shim_pid: number(rustix::process::getpid()),
+        pid: number(pid),
+        started_at_ms,
+    })?;
+    let file = rustix::fs::openat(
+        dir,
+        layout::SHIM,
+        OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC,
+        Mode::RUSR | Mode::WUSR,
+    )?;
+    let write = || -> io::Result<()> {
+        if rustix::io::write(&file, &record)? < record.len() {
+            return Err(Errno::NOSPC.into());
+        }
+        rustix::fs::fsync(&file)?;
+        Ok(rustix::fs::fsync(dir)?)
+    };
+    write().inspect_err(|_| {
+        // Nothing has run, and without the file nothing says otherwise.
+        best_effort(rustix::fs::unlinkat(dir, layout::SHIM, AtFlags::empty()));
+    })
+}
+
+fn boot_id() -> io::Result<String> {
+    let mut text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
+    text.truncate(text.trim_end().len());
+    Ok(text)
+}
+
+fn unclaimed(error: io::Error) -> Refusal {
+    if error.kind() == io::ErrorKind::AlreadyExists {
+        return Refusal::NotOurs;
+    }
+    not_started(
+        Step::Setup,
+        error.raw_os_error().unwrap_or(0),
+        layout::SHIM.into(),
+    )
+}
+
+/// Says what a failed step was about.
+fn blame(spec: &Spec, failure: Failure) -> Refusal {
+    let program = || spec.argv.first().cloned().unwrap_or_default();
+    let subject = match failure.step {
+        Step::Dir => spec.dir.clone(),
+        Step::Exec => program(),
+        Step::User => spec
+            .run_as
+            .as_ref()
+            .map_or_else(ByteString::default, |user| user.uid.to_string().into()),
+        Step::Spec => "argv or env".into(),
+        Step::Lease | Step::Setup | Step::Launch => "process".into(),
+    };
+    not_started(failure.step, failure.errno, subject)
+}

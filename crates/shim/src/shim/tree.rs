@@ -1,0 +1,123 @@
+//! Killing everything that a job has started, without control groups.
+//!
+//! The shim is the sub-reaper: whatever loses its parent, by a double fork or because the parent was
+//! killed, becomes a child of the shim. A sweep kills all descendants it can see; what it misses
+//! (forked meanwhile) is a descendant still and is met by the next sweep. Sweeps go on until wait(2) says that there are
+//! no children, which nothing in user space can prevent, or until the caller's patience ends.
+//!
+//! **No stranger is ever killed.** A number means a process until its parent has waited for it. For the
+//! shim's own children that parent is this thread, which waits for nobody during a sweep. A deeper
+//! process X is held by a pidfd, opened before its parent is read: if that parent is the
+//! shim, or a process P known to be of the tree, X is of the tree too. That P's own number still means P
+//! is proved by killing P through its pidfd *after* X was read: a process that takes a signal has
+//! not been waited for. If P is gone by then, what was read under it is forgotten, and met again
+//! by the next sweep as the shim's own child.
+
+use std::fs;
+use std::os::fd::OwnedFd;
+
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+
+use legwork_shim::ByteString;
+use legwork_shim::exit::Survivor;
+
+/// Processes looked at in one sweep: more descriptors are not to be had, and the next sweep goes on.
+const SWEEP_MAX: usize = 512;
+/// Survivors named in the exit record.
+const NAMED_MAX: usize = 32;
+
+/// A process that is certainly of the tree as long as its number has not been given up.
+struct Member {
+    pid: Pid,
+    handle: OwnedFd,
+}
+
+/// Kills every descendant that can be seen now.
+pub(super) fn sweep() {
+    let me = rustix::process::getpid();
+    let mut open = members(me, me);
+    let mut looked_at = open.len();
+    while let Some(member) = open.pop() {
+        let below = if looked_at < SWEEP_MAX {
+            members(member.pid, me)
+        } else {
+            Vec::new()
+        };
+        // ESRCH: its parent has waited for it, so its number proves nothing. EPERM (it has another
+        // user) proves as much as success.
+        if pidfd_send_signal(&member.handle, Signal::KILL) != Err(Errno::SRCH) {
+            looked_at += below.len();
+            open.extend(below);
+        }
+    }
+}
+
+/// The processes that name `parent` as their parent, or have become the shim's own meanwhile.
+fn members(parent: Pid, me: Pid) -> Vec<Member> {
+    children(parent)
+        .into_iter()
+        .filter_map(|pid| {
+            let handle = pidfd_open(pid, PidfdFlags::empty()).ok()?;
+            let now = parent_of(pid)?;
+            (now == parent || now == me).then_some(Member { pid, handle })
+        })
+        .collect()
+}
+
+/// Names the shim's remaining children and theirs, a bounded number of them.
+pub(super) fn survivors() -> Vec<Survivor> {
+    let mut open = children(rustix::process::getpid());
+    let mut named = Vec::new();
+    while let Some(pid) = open.pop() {
+        if named.len() == NAMED_MAX {
+            break;
+        }
+        let name = fs::read(format!("/proc/{pid}/comm")).unwrap_or_default();
+        named.push(Survivor {
+            pid: pid.as_raw_nonzero().get().unsigned_abs(),
+            name: ByteString(name.trim_ascii_end().to_vec()),
+        });
+        open.extend(children(pid));
+    }
+    named
+}
+
+/// The children of all threads of a process.
+fn children(parent: Pid) -> Vec<Pid> {
+    let Ok(threads) = fs::read_dir(format!("/proc/{parent}/task")) else {
+        return Vec::new();
+    };
+    let mut found = Vec::new();
+    for thread in threads.flatten() {
+        match fs::read_to_string(thread.path().join("children")) {
+            Ok(list) => found.extend(list.split_ascii_whitespace().filter_map(pid_in)),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return children_by_scan(parent),
+            Err(_) => {}
+        }
+    }
+    found
+}
+
+/// For kernels without `children` files: everybody whose parent it is.
+fn children_by_scan(parent: Pid) -> Vec<Pid> {
+    let Ok(all) = fs::read_dir("/proc") else {
+        return Vec::new();
+    };
+    all.flatten()
+        .filter_map(|entry| pid_in(entry.file_name().to_str()?))
+        .filter(|pid| parent_of(*pid) == Some(parent))
+        .collect()
+}
+
+fn pid_in(text: &str) -> Option<Pid> {
+    Pid::from_raw(text.parse().ok()?)
+}
+
+/// The parent's id, from the second field after the name in parentheses, which may hold anything.
+fn parent_of(pid: Pid) -> Option<Pid> {
+    let raw = fs::read(format!("/proc/{pid}/stat")).ok()?;
+    let after = raw.iter().rposition(|byte| *byte == b')')?;
+    let rest = std::str::from_utf8(raw.get(after + 1..)?).ok()?;
+    pid_in(rest.split_ascii_whitespace().nth(1)?)
+}

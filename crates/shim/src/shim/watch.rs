@@ -1,0 +1,372 @@
+//! The loop: everything that happens between the exec and the exit record.
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+
+use legwork_shim::control::{Reply, Request, Stop};
+use legwork_shim::exit::{self, Cause, Exit, Survivor};
+use legwork_shim::index::Stream;
+
+use super::control::{CONNECTIONS_MAX, Control};
+use super::course::{Course, Next, Sight};
+use super::inherited::Inherited;
+use super::output::Output;
+use super::reap::{self, Main};
+use super::source::Source;
+use super::start::Running;
+use super::stdin::{Offer, Stdin};
+use super::{best_effort, clock, end, sys, tree};
+
+/// What a job must outlive before it gets a control socket and a reserved exit record, in milliseconds.
+const SETTLED_MS: u64 = 5;
+/// Time between two syncs of new output, in milliseconds.
+const SYNC_MS: u64 = 5000;
+/// Time between two sweeps of a tree that does not die at once, in milliseconds.
+const SWEEP_MS: u64 = 20;
+/// Bytes of a `signalfd_siginfo`.
+const SIGNAL_INFO: usize = 128;
+/// Longest name of a principal in the exit record, in bytes.
+const BY_MAX: usize = 512;
+/// Descriptors waited for: signals, two streams, standard input, the listener, connections.
+const POLLED_MAX: usize = 5 + CONNECTIONS_MAX;
+
+/// Most reads of one stream after the end of the tree: what a widened pipe can hold, and then some.
+const LAST_READS: usize = 4;
+
+/// Something that can become ready.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Token {
+    Signals,
+    Source(usize),
+    Stdin,
+    Listener,
+    Connection(usize),
+}
+
+/// What has become ready.
+struct Ready {
+    tokens: [(Token, PollFlags); POLLED_MAX],
+    count: usize,
+}
+
+impl Ready {
+    fn iter(&self) -> impl Iterator<Item = (Token, PollFlags)> {
+        self.tokens[..self.count].iter().copied()
+    }
+
+    fn has(&self, wanted: Token) -> bool {
+        self.iter().any(|(token, _)| token == wanted)
+    }
+}
+
+/// A job in flight.
+struct Watch<'a> {
+    inherited: &'a Inherited,
+    main: Main,
+    course: Course,
+    output: Output<'a>,
+    sources: [Option<Source>; 2],
+    stdin: Stdin,
+    control: Control,
+    settle_at: Option<u64>,
+    sync_at: Option<u64>,
+}
+
+/// Watches over the payload until nothing of it is left; the result is the record to be written.
+pub(super) fn watch(running: Running, inherited: &Inherited) -> Exit {
+    let (started_at_ms, started) = (running.started_at_ms, running.started_mono_ms);
+    let mut watch = Watch::new(running, inherited);
+    let survivors = watch.run();
+    watch.end(started_at_ms, started, survivors)
+}
+
+impl<'a> Watch<'a> {
+    fn new(running: Running, inherited: &'a Inherited) -> Self {
+        let started = running.started_mono_ms;
+        let (ends, rules) = (running.ends, running.rules);
+        Self {
+            inherited,
+            main: running.main,
+            course: Course::new(&rules, started),
+            output: Output::new(inherited.dir(), inherited.null(), rules.output_limit),
+            sources: [
+                Some(Source::new(ends.stdout, Stream::Stdout)),
+                ends.stderr.map(|pipe| Source::new(pipe, Stream::Stderr)),
+            ],
+            stdin: Stdin::new(ends.stdin),
+            control: running.control,
+            settle_at: Some(started + SETTLED_MS),
+            sync_at: None,
+        }
+    }
+
+    /// The loop. The result is what could not be killed.
+    fn run(&mut self) -> Vec<Survivor> {
+        loop {
+            let now = clock::mono_ms();
+            let until = match self.course.next(self.sight(now)) {
+                Next::Wait(until) => until,
+                Next::Signal(number) => {
+                    self.main.stop(number);
+                    continue;
+                }
+                Next::Kill => {
+                    tree::sweep();
+                    Some(now + SWEEP_MS)
+                }
+                Next::End if self.main.childless() => return Vec::new(),
+                Next::End => return tree::survivors(),
+            };
+            let timers = [until, self.settle_at, self.sync_at];
+            let ready = self.wait(now, timers.into_iter().flatten().min());
+            // Reaping first: a stop that arrives together with the end of the main process is too late.
+            if ready.has(Token::Signals) {
+                self.read_signals();
+            }
+            self.read_sources(&ready);
+            self.serve(&ready);
+            self.tick();
+        }
+    }
+
+    fn sight(&self, now: u64) -> Sight {
+        Sight {
+            now,
+            main_ended: self.main.status().is_some(),
+            childless: self.main.childless(),
+            output_open: self.sources.iter().any(Option::is_some),
+        }
+    }
+
+    /// Sleeps until something is ready or the time has come.
+    fn wait(&self, now: u64, until: Option<u64>) -> Ready {
+        let mut tokens = [(Token::Signals, PollFlags::IN); POLLED_MAX];
+        let signals = self.inherited.signals();
+        let mut fds: [PollFd<'_>; POLLED_MAX] =
+            std::array::from_fn(|_| PollFd::from_borrowed_fd(signals, PollFlags::IN));
+        let mut count = 1;
+        let mut add = |token, fd, flags| {
+            if let (Some(of), Some(slot)) = (tokens.get_mut(count), fds.get_mut(count)) {
+                *of = (token, flags);
+                *slot = PollFd::from_borrowed_fd(fd, flags);
+                count += 1;
+            }
+        };
+        for (at, source) in self.sources.iter().enumerate() {
+            if let Some(source) = source {
+                add(Token::Source(at), source.pipe(), PollFlags::IN);
+            }
+        }
+        if let Some(pipe) = self.stdin.pipe() {
+            // Without interest in room, poll still tells when the last reader has gone.
+            let room = self.control.waits();
+            let flags = if room {
+                PollFlags::OUT
+            } else {
+                PollFlags::empty()
+            };
+            add(Token::Stdin, pipe, flags);
+        }
+        if let Some(listener) = self.control.listener() {
+            add(Token::Listener, listener, PollFlags::IN);
+        }
+        for (at, connection) in self.control.connections().iter().enumerate() {
+            if let Some(flags) = connection.interest() {
+                add(Token::Connection(at), connection.socket(), flags);
+            }
+        }
+        let mut ready = Ready { tokens, count: 0 };
+        // A failed wait (for want of kernel memory) looks like one that nothing has ended.
+        if poll(&mut fds[..count], timeout(now, until).as_ref()).is_ok() {
+            for (fd, (token, _)) in fds[..count].iter().zip(tokens) {
+                if !fd.revents().is_empty() {
+                    ready.tokens[ready.count] = (token, fd.revents());
+                    ready.count += 1;
+                }
+            }
+        }
+        ready
+    }
+
+    /// Reaps, and takes a termination signal for a stop.
+    fn read_signals(&mut self) {
+        let mut raw = [0; SIGNAL_INFO];
+        while let Ok(SIGNAL_INFO) = rustix::io::read(self.inherited.signals(), &mut raw) {
+            let number = i32::from_le_bytes([raw[0], raw[1], raw[2], raw[3]]);
+            if number != libc::SIGCHLD {
+                let by = "a signal to the shim".to_owned();
+                let cause = Cause::Stopped { by };
+                let first = self.course.stop(clock::mono_ms(), cause, None, None);
+                self.main.reap();
+                self.main.stop(first);
+            }
+        }
+        self.main.reap();
+    }
+
+    fn read_sources(&mut self, ready: &Ready) {
+        for (token, flags) in ready.iter() {
+            if let Token::Source(at) = token {
+                if flags.contains(PollFlags::IN) {
+                    self.read_source(at);
+                } else {
+                    // Empty, and the last writer has gone.
+                    self.sources[at] = None;
+                }
+            }
+        }
+    }
+
+    /// Reads a stream that has something, once.
+    fn read_source(&mut self, at: usize) {
+        let Some(Some(source)) = self.sources.get_mut(at) else {
+            return;
+        };
+        match self
+            .output
+            .take(source.pipe(), source.stream(), clock::wall_us())
+        {
+            Ok(0) => self.sources[at] = None,
+            Ok(bytes) => {
+                let now = clock::mono_ms();
+                source.took(bytes);
+                self.course.output(now);
+                self.sync_at.get_or_insert(now + SYNC_MS);
+            }
+            Err(Errno::AGAIN | Errno::INTR) => {}
+            Err(_) => self.sources[at] = None,
+        }
+    }
+
+    /// Answers control requests.
+    fn serve(&mut self, ready: &Ready) {
+        for (token, flags) in ready.iter() {
+            if token == Token::Stdin && flags.contains(PollFlags::ERR) {
+                self.stdin.close();
+            }
+        }
+        let room = ready.has(Token::Stdin);
+        let mut desk = Desk {
+            main: &self.main,
+            course: &mut self.course,
+            stdin: &mut self.stdin,
+        };
+        self.control.work(
+            |at, connection| ready.has(Token::Connection(at)) || (room && connection.waits()),
+            &mut |request| desk.answer(request),
+        );
+        if ready.has(Token::Listener) {
+            self.control.accept();
+        }
+    }
+
+    /// Does what only time asks for.
+    fn tick(&mut self) {
+        let now = clock::mono_ms();
+        if self.settle_at.is_some_and(|at| now >= at) {
+            self.settle_at = None;
+            self.settle();
+        }
+        if self.sync_at.is_some_and(|at| now >= at) {
+            self.output.sync();
+            let mut busy = self.output.fresh();
+            for source in self.sources.iter_mut().flatten() {
+                busy |= source.rest();
+            }
+            self.sync_at = busy.then_some(now + SYNC_MS);
+        }
+    }
+
+    /// The job is not one of the short ones: it gets what those can do without.
+    fn settle(&mut self) {
+        end::reserve(self.inherited.dir());
+        if self.control.listener().is_none() {
+            // Without it the job runs on, and SIGTERM to the shim still stops it.
+            best_effort(self.control.open(self.inherited.dir()));
+        }
+        sys::release_memory();
+    }
+
+    /// Reads what is left in the pipes, makes the output durable and sums up.
+    fn end(mut self, started_at_ms: u64, started: u64, survivors: Vec<Survivor>) -> Exit {
+        let ended_at_ms = clock::wall_ms();
+        for at in 0..self.sources.len() {
+            for _ in 0..LAST_READS {
+                if self.sources[at].as_ref().is_some_and(Source::has_more) {
+                    self.read_source(at);
+                }
+            }
+        }
+        self.output.finish(clock::wall_us());
+        let main_ended = self.course.main_ended_at().unwrap_or(started);
+        let accounts = self.output.segments();
+        Exit {
+            version: exit::VERSION,
+            cause: self.course.cause(),
+            status: self.main.status(),
+            started_at_ms: Some(started_at_ms),
+            ended_at_ms,
+            elapsed_ms: main_ended.saturating_sub(started),
+            output_end: accounts.end(),
+            output_dropped: accounts.dropped(),
+            output_failed: accounts.failed(),
+            usage: reap::usage(),
+            survivors,
+        }
+    }
+}
+
+fn timeout(now: u64, until: Option<u64>) -> Option<Timespec> {
+    let wait = until?.saturating_sub(now);
+    Some(Timespec {
+        tv_sec: i64::try_from(wait / 1000).unwrap_or(i64::MAX),
+        tv_nsec: i64::try_from(wait % 1000 * 1_000_000).unwrap_or(0),
+    })
+}
+
+/// What control requests may touch.
+struct Desk<'a> {
+    main: &'a Main,
+    course: &'a mut Course,
+    stdin: &'a mut Stdin,
+}
+
+impl Desk<'_> {
+    /// The reply, or `None` while it must wait.
+    fn answer(&mut self, request: &Request) -> Option<Reply> {
+        Some(match request {
+            Request::Stdin { offset, data } => match self.stdin.offer(*offset, data) {
+                Offer::Taken(upto) => Reply::StdinTaken(upto),
+                Offer::Full => return None,
+                Offer::Closed => Reply::StdinClosed,
+                Offer::Gap => Reply::Failed(libc::EINVAL),
+            },
+            Request::StdinEnd if self.stdin.was_given() => {
+                self.stdin.close();
+                Reply::Done
+            }
+            Request::StdinEnd => Reply::StdinClosed,
+            Request::Signal(number) => match self.main.signal(*number) {
+                Ok(()) => Reply::Done,
+                Err(e) => Reply::Failed(e.raw_os_error().unwrap_or(0)),
+            },
+            Request::Stop(stop) => self.stop(stop),
+        })
+    }
+
+    fn stop(&mut self, stop: &Stop) -> Reply {
+        if stop
+            .signal
+            .is_some_and(|number| !(1..=libc::SIGRTMAX()).contains(&number))
+        {
+            return Reply::Failed(libc::EINVAL);
+        }
+        let by = stop.by[..stop.by.floor_char_boundary(BY_MAX)].to_owned();
+        let cause = Cause::Stopped { by };
+        let first = self
+            .course
+            .stop(clock::mono_ms(), cause, stop.signal, stop.grace_ms);
+        self.main.stop(first);
+        Reply::Done
+    }
+}
