@@ -1,2 +1,96 @@
-//! Placeholder.
-fn main() {}
+//! The command line of legwork.
+//!
+//! Argument parsing, configuration, wiring and rendering, and nothing else: what commands do is in
+//! the crates below, and reaches them through the same services that a server offers. A command is
+//! one file in `commands/`: its arguments, whose documentation is the help text, and its handler,
+//! which calls the client and hands the answer to `render/`.
+//!
+//! Exit codes are part of the interface; `error` lists them.
+
+mod app;
+mod cli;
+mod commands;
+mod error;
+mod interrupt;
+mod job_options;
+mod local;
+mod mirror;
+mod output;
+mod paths;
+mod printer;
+mod progress;
+mod project;
+mod render;
+mod signals;
+mod stdin;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use clap::error::ErrorKind;
+
+use crate::app::App;
+use crate::cli::Cli;
+use crate::error::CommandError;
+use crate::output::Output;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(problem) => return explain(&problem),
+    };
+    let out = Output {
+        json: cli.global.json,
+        quiet: cli.global.quiet,
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build();
+    let result = match runtime {
+        Ok(runtime) => {
+            let result = runtime.block_on(Box::pin(commands::dispatch(
+                App::new(out, cli.global),
+                cli.command,
+            )));
+            // A thread that waits for input on a terminal must not keep us.
+            runtime.shutdown_background();
+            result
+        }
+        Err(cause) => Err(CommandError::from(cause)),
+    };
+    match result {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => {
+            if failure.exit != error::NO_READER {
+                out.error(&failure);
+            }
+            ExitCode::from(failure.exit)
+        }
+    }
+}
+
+/// Help and version go to standard output; a usage error is told like any other error.
+fn explain(problem: &clap::Error) -> ExitCode {
+    let asked = matches!(
+        problem.kind(),
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
+    );
+    let json = std::env::args_os()
+        .take_while(|arg| arg != "--")
+        .any(|arg| arg == "--json");
+    if asked || !json {
+        // Nobody is left to be told if the terminal is gone.
+        drop(problem.print());
+    } else {
+        let text = problem.to_string();
+        let message = text
+            .lines()
+            .next()
+            .unwrap_or_default()
+            .trim_start_matches("error: ");
+        Output { json, quiet: false }
+            .error(&CommandError::usage(message).hint("`legwork --help` shows the usage"));
+    }
+    ExitCode::from(if asked { 0 } else { error::USAGE })
+}

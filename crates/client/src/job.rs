@@ -1,0 +1,167 @@
+//! A job as the server knows it.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+
+use uuid::Uuid;
+
+/// A job at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Job {
+    /// Its id.
+    pub id: Uuid,
+    /// What people type: any unique prefix of this names the job.
+    pub short_id: String,
+    /// Where it is in its life.
+    pub state: State,
+    /// The principal who started it.
+    pub owner: String,
+    /// Program and arguments.
+    pub argv: Vec<OsString>,
+    /// Working directory on the host.
+    pub dir: OsString,
+    /// A name for people.
+    pub name: Option<String>,
+    /// Key and value pairs to find it by.
+    pub labels: BTreeMap<String, String>,
+    /// The workspace that it runs in.
+    pub workspace: Option<String>,
+    /// When it was accepted, in milliseconds since the epoch.
+    pub created_at_ms: u64,
+    /// When its program was executed, in milliseconds since the epoch.
+    pub started_at_ms: Option<u64>,
+}
+
+/// Where a job is in its life.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum State {
+    /// Accepted, waiting.
+    Pending {
+        /// For what.
+        why: String,
+    },
+    /// Handed to its shim.
+    Starting,
+    /// Running.
+    Running {
+        /// Main process.
+        pid: u32,
+    },
+    /// Stopped by a pause.
+    Paused {
+        /// Main process.
+        pid: u32,
+    },
+    /// Over.
+    Finished(Box<Finish>),
+}
+
+/// How a job ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finish {
+    /// Why.
+    pub cause: Cause,
+    /// The main process's own status; `None` if it is unknown or there was none.
+    pub status: Option<Status>,
+    /// What `legwork run` exits with for it.
+    pub exit_code: u8,
+    /// Milliseconds since the epoch.
+    pub ended_at_ms: u64,
+    /// Offset after the last byte printed, dropped ones included.
+    pub output_end: u64,
+    /// Bytes printed but not kept.
+    pub output_dropped: u64,
+    /// What it consumed.
+    pub usage: Option<Usage>,
+    /// Processes that could not be killed.
+    pub survivors: Vec<Survivor>,
+}
+
+/// Why a job ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Cause {
+    /// By itself.
+    Own,
+    /// Its time limit.
+    Timeout,
+    /// On request.
+    Stopped {
+        /// Of whom.
+        by: String,
+    },
+    /// The memory limit, or the host's.
+    OutOfMemory,
+    /// The disk limit.
+    Disk,
+    /// The outcome is unknown.
+    Lost {
+        /// What it was lost to.
+        why: String,
+    },
+    /// It never ran.
+    NotStarted(NotStarted),
+}
+
+/// What kept a job from starting.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotStarted {
+    /// The step that failed: `exec`, `dir`, `lease`, …
+    pub step: String,
+    /// errno(3) of it; 0 where there is none.
+    pub errno: i32,
+    /// What the step was about, such as the program or the directory.
+    pub subject: OsString,
+    /// The whole in words.
+    pub why: String,
+}
+
+/// The main process's own status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// Exited with this code.
+    Code(i32),
+    /// Killed by this signal number.
+    Signal(i32),
+}
+
+/// What a job consumed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Usage {
+    /// User CPU time in microseconds.
+    pub user_us: u64,
+    /// System CPU time in microseconds.
+    pub system_us: u64,
+    /// Peak resident bytes of the largest process.
+    pub max_rss_bytes: u64,
+    /// Whether these are lower bounds.
+    pub approximate: bool,
+}
+
+/// A process that would not die.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Survivor {
+    /// Its id on the host.
+    pub pid: u32,
+    /// The kernel's name of it.
+    pub name: OsString,
+}
+
+impl Job {
+    /// The end, if it has come.
+    #[must_use]
+    pub fn finish(&self) -> Option<&Finish> {
+        match &self.state {
+            State::Finished(finish) => Some(finish),
+            _ => None,
+        }
+    }
+
+    /// The main process while there is one.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        match self.state {
+            State::Running { pid } | State::Paused { pid } => Some(pid),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,344 @@
+//! Directories to a host and results back: the mirror's blocking sessions over gRPC streams.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use legwork_proto::v1 as wire;
+use legwork_sync::error::{PullError, PushError, StoreError};
+use legwork_sync::link::{Closed, Link, Receiving, Sending};
+use legwork_sync::message::{Down, PullDown, PullUp, Refusal, Up};
+use legwork_sync::observer::Observer;
+use legwork_sync::pull::{self, Pulled};
+use legwork_sync::push::{self, Pushed};
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, oneshot};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Code, Status, Streaming};
+
+use crate::client::Client;
+use crate::error::{CallError, Result};
+use crate::spec::WorkspaceRef;
+use crate::{convert, mirror_wire};
+
+/// Messages that may wait to be sent: with frames of half a megabyte, some four megabytes.
+const QUEUE: usize = 8;
+
+/// A directory to mirror.
+#[derive(Debug, Clone)]
+pub struct PushRequest {
+    /// Where to.
+    pub workspace: WorkspaceRef,
+    /// The directory.
+    pub root: PathBuf,
+    /// How.
+    pub options: push::Options,
+    /// The file that remembers the last commit to that workspace of that server.
+    pub cache: PathBuf,
+}
+
+/// Files to bring back.
+#[derive(Debug, Clone)]
+pub struct PullRequest {
+    /// From where.
+    pub source: PullSource,
+    /// Into this directory.
+    pub into: PathBuf,
+    /// Which, and how.
+    pub options: pull::Options,
+    /// The file that remembers what earlier pulls brought here.
+    pub record: PathBuf,
+}
+
+/// Where files are brought back from.
+#[derive(Debug, Clone)]
+pub enum PullSource {
+    /// The workspace of a job, by id or unique prefix.
+    Job(String),
+    /// A workspace.
+    Workspace(WorkspaceRef),
+}
+
+/// The server's side of a call, once it has begun.
+type Answer<M> = oneshot::Receiver<std::result::Result<Streaming<M>, Status>>;
+
+/// What ended a stream, kept for whoever asks why the link broke.
+type Ending = Arc<Mutex<Option<Status>>>;
+
+/// Messages to a server; the first also says what they are about.
+struct Outgoing<M, A> {
+    queue: mpsc::Sender<M>,
+    about: Option<A>,
+}
+
+impl<M, A> Outgoing<M, A> {
+    fn put(&self, message: M) -> std::result::Result<(), Closed> {
+        self.queue.blocking_send(message).map_err(|_| Closed)
+    }
+}
+
+impl Sending<Up> for Outgoing<wire::CommitRequest, wire::WorkspaceRef> {
+    fn send(&mut self, message: Up) -> std::result::Result<(), Closed> {
+        let message = Some(mirror_wire::up(message));
+        let workspace = self.about.take();
+        self.put(wire::CommitRequest { workspace, message })
+    }
+}
+
+impl Sending<PullUp> for Outgoing<wire::PullRequest, wire::PullSource> {
+    fn send(&mut self, message: PullUp) -> std::result::Result<(), Closed> {
+        let message = Some(mirror_wire::pull_up(message));
+        let source = self.about.take();
+        self.put(wire::PullRequest { source, message })
+    }
+}
+
+/// Messages of a server; the call is made with the first of them, so that ours are under way before.
+struct Incoming<M, O> {
+    answers: Answer<M>,
+    open: Option<Streaming<M>>,
+    ending: Ending,
+    runtime: Handle,
+    observer: O,
+}
+
+impl<M, O> Incoming<M, O> {
+    fn next(&mut self, timeout: Duration) -> std::result::Result<Option<M>, Closed> {
+        let next = async {
+            tokio::time::timeout(timeout, Self::message(&mut self.open, &mut self.answers)).await
+        };
+        match self.runtime.block_on(next) {
+            Ok(Ok(Some(message))) => Ok(Some(message)),
+            Ok(Ok(None)) => Err(Closed),
+            Ok(Err(status)) => {
+                *self.ending.lock().unwrap_or_else(PoisonError::into_inner) = Some(status);
+                Err(Closed)
+            }
+            Err(_elapsed) => Ok(None),
+        }
+    }
+
+    async fn message(
+        open: &mut Option<Streaming<M>>,
+        answers: &mut Answer<M>,
+    ) -> std::result::Result<Option<M>, Status> {
+        let stream = match open {
+            Some(stream) => stream,
+            None => match answers.await {
+                Ok(stream) => open.insert(stream?),
+                Err(_gone) => return Err(Status::unavailable("the call was dropped")),
+            },
+        };
+        stream.message().await
+    }
+}
+
+/// Hears which jobs a commit waits for.
+pub trait WaitObserver: Observer + Send + Sync {
+    /// The commit waits for these jobs, by short id.
+    fn waiting_for_jobs(&self, jobs: &[String]) {
+        let _unused = jobs;
+    }
+}
+
+impl Receiving<Down> for Incoming<wire::CommitResponse, Arc<dyn WaitObserver>> {
+    fn receive(&mut self, timeout: Duration) -> std::result::Result<Option<Down>, Closed> {
+        let Some(answer) = self.next(timeout)? else {
+            return Ok(None);
+        };
+        if let Some(wire::commit_response::Message::Waiting(waiting)) = &answer.message
+            && !waiting.jobs.is_empty()
+        {
+            self.observer.waiting_for_jobs(&waiting.jobs);
+        }
+        mirror_wire::down(answer).map(Some).ok_or(Closed)
+    }
+}
+
+impl Receiving<PullDown> for Incoming<wire::PullResponse, ()> {
+    fn receive(&mut self, timeout: Duration) -> std::result::Result<Option<PullDown>, Closed> {
+        let Some(answer) = self.next(timeout)? else {
+            return Ok(None);
+        };
+        mirror_wire::pull_down(answer).map(Some).ok_or(Closed)
+    }
+}
+
+impl Client {
+    /// Mirrors a directory; returns when its tree is committed.
+    ///
+    /// # Errors
+    /// What the server refuses (`EMPTY_ROOT`, `MASS_DELETE`, `NO_SPACE`, …), what cannot be read here
+    /// (`ROOT_UNREADABLE`), and `CANCELLED`.
+    pub async fn push(
+        &self,
+        request: PushRequest,
+        observer: Arc<dyn WaitObserver>,
+    ) -> Result<Pushed> {
+        let (requests, outgoing) = mpsc::channel(QUEUE);
+        let (answered, answers) = oneshot::channel();
+        let mut service = self.sync.clone();
+        self.tasks.spawn(async move {
+            let call = service.commit(ReceiverStream::new(outgoing)).await;
+            // Nobody waits any more if the session was cancelled.
+            drop(answered.send(call.map(tonic::Response::into_inner)));
+        });
+        let ending = Ending::default();
+        let link = Link {
+            sender: Outgoing {
+                queue: requests,
+                about: Some(convert::workspace(&request.workspace)),
+            },
+            receiver: Incoming {
+                answers,
+                open: None,
+                ending: Arc::clone(&ending),
+                runtime: Handle::current(),
+                observer: Arc::clone(&observer),
+            },
+        };
+        let session = self.tasks.spawn_blocking(move || {
+            push::push(
+                &request.root,
+                &request.options,
+                &request.cache,
+                link,
+                &Forward(observer),
+            )
+        });
+        match session.await {
+            Ok(Ok(pushed)) => Ok(pushed),
+            Ok(Err(error)) => Err(why(&ending).unwrap_or_else(|| push_error(error))),
+            Err(panic) => Err(CallError::new(Code::Internal, "PANIC", panic.to_string())),
+        }
+    }
+
+    /// Brings files back.
+    ///
+    /// # Errors
+    /// `JOB_NOT_FOUND`, `WORKSPACE_NOT_FOUND`, `NO_WORKSPACE`, `BAD_GLOB`, and what keeps the destination
+    /// from being written.
+    pub async fn pull(&self, request: PullRequest) -> Result<Pulled> {
+        let (requests, outgoing) = mpsc::channel(QUEUE);
+        let (answered, answers) = oneshot::channel();
+        let mut service = self.sync.clone();
+        self.tasks.spawn(async move {
+            let call = service.pull(ReceiverStream::new(outgoing)).await;
+            // Nobody waits any more if the session was cancelled.
+            drop(answered.send(call.map(tonic::Response::into_inner)));
+        });
+        let ending = Ending::default();
+        let by = match &request.source {
+            PullSource::Job(id) => wire::pull_source::By::Job(id.clone()),
+            PullSource::Workspace(reference) => {
+                wire::pull_source::By::Workspace(convert::workspace(reference))
+            }
+        };
+        let link = Link {
+            sender: Outgoing {
+                queue: requests,
+                about: Some(wire::PullSource { by: Some(by) }),
+            },
+            receiver: Incoming {
+                answers,
+                open: None,
+                ending: Arc::clone(&ending),
+                runtime: Handle::current(),
+                observer: (),
+            },
+        };
+        let session = self.tasks.spawn_blocking(move || {
+            pull::pull(&request.into, &request.options, &request.record, link, &())
+        });
+        match session.await {
+            Ok(Ok(pulled)) => Ok(pulled),
+            Ok(Err(error)) => Err(why(&ending).unwrap_or_else(|| pull_error(error))),
+            Err(panic) => Err(CallError::new(Code::Internal, "PANIC", panic.to_string())),
+        }
+    }
+}
+
+/// The server's own word on why the link broke.
+fn why(ending: &Ending) -> Option<CallError> {
+    ending
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .take()
+        .map(CallError::from)
+}
+
+struct Forward(Arc<dyn WaitObserver>);
+
+impl Observer for Forward {
+    fn scanned(&self, progress: legwork_sync::observer::Progress) {
+        self.0.scanned(progress);
+    }
+
+    fn transferred(&self, progress: legwork_sync::observer::Progress) {
+        self.0.transferred(progress);
+    }
+
+    fn waiting(&self, reason: legwork_sync::message::Waiting) {
+        self.0.waiting(reason);
+    }
+
+    fn cancelled(&self) -> bool {
+        self.0.cancelled()
+    }
+}
+
+fn push_error(error: PushError) -> CallError {
+    let message = error.to_string();
+    match error {
+        PushError::Root { path, .. } => {
+            CallError::new(Code::FailedPrecondition, "ROOT_UNREADABLE", message)
+                .with("path", OsString::from(path).to_string_lossy())
+        }
+        PushError::Refused(refusal) => refused(&refusal),
+        PushError::Closed(Closed) => CallError::new(Code::Unavailable, "UNREACHABLE", message),
+        PushError::KeepsChanging { path } => {
+            CallError::new(Code::Aborted, "KEEPS_CHANGING", message)
+                .with("path", path.to_string_lossy())
+        }
+        PushError::Protocol(_) => CallError::new(Code::Internal, "PROTOCOL", message),
+        PushError::Cache(error) => store_error(&error),
+        PushError::Cancelled => CallError::new(Code::Cancelled, "CANCELLED", message),
+    }
+}
+
+fn pull_error(error: PullError) -> CallError {
+    let message = error.to_string();
+    match error {
+        PullError::Destination { path, .. } => {
+            CallError::new(Code::FailedPrecondition, "DESTINATION", message)
+                .with("path", path.to_string_lossy())
+        }
+        PullError::BadGlob { glob, .. } => {
+            CallError::new(Code::InvalidArgument, "BAD_GLOB", message).with("glob", glob)
+        }
+        PullError::Refused(refusal) => refused(&refusal),
+        PullError::Closed(Closed) => CallError::new(Code::Unavailable, "UNREACHABLE", message),
+        PullError::Protocol(_) => CallError::new(Code::Internal, "PROTOCOL", message),
+        PullError::Record(error) => store_error(&error),
+        PullError::Cancelled => CallError::new(Code::Cancelled, "CANCELLED", message),
+    }
+}
+
+/// A refusal arrives as a status; one that arrives as itself was made on this side.
+fn refused(refusal: &Refusal) -> CallError {
+    CallError::new(Code::FailedPrecondition, "REFUSED", refusal.to_string())
+}
+
+fn store_error(error: &StoreError) -> CallError {
+    let reason = match error {
+        StoreError::NewerFormat { .. } => "STATE_NEWER",
+        StoreError::Damaged { .. } => "STATE_DAMAGED",
+        StoreError::Busy { .. } => "BUSY",
+        StoreError::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
+            "NO_SPACE"
+        }
+        StoreError::Io { .. } => "IO",
+    };
+    CallError::new(Code::FailedPrecondition, reason, error.to_string())
+}

@@ -1,0 +1,92 @@
+//! What to run.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use uuid::Uuid;
+
+/// A job to start. Keep it until the start is answered: repeating it is safe.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobSpec {
+    /// Made by [`JobSpec::new`].
+    pub id: Uuid,
+    /// Program and arguments; not empty.
+    pub argv: Vec<OsString>,
+    /// Environment variables on top of the server's base.
+    pub env: Vec<(OsString, OsString)>,
+    /// Where it runs.
+    pub place: Place,
+    /// What it reads.
+    pub stdin: Stdin,
+    /// Both output streams through one pipe, in exact order.
+    pub merge: bool,
+    /// Time limit in milliseconds.
+    pub timeout_ms: Option<u64>,
+    /// First signal of a stop; SIGTERM if absent.
+    pub stop_signal: Option<i32>,
+    /// Milliseconds between that and the end of the whole tree; 10 s if absent.
+    pub stop_grace_ms: Option<u64>,
+    /// Bytes of output kept.
+    pub output_limit: Option<u64>,
+    /// A name for people.
+    pub name: Option<String>,
+    /// Key and value pairs to find it by.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// Where a job runs.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Place {
+    /// In the tree of this mirror.
+    pub workspace: Option<WorkspaceRef>,
+    /// Only once this root is committed there.
+    pub require_root: Option<[u8; 32]>,
+    /// Relative to the mirror's tree, or absolute on the host.
+    pub dir: PathBuf,
+}
+
+/// A mirror, by what identifies it to its owner.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WorkspaceRef {
+    /// A name that the owner chose.
+    Name(String),
+    /// The directory that it mirrors.
+    Origin {
+        /// This machine's own random id.
+        machine_id: String,
+        /// Canonical absolute path here.
+        root: PathBuf,
+    },
+}
+
+/// What a job reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Stdin {
+    /// End of file at once.
+    #[default]
+    Null,
+    /// What [`crate::Client::input`] sends.
+    Pipe,
+}
+
+impl JobSpec {
+    /// A job that runs `argv`, with a fresh id and everything else at its default.
+    #[must_use]
+    pub fn new(argv: impl IntoIterator<Item = impl Into<OsString>>) -> Self {
+        Self {
+            id: Uuid::now_v7(),
+            argv: argv.into_iter().map(Into::into).collect(),
+            env: Vec::new(),
+            place: Place::default(),
+            stdin: Stdin::Null,
+            merge: false,
+            timeout_ms: None,
+            stop_signal: None,
+            stop_grace_ms: None,
+            output_limit: None,
+            name: None,
+            labels: BTreeMap::new(),
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! `legwork pull`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use legwork_client::{Client, Job, PullRequest, PullSource, WorkspaceRef};
+use legwork_sync::pull::{Options, Pulled};
+use serde_json::json;
+
+use crate::app::App;
+use crate::error::{CommandError, FAILED};
+use crate::interrupt::unless_interrupted;
+use crate::local::Session;
+use crate::project::Project;
+use crate::{mirror, render};
+
+/// Bring files back from the mirror that a job ran in.
+///
+/// Takes what is there now, whoever wrote it. A file that was changed here is left alone unless --force
+/// is given. `*` does not match `/`, `**` does; a directory stands for all below it.
+#[derive(Debug, Args)]
+pub(crate) struct Pull {
+    /// The job's id or a unique prefix of it, then patterns; with --workspace only patterns
+    #[arg(required = true, value_name = "ID GLOB")]
+    words: Vec<String>,
+    /// From the mirror of this name
+    #[arg(long, value_name = "NAME")]
+    workspace: Option<String>,
+    /// Put them here instead of into the current directory
+    #[arg(long, value_name = "DIR")]
+    into: Option<PathBuf>,
+    /// Replace files that were changed here
+    #[arg(long)]
+    force: bool,
+}
+
+pub(crate) async fn run(app: &App, args: Pull) -> Result<u8, CommandError> {
+    let (source, globs) = match args.workspace {
+        Some(name) => (PullSource::Workspace(WorkspaceRef::Name(name)), args.words),
+        None => {
+            let mut words = args.words.into_iter();
+            let id = words.next().unwrap_or_default();
+            (PullSource::Job(id), words.collect())
+        }
+    };
+    if globs.is_empty() {
+        return Err(CommandError::usage(
+            "say which files: legwork pull ID GLOB...",
+        ));
+    }
+    let session = app.connect().await?;
+    let into = match args.into {
+        Some(dir) => dir,
+        None => std::env::current_dir()?,
+    };
+    let options = Options {
+        globs,
+        force: args.force,
+    };
+    unless_interrupted(pull(app, &session, source, into, options)).await
+}
+
+/// `run --pull`: into the project that was mirrored.
+pub(crate) async fn after_run(
+    app: &App,
+    session: &Session,
+    job: &Job,
+    globs: &[String],
+) -> Result<u8, CommandError> {
+    let project = Project::find(&std::env::current_dir()?)?;
+    let options = Options {
+        globs: globs.to_vec(),
+        force: false,
+    };
+    pull(
+        app,
+        session,
+        PullSource::Job(job.id.to_string()),
+        project.root,
+        options,
+    )
+    .await
+}
+
+async fn pull(
+    app: &App,
+    session: &Session,
+    source: PullSource,
+    into: PathBuf,
+    options: Options,
+) -> Result<u8, CommandError> {
+    std::fs::create_dir_all(&into).map_err(|e| {
+        CommandError::new(FAILED, "DESTINATION", format!("{}: {e}", into.display()))
+    })?;
+    let into = into.canonicalize()?;
+    let key = format!(
+        "{} {}",
+        workspace_key(&session.client, &source).await?,
+        into.display()
+    );
+    let record = session.memory(key.as_bytes(), "pulled")?;
+    let asked = options.globs.join(" ");
+    let request = PullRequest {
+        source,
+        into,
+        options,
+        record,
+    };
+    let pulled = session.client.pull(request).await?;
+    if app.out.json {
+        app.out.json_line(&to_json(&pulled))?;
+    } else {
+        app.out.remark(&format!(
+            "pulled {} ({}), {} there already",
+            mirror::count(pulled.written.len() as u64, "file"),
+            render::bytes(pulled.written_bytes),
+            pulled.same,
+        ));
+    }
+    outcome(app, &pulled, &asked)
+}
+
+/// Which workspace the record of earlier pulls is about.
+async fn workspace_key(client: &Client, source: &PullSource) -> Result<String, CommandError> {
+    Ok(match source {
+        PullSource::Workspace(workspace) => mirror::key(workspace),
+        PullSource::Job(id) => client.get(id).await?.workspace.unwrap_or_default(),
+    })
+}
+
+fn outcome(app: &App, pulled: &Pulled, asked: &str) -> Result<u8, CommandError> {
+    for path in &pulled.refused {
+        app.out.note(&format!(
+            "{} was changed here and is left alone",
+            mirror::show(path)
+        ));
+    }
+    for path in &pulled.gone {
+        app.out.note(&format!(
+            "{} vanished while it was read",
+            mirror::show(path)
+        ));
+    }
+    for path in &pulled.failed {
+        app.out
+            .note(&format!("{}: {}", mirror::show(&path.path), path.why));
+    }
+    if !pulled.refused.is_empty() {
+        let message = format!(
+            "{} not replaced",
+            mirror::count(pulled.refused.len() as u64, "file")
+        );
+        return Err(CommandError::new(FAILED, "CHANGED_HERE", message)
+            .hint("`legwork pull --force ID GLOB` replaces them"));
+    }
+    if !pulled.gone.is_empty() || !pulled.failed.is_empty() {
+        return Err(CommandError::new(
+            FAILED,
+            "PULL_INCOMPLETE",
+            "some files could not be brought",
+        ));
+    }
+    if pulled.written.is_empty() && pulled.same == 0 {
+        return Err(CommandError::new(
+            FAILED,
+            "NOTHING_MATCHED",
+            format!("nothing there matches {asked}"),
+        )
+        .hint("patterns are relative to the mirror's root; `**/name` matches at any depth"));
+    }
+    Ok(0)
+}
+
+fn to_json(pulled: &Pulled) -> serde_json::Value {
+    let paths = |paths: &[PathBuf]| {
+        paths
+            .iter()
+            .map(|path| mirror::show(path))
+            .collect::<Vec<_>>()
+    };
+    let failed: Vec<_> = pulled
+        .failed
+        .iter()
+        .map(|path| json!({"path": mirror::show(&path.path), "why": path.why}))
+        .collect();
+    json!({
+        "written": paths(&pulled.written),
+        "writtenBytes": pulled.written_bytes,
+        "same": pulled.same,
+        "refused": paths(&pulled.refused),
+        "gone": paths(&pulled.gone),
+        "failed": failed,
+    })
+}

@@ -1,0 +1,208 @@
+//! `legwork run`.
+
+use std::ffi::OsString;
+use std::time::Duration;
+
+use clap::Args;
+use legwork_client::{Cause, Client, Job, LogEvent, LogOptions};
+use serde_json::json;
+
+use crate::app::App;
+use crate::commands::pull;
+use crate::error::{CommandError, INTERRUPTED};
+use crate::interrupt::Interrupts;
+use crate::job_options::JobOptions;
+use crate::local::Session;
+use crate::printer::Printer;
+use crate::project;
+use crate::render;
+use crate::stdin;
+
+/// Mirror this directory to a workspace, run a command there, and show its output as it happens.
+///
+/// Exits with the command's own code; 128+N when signal N killed it; 124 at the time limit; 125 when
+/// legwork failed before the job started; 126 not executable; 127 not found; 255 outcome unknown.
+/// Ctrl-C stops the job and waits for its end; twice leaves it running.
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    #[command(flatten)]
+    options: JobOptions,
+    /// Forward standard input even from a terminal
+    #[arg(long, short = 'i')]
+    stdin: bool,
+    /// Do not follow: print the job's id and return
+    #[arg(long, short)]
+    detach: bool,
+    /// Afterwards bring back files that match (repeat for more)
+    #[arg(long, value_name = "GLOB", conflicts_with_all = ["detach", "no_sync", "in_place"])]
+    pull: Vec<String>,
+    /// The command and its arguments
+    #[arg(
+        required = true,
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "CMD"
+    )]
+    argv: Vec<OsString>,
+}
+
+pub(crate) async fn run(app: &App, args: Run) -> Result<u8, CommandError> {
+    let mut interrupts = Interrupts::listen()?;
+    let prepared = tokio::select! {
+        prepared = prepare(app, &args) => prepared.map_err(CommandError::before_start)?,
+        () = interrupts.next() => {
+            let why = "interrupted before the job started; nothing runs";
+            return Err(CommandError::new(INTERRUPTED, "INTERRUPTED", why));
+        }
+    };
+    let (session, job) = prepared;
+    if args.detach {
+        render::id(app.out, &job)?;
+        return Ok(0);
+    }
+    if app.out.json {
+        app.out
+            .json_line(&json!({"event": "started", "job": render::json::Job::from(&job)}))?;
+    } else {
+        app.out.remark(&format!("job {}", render::short(&job)));
+    }
+    let end = match job.finish() {
+        Some(_) => Followed::Ended(Box::new(job)),
+        None => follow(app, &session.client, &job, &mut interrupts, &args)
+            .await
+            .map_err(CommandError::after_start)?,
+    };
+    match end {
+        Followed::Detached => Ok(INTERRUPTED),
+        Followed::Ended(job) => {
+            let code = conclude(app, &job)?;
+            let ran = !matches!(job.finish().map(|f| &f.cause), Some(Cause::NotStarted(_)));
+            if ran && !args.pull.is_empty() {
+                let pulled = pull::after_run(app, &session, &job, &args.pull).await;
+                if code == 0 {
+                    pulled?;
+                } else if let Err(failure) = pulled {
+                    app.out.error(&failure);
+                }
+            }
+            Ok(code)
+        }
+    }
+}
+
+/// Everything up to a job that runs.
+async fn prepare(app: &App, args: &Run) -> Result<(Session, Job), CommandError> {
+    let session = app.connect().await?;
+    let place = project::place(app, &session, &args.options).await?;
+    let stdin = if args.detach {
+        legwork_client::Stdin::Null
+    } else {
+        stdin::wanted(args.stdin)
+    };
+    let spec = args.options.spec(args.argv.clone(), place, stdin)?;
+    let job = session.client.start(&spec).await?;
+    if stdin == legwork_client::Stdin::Pipe && job.finish().is_none() {
+        let (client, id, out) = (session.client.clone(), job.id.to_string(), app.out);
+        app.tasks.spawn(async move {
+            if let Err(failure) = stdin::forward(client, id).await {
+                out.note(&format!("standard input: {}", failure.message));
+            }
+        });
+    }
+    Ok((session, job))
+}
+
+enum Followed {
+    Ended(Box<Job>),
+    Detached,
+}
+
+/// Shows the output until the end; the first interrupt stops the job, the second leaves it.
+async fn follow(
+    app: &App,
+    client: &Client,
+    job: &Job,
+    interrupts: &mut Interrupts,
+    args: &Run,
+) -> Result<Followed, CommandError> {
+    let id = job.id.to_string();
+    let shown = show(app, client, &id);
+    tokio::pin!(shown);
+    let mut stopping = false;
+    loop {
+        tokio::select! {
+            ended = &mut shown => return ended.map(Followed::Ended),
+            () = interrupts.next() => {
+                if stopping {
+                    let short = render::short(job);
+                    app.out.note(&format!("left it running; `legwork logs -f {short}` shows it, `legwork stop {short}` ends it"));
+                    return Ok(Followed::Detached);
+                }
+                stopping = true;
+                let grace = args.options.stop_grace().unwrap_or(Duration::from_secs(10));
+                app.out.note(&format!(
+                    "stopping the job (up to {}); Ctrl-C again leaves it running",
+                    humantime::format_duration(grace),
+                ));
+                stop_in_background(app, client, &id);
+            }
+        }
+    }
+}
+
+fn stop_in_background(app: &App, client: &Client, id: &str) {
+    let (client, id, out) = (client.clone(), id.to_owned(), app.out);
+    app.tasks.spawn(async move {
+        if let Err(failure) = client.stop(&id, None, None).await {
+            out.note(&format!("cannot stop the job: {}", failure.message));
+        }
+    });
+}
+
+/// Prints what comes until the job's end.
+async fn show(app: &App, client: &Client, id: &str) -> Result<Box<Job>, CommandError> {
+    let options = LogOptions {
+        follow: true,
+        ..LogOptions::default()
+    };
+    let mut logs = client.logs(id, options).await?;
+    let printer = Printer::start()?;
+    let mut heard = true;
+    let ended = loop {
+        match logs.next().await? {
+            Some(LogEvent::End { job: Some(job), .. }) => break job,
+            Some(event) if heard => {
+                heard = render::logs::event(app.out, &printer, event).await?;
+                if !heard {
+                    // As a pipe would: who prints for nobody is asked to end.
+                    stop_in_background(app, client, id);
+                }
+            }
+            Some(_) => {}
+            None => {
+                return Err(CommandError::unknown(
+                    "the output ended without the job's end",
+                ));
+            }
+        }
+    };
+    match printer.finish().await {
+        Err(failure) if failure.exit != crate::error::NO_READER => Err(failure),
+        _ => Ok(ended),
+    }
+}
+
+/// Says how it ended, where the output does not show it, and gives the exit code.
+pub(crate) fn conclude(app: &App, job: &Job) -> Result<u8, CommandError> {
+    let Some(finish) = job.finish() else {
+        return Err(CommandError::unknown("the job has not ended"));
+    };
+    if app.out.json {
+        app.out
+            .json_line(&json!({"event": "finished", "job": render::json::Job::from(job)}))?;
+    }
+    if let Some(failure) = render::end::problem(job, finish) {
+        app.out.error(&failure);
+    }
+    Ok(finish.exit_code)
+}

@@ -1,0 +1,134 @@
+//! How a command fails: an exit code, a reason, the cause in words, and the next step.
+
+use std::io;
+
+use legwork_client::{CallError, Code};
+use serde_json::{Value, json};
+
+/// The end of a command that did not do what was asked.
+#[derive(Debug)]
+pub(crate) struct CommandError {
+    /// What the process exits with.
+    pub(crate) exit: u8,
+    /// Stable name of the cause.
+    pub(crate) reason: String,
+    /// The cause in words.
+    pub(crate) message: String,
+    /// Whether the same command may work later as it is.
+    pub(crate) retryable: bool,
+    /// What to do about it.
+    pub(crate) hint: Option<String>,
+}
+
+/// Something failed.
+pub(crate) const FAILED: u8 = 1;
+/// The command line makes no sense.
+pub(crate) const USAGE: u8 = 2;
+/// Not enrolled, or refused.
+pub(crate) const REFUSED: u8 = 4;
+/// No such job or workspace.
+pub(crate) const NOT_FOUND: u8 = 5;
+/// Stopped looking, on Ctrl-C.
+pub(crate) const INTERRUPTED: u8 = 130;
+/// Legwork failed before the job started.
+pub(crate) const NOT_STARTED: u8 = 125;
+/// Nobody reads our standard output any more, as after SIGPIPE.
+pub(crate) const NO_READER: u8 = 141;
+/// Contact lost: the job's outcome is unknown.
+pub(crate) const UNKNOWN: u8 = 255;
+
+impl CommandError {
+    pub(crate) fn new(exit: u8, reason: &str, message: impl Into<String>) -> Self {
+        let message = message.into();
+        Self {
+            exit,
+            reason: reason.into(),
+            message,
+            retryable: false,
+            hint: None,
+        }
+    }
+
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
+        Self::new(USAGE, "USAGE", message)
+    }
+
+    /// Contact was lost: what became of the job cannot be said.
+    pub(crate) fn unknown(message: impl Into<String>) -> Self {
+        Self::new(UNKNOWN, "OUTCOME_UNKNOWN", message)
+    }
+
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// The same failure in a command whose own exit code means a job's: before the job ran.
+    pub(crate) fn before_start(mut self) -> Self {
+        if self.exit != USAGE {
+            self.exit = NOT_STARTED;
+        }
+        self
+    }
+
+    /// The same failure once the job may be running: its outcome is unknown.
+    pub(crate) fn after_start(mut self) -> Self {
+        if self.exit == FAILED {
+            self.exit = UNKNOWN;
+        }
+        self
+    }
+
+    pub(crate) fn to_json(&self) -> Value {
+        json!({
+            "reason": self.reason,
+            "message": self.message,
+            "retryable": self.retryable,
+            "hint": self.hint,
+        })
+    }
+}
+
+impl From<CallError> for CommandError {
+    fn from(error: CallError) -> Self {
+        let exit = match error.code {
+            Code::NotFound => NOT_FOUND,
+            Code::PermissionDenied | Code::Unauthenticated => REFUSED,
+            _ => FAILED,
+        };
+        Self {
+            exit,
+            hint: hint(&error),
+            retryable: error.retryable(),
+            reason: error.reason,
+            message: error.message,
+        }
+    }
+}
+
+impl From<io::Error> for CommandError {
+    fn from(error: io::Error) -> Self {
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            return Self::new(NO_READER, "NO_READER", "nobody reads the output");
+        }
+        Self::new(FAILED, "IO", error.to_string())
+    }
+}
+
+/// The next step, where one can be named from the reason alone.
+fn hint(error: &CallError) -> Option<String> {
+    let text = match error.reason.as_str() {
+        "JOB_NOT_FOUND" => "`legwork ps -a` lists the jobs there are",
+        "JOB_AMBIGUOUS" => "type more characters of the id; `legwork ps -a` shows them",
+        "JOB_RUNNING" => "stop it first: `legwork stop ID`",
+        "WORKSPACE_NOT_FOUND" => "`legwork workspaces` lists the mirrors there are",
+        "EMPTY_ROOT" | "MASS_DELETE" => {
+            "look with `legwork sync --dry-run`; if it is right: `legwork sync --force-delete`"
+        }
+        "NO_SPACE" => "free some space, or use another state directory with --state",
+        "STATE_NEWER" => "use the newer legwork, or another state directory with --state",
+        "STATE_OTHER_USER" => "use a state directory of your own with --state",
+        _ => return None,
+    };
+    Some(text.to_owned())
+}

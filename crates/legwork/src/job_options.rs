@@ -1,0 +1,181 @@
+//! What `run` and `start` have in common: the options that describe a job.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use legwork_client::{JobSpec, Place, Stdin};
+
+use crate::error::CommandError;
+use crate::signals;
+
+/// Options that describe a job.
+#[derive(Debug, Args)]
+pub(crate) struct JobOptions {
+    /// Set a variable, or with a bare name pass on the caller's
+    #[arg(long, value_name = "NAME[=VALUE]")]
+    env: Vec<OsString>,
+    /// Run in this directory: relative inside the mirror, absolute on the host
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+    /// Give the job a name
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// Attach a label (repeat for more)
+    #[arg(long, value_name = "KEY=VALUE", value_parser = label)]
+    label: Vec<(String, String)>,
+    /// Stop the job after this long, such as 90s or 1h30m
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    timeout: Option<Duration>,
+    /// First signal of a stop
+    #[arg(long, value_name = "SIGNAL", value_parser = signals::parse)]
+    stop_signal: Option<i32>,
+    /// Time between that signal and the end of everything the job started
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    stop_grace: Option<Duration>,
+    /// Bytes of output to keep: the first half and the last half
+    #[arg(long, value_name = "BYTES", value_parser = size)]
+    output_limit: Option<u64>,
+    /// Both output streams as one, in exact order
+    #[arg(long)]
+    merge: bool,
+    /// Run on the host without mirroring anything
+    #[arg(long, conflicts_with_all = ["in_place", "workspace"])]
+    pub(crate) no_sync: bool,
+    /// Run in this directory itself instead of a mirror of it
+    #[arg(long, conflicts_with = "workspace")]
+    pub(crate) in_place: bool,
+    /// Use the mirror of this name
+    #[arg(long, value_name = "NAME")]
+    pub(crate) workspace: Option<String>,
+    /// Let the mirror delete however much this directory no longer has
+    #[arg(long)]
+    pub(crate) force_delete: bool,
+}
+
+impl JobOptions {
+    /// How long a stop may take.
+    pub(crate) fn stop_grace(&self) -> Option<Duration> {
+        self.stop_grace
+    }
+
+    /// The job that these options describe.
+    pub(crate) fn spec(
+        &self,
+        argv: Vec<OsString>,
+        place: Place,
+        stdin: Stdin,
+    ) -> Result<JobSpec, CommandError> {
+        Ok(JobSpec {
+            env: environment(std::env::vars_os(), &self.env)?,
+            place,
+            stdin,
+            merge: self.merge,
+            timeout_ms: self.timeout.map(millis),
+            stop_signal: self.stop_signal,
+            stop_grace_ms: self.stop_grace.map(millis),
+            output_limit: self.output_limit,
+            name: self.name.clone(),
+            labels: self.label.iter().cloned().collect(),
+            ..JobSpec::new(argv)
+        })
+    }
+}
+
+/// Whole milliseconds; more than the type holds is as good as for ever.
+pub(crate) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The caller's environment with the changes asked for.
+fn environment(
+    own: impl Iterator<Item = (OsString, OsString)>,
+    changes: &[OsString],
+) -> Result<Vec<(OsString, OsString)>, CommandError> {
+    let mut env: BTreeMap<OsString, OsString> = own.collect();
+    for change in changes {
+        let raw = change.as_bytes();
+        let Some(at) = raw.iter().position(|&b| b == b'=') else {
+            // Locally a job has the caller's environment already, so a bare name has nothing to add.
+            if env.contains_key(change) {
+                continue;
+            }
+            let name = change.to_string_lossy();
+            return Err(
+                CommandError::usage(format!("--env {name}: there is no such variable"))
+                    .hint(format!("set one with --env {name}=VALUE")),
+            );
+        };
+        if at == 0 {
+            return Err(CommandError::usage("--env needs a name before the `=`"));
+        }
+        let value = OsString::from_vec(raw[at + 1..].to_vec());
+        env.insert(OsString::from_vec(raw[..at].to_vec()), value);
+    }
+    Ok(env.into_iter().collect())
+}
+
+/// `KEY=VALUE`.
+pub(crate) fn label(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("expected KEY=VALUE".to_owned()),
+    }
+}
+
+/// A number of bytes with an optional binary unit: 4096, 512K, 10MiB, 4G.
+pub(crate) fn size(text: &str) -> Result<u64, String> {
+    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let number: u64 = text[..digits]
+        .parse()
+        .map_err(|_| "expected a number of bytes".to_owned())?;
+    let shift = match text[digits..]
+        .to_ascii_lowercase()
+        .trim_end_matches("ib")
+        .trim_end_matches('b')
+    {
+        "" => 0,
+        "k" => 10,
+        "m" => 20,
+        "g" => 30,
+        "t" => 40,
+        _ => return Err("units are K, M, G and T".to_owned()),
+    };
+    number
+        .checked_mul(1 << shift)
+        .ok_or_else(|| "too large".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsString;
+
+    use super::{environment, size};
+
+    #[test]
+    fn sizes() {
+        assert_eq!(size("4096"), Ok(4096));
+        assert_eq!(size("512K"), Ok(512 << 10));
+        assert_eq!(size("10MiB"), Ok(10 << 20));
+        assert_eq!(size("1gb"), Ok(1 << 30));
+        for bad in ["", "K", "1x", "-1", "99999999999T"] {
+            assert!(size(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_change_replaces_and_a_bare_name_must_exist() {
+        let own = || [("A".into(), "1".into())].into_iter();
+        let changes = |list: &[&str]| list.iter().map(OsString::from).collect::<Vec<_>>();
+        assert_eq!(
+            environment(own(), &changes(&["A=2", "B=x=y"])).unwrap(),
+            [("A".into(), "2".into()), ("B".into(), "x=y".into())]
+        );
+        assert!(environment(own(), &changes(&["A"])).is_ok());
+        assert!(environment(own(), &changes(&["C"])).is_err());
+        assert!(environment(own(), &changes(&["=x"])).is_err());
+    }
+}

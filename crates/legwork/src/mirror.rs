@@ -1,0 +1,142 @@
+//! Mirroring with something to look at, and what to say afterwards.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use legwork_client::{PushRequest, WorkspaceRef};
+use legwork_sync::message::{Delete, Listing};
+use legwork_sync::push::{Options, Pushed};
+
+use crate::app::App;
+use crate::error::CommandError;
+use crate::local::Session;
+use crate::output::printable;
+use crate::progress::Progress;
+use crate::project::Project;
+use crate::render;
+
+/// Paths that a note names before it says how many more there are.
+const NAMED: usize = 5;
+
+/// How to mirror.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct How {
+    pub(crate) dry_run: bool,
+    pub(crate) delete: Delete,
+    pub(crate) force_delete: bool,
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the mirror takes its clock from here"
+)]
+fn now() -> std::time::SystemTime {
+    std::time::SystemTime::now()
+}
+
+/// Mirrors the project to the workspace.
+pub(crate) async fn push(
+    app: &App,
+    session: &Session,
+    project: &Project,
+    workspace: WorkspaceRef,
+    how: How,
+) -> Result<Pushed, CommandError> {
+    let request = PushRequest {
+        cache: session.memory(key(&workspace).as_bytes(), "cache")?,
+        workspace,
+        root: project.root.clone(),
+        options: Options {
+            dry_run: how.dry_run,
+            delete: how.delete,
+            force_delete: how.force_delete,
+            ..Options::at(now())
+        },
+    };
+    let progress = Arc::new(Progress::new(app.out));
+    let pushed = session.client.push(request, progress.clone()).await;
+    progress.finish();
+    pushed.map_err(CommandError::from)
+}
+
+/// What tells one workspace of this client from another.
+pub(crate) fn key(workspace: &WorkspaceRef) -> String {
+    match workspace {
+        WorkspaceRef::Name(name) => format!("name {name}"),
+        WorkspaceRef::Origin { machine_id, root } => {
+            format!("origin {machine_id} {}", root.display())
+        }
+    }
+}
+
+/// Tells what the user should know of a commit: what was moved away, kept, or could not be read.
+pub(crate) fn report(app: &App, pushed: &Pushed) {
+    let summary = &pushed.summary;
+    if pushed.sent_files > 0 || summary.deleted.total > 0 {
+        app.out.remark(&format!(
+            "mirrored: {} sent ({}), {} deleted",
+            count(pushed.sent_files, "file"),
+            render::bytes(pushed.sent_bytes),
+            summary.deleted.total,
+        ));
+    }
+    if summary.displaced.total > 0 {
+        app.out.note(&format!(
+            "{} in the mirror had been changed there and {} moved to the trash {}: {}",
+            count(summary.displaced.total, "path"),
+            if summary.displaced.total == 1 {
+                "was"
+            } else {
+                "were"
+            },
+            summary.trash,
+            named(&summary.displaced),
+        ));
+    }
+    if summary.kept.total > 0 {
+        app.out.note(&format!(
+            "{} gone here, but changed in the mirror, and kept there: {}",
+            count(summary.kept.total, "path"),
+            named(&summary.kept),
+        ));
+    }
+    for path in &pushed.unreadable {
+        app.out.note(&format!(
+            "cannot read {}: {}; the mirror keeps what it had there",
+            show(&path.path),
+            path.why
+        ));
+    }
+}
+
+/// `1 file`, `2 files`.
+pub(crate) fn count(number: u64, thing: &str) -> String {
+    if number == 1 {
+        format!("1 {thing}")
+    } else {
+        format!("{number} {thing}s")
+    }
+}
+
+fn named(listing: &Listing) -> String {
+    let mut names: Vec<String> = listing
+        .paths
+        .iter()
+        .take(NAMED)
+        .map(|path| printable(&String::from_utf8_lossy(path)))
+        .collect();
+    let more = listing.total.saturating_sub(names.len() as u64);
+    if more > 0 {
+        names.push(format!("and {more} more"));
+    }
+    names.join(", ")
+}
+
+/// A path for people; the root itself as `.`.
+pub(crate) fn show(path: &Path) -> String {
+    if path.as_os_str().is_empty() {
+        ".".to_owned()
+    } else {
+        printable(&path.to_string_lossy())
+    }
+}

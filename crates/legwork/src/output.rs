@@ -1,0 +1,124 @@
+//! What legwork says, and where: the only module that writes to the terminal.
+//!
+//! Standard output carries data: a job's bytes, a table, JSON. Everything that legwork itself has to
+//! say goes to standard error, one line each, and is silent with `--quiet`. Errors are never silent.
+
+use std::io::{self, IsTerminal, Write};
+
+use serde::Serialize;
+
+use crate::error::CommandError;
+
+/// How to speak.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Output {
+    /// Data and errors as JSON.
+    pub(crate) json: bool,
+    /// Say nothing but errors.
+    pub(crate) quiet: bool,
+}
+
+impl Output {
+    /// Whether decoration such as progress has someone to look at it.
+    pub(crate) fn decorates(self) -> bool {
+        !self.quiet && !self.json && io::stderr().is_terminal()
+    }
+
+    /// Something the user should know: one line on standard error.
+    pub(crate) fn note(self, text: &str) {
+        if !self.quiet {
+            say(text);
+        }
+    }
+
+    /// Something that is good to know while one watches: only on a terminal.
+    pub(crate) fn remark(self, text: &str) {
+        if self.decorates() {
+            say(text);
+        }
+    }
+
+    /// One JSON value on a line of standard output.
+    pub(crate) fn json_line(self, value: &impl Serialize) -> Result<(), CommandError> {
+        let mut line = serde_json::to_vec(value).map_err(io::Error::from)?;
+        line.push(b'\n');
+        bytes_to_stdout(&line)
+    }
+
+    /// Text on standard output, as it is.
+    pub(crate) fn text(self, text: &str) -> Result<(), CommandError> {
+        bytes_to_stdout(text.as_bytes())
+    }
+
+    /// The end of a command that failed.
+    pub(crate) fn error(self, error: &CommandError) {
+        if self.json {
+            // Nothing is left to tell it to if standard error is gone.
+            let line = serde_json::to_string(&error.to_json()).unwrap_or_default();
+            drop(writeln!(io::stderr(), "{line}"));
+            return;
+        }
+        say(&error.message);
+        if let Some(hint) = &error.hint {
+            drop(writeln!(io::stderr(), "  hint: {}", printable(hint)));
+        }
+    }
+}
+
+/// Bytes of a job to standard output, unbuffered: what has come is shown.
+pub(crate) fn bytes_to_stdout(bytes: &[u8]) -> Result<(), CommandError> {
+    write_all(rustix::stdio::stdout(), bytes).map_err(CommandError::from)
+}
+
+/// Bytes of a job to standard error.
+pub(crate) fn bytes_to_stderr(bytes: &[u8]) -> Result<(), CommandError> {
+    write_all(rustix::stdio::stderr(), bytes).map_err(CommandError::from)
+}
+
+fn write_all(to: std::os::fd::BorrowedFd<'_>, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match rustix::io::write(to, bytes) {
+            Ok(written) => bytes = &bytes[written..],
+            Err(rustix::io::Errno::INTR) => {}
+            // Someone else made the shared description non-blocking: wait until it takes more.
+            Err(rustix::io::Errno::AGAIN) => {
+                let mut fds = [rustix::event::PollFd::new(
+                    &to,
+                    rustix::event::PollFlags::OUT,
+                )];
+                rustix::event::poll(&mut fds, None)?;
+            }
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    Ok(())
+}
+
+fn say(text: &str) {
+    // Nobody is there to be told when standard error is gone.
+    drop(writeln!(io::stderr(), "legwork: {}", printable(text)));
+}
+
+/// Text with control characters escaped, so that a file's name cannot drive the terminal.
+pub(crate) fn printable(text: &str) -> String {
+    let mut clean = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() && c != '\n' {
+            clean.extend(c.escape_default());
+        } else {
+            clean.push(c);
+        }
+    }
+    clean
+}
+
+#[cfg(test)]
+mod tests {
+    use super::printable;
+
+    #[test]
+    fn names_cannot_drive_the_terminal() {
+        assert_eq!(printable("a\u{1b}[2Jb\rc"), "a\\u{1b}[2Jb\\rc");
+        assert_eq!(printable("grün\nzwei"), "grün\nzwei");
+    }
+}

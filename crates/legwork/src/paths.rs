@@ -1,0 +1,28 @@
+//! Where things live, by the XDG base directory specification.
+
+use std::path::PathBuf;
+
+use crate::error::{CommandError, FAILED};
+
+/// `$XDG_STATE_HOME/legwork`, by default `~/.local/state/legwork`.
+pub(crate) fn default_state_dir() -> Result<PathBuf, CommandError> {
+    // The specification says that a relative value is to be ignored.
+    let set = std::env::var_os("XDG_STATE_HOME")
+        .map(PathBuf::from)
+        .filter(|dir| dir.is_absolute());
+    let base = match set {
+        Some(base) => base,
+        None => std::env::home_dir()
+            .filter(|home| home.is_absolute())
+            .map(|home| home.join(".local/state"))
+            .ok_or_else(|| {
+                CommandError::new(
+                    FAILED,
+                    "NO_HOME",
+                    "there is no home directory to keep jobs in",
+                )
+                .hint("name a directory with --state or LEGWORK_STATE")
+            })?,
+    };
+    Ok(base.join("legwork"))
+}

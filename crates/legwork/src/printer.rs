@@ -1,0 +1,141 @@
+//! A job's bytes on their way to the terminal.
+//!
+//! Writing may block for as long as nobody reads, while Ctrl-C must keep working; so the writes
+//! happen on a thread of their own behind a short queue. When the queue is full the follower
+//! stops reading, and that is the back-pressure: nothing is dropped and nothing piles up.
+
+use std::io;
+use std::thread::JoinHandle;
+
+use bytes::Bytes;
+use legwork_client::{Chunk, LogStream};
+use tokio::sync::mpsc;
+
+use crate::error::CommandError;
+use crate::output;
+
+/// Pieces that may wait to be written; a piece has at most a chunk's 256 KiB.
+const QUEUE: usize = 8;
+
+/// Where a piece goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Target {
+    Stdout,
+    Stderr,
+}
+
+/// The writing thread.
+#[derive(Debug)]
+pub(crate) struct Printer {
+    pieces: mpsc::Sender<(Target, Bytes)>,
+    thread: JoinHandle<Result<(), CommandError>>,
+}
+
+impl Printer {
+    /// Starts the thread.
+    pub(crate) fn start() -> Result<Self, CommandError> {
+        let (pieces, mut queue) = mpsc::channel::<(Target, Bytes)>(QUEUE);
+        let thread = std::thread::Builder::new()
+            .name("printer".into())
+            .spawn(move || {
+                while let Some((target, bytes)) = queue.blocking_recv() {
+                    match target {
+                        Target::Stdout => output::bytes_to_stdout(&bytes)?,
+                        Target::Stderr => output::bytes_to_stderr(&bytes)?,
+                    }
+                }
+                Ok(())
+            })?;
+        Ok(Self { pieces, thread })
+    }
+
+    /// Queues bytes. `false` when nobody reads them any more; [`Printer::finish`] says why.
+    pub(crate) async fn print(&self, target: Target, bytes: Bytes) -> bool {
+        self.pieces.send((target, bytes)).await.is_ok()
+    }
+
+    /// Queues a chunk: standard output's bytes and standard error's each to their own.
+    pub(crate) async fn print_chunk(&self, chunk: Chunk) -> bool {
+        for (stream, piece) in pieces(chunk) {
+            let target = if stream == LogStream::Stderr {
+                Target::Stderr
+            } else {
+                Target::Stdout
+            };
+            if !self.print(target, piece).await {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Writes out what is queued and ends the thread.
+    pub(crate) async fn finish(self) -> Result<(), CommandError> {
+        drop(self.pieces);
+        let joined = tokio::task::spawn_blocking(move || self.thread.join()).await;
+        joined
+            .map_err(io::Error::other)?
+            .map_err(|_| io::Error::other("the printer died"))?
+    }
+}
+
+/// A chunk cut where its origin changes.
+pub(crate) fn pieces(chunk: Chunk) -> Vec<(LogStream, Bytes)> {
+    let mut data = chunk.data;
+    let mut pieces: Vec<(LogStream, usize)> = Vec::new();
+    for run in &chunk.runs {
+        match pieces.last_mut() {
+            Some((stream, length)) if *stream == run.stream => *length += run.length,
+            _ => pieces.push((run.stream, run.length)),
+        }
+    }
+    // Lengths come from the peer: never cut beyond the data, and lose none of it.
+    let mut cut: Vec<_> = pieces
+        .into_iter()
+        .map(|(stream, length)| (stream, data.split_to(length.min(data.len()))))
+        .collect();
+    if !data.is_empty() {
+        cut.push((LogStream::Stdout, data));
+    }
+    cut
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use legwork_client::{Chunk, LogStream, Run};
+
+    use super::pieces;
+
+    #[test]
+    fn cuts_where_the_origin_changes_and_loses_nothing() {
+        let run = |length, stream| Run {
+            length,
+            stream,
+            time_us: 0,
+        };
+        let chunk = Chunk {
+            offset: 0,
+            data: Bytes::from_static(b"aabbccd"),
+            runs: vec![
+                run(1, LogStream::Stdout),
+                run(1, LogStream::Stdout),
+                run(2, LogStream::Stderr),
+                run(2, LogStream::Stdout),
+            ],
+        };
+        let cut: Vec<_> = pieces(chunk)
+            .into_iter()
+            .map(|(s, b)| (s, b.to_vec()))
+            .collect();
+        assert_eq!(
+            cut,
+            [
+                (LogStream::Stdout, b"aa".to_vec()),
+                (LogStream::Stderr, b"bb".to_vec()),
+                (LogStream::Stdout, b"cc".to_vec()),
+                (LogStream::Stdout, b"d".to_vec()),
+            ]
+        );
+    }
+}

@@ -1,0 +1,80 @@
+//! How far a transfer is: on a terminal, once there is something to see.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use legwork_client::WaitObserver;
+use legwork_sync::message::Waiting;
+use legwork_sync::observer::{self, Observer};
+
+use crate::output::Output;
+
+/// One line on standard error that is redrawn while files travel.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    out: Output,
+    bar: OnceLock<ProgressBar>,
+    files: std::sync::atomic::AtomicU64,
+}
+
+impl Progress {
+    pub(crate) fn new(out: Output) -> Self {
+        Self {
+            out,
+            bar: OnceLock::new(),
+            files: 0.into(),
+        }
+    }
+
+    /// Removes the line.
+    pub(crate) fn finish(&self) {
+        if let Some(bar) = self.bar.get() {
+            bar.finish_and_clear();
+        }
+    }
+
+    fn bar(&self) -> Option<&ProgressBar> {
+        self.out.decorates().then(|| {
+            self.bar.get_or_init(|| {
+                let bar = ProgressBar::new_spinner();
+                let style = "{spinner} mirroring {msg}, {bytes} sent, {bytes_per_sec}";
+                // The template is a constant that a test renders.
+                bar.set_style(
+                    ProgressStyle::with_template(style)
+                        .unwrap_or_else(|_| ProgressStyle::default_spinner()),
+                );
+                bar.enable_steady_tick(Duration::from_millis(100));
+                bar
+            })
+        })
+    }
+}
+
+impl Observer for Progress {
+    fn transferred(&self, progress: observer::Progress) {
+        let Some(bar) = self.bar() else { return };
+        let files = self
+            .files
+            .fetch_add(progress.files, std::sync::atomic::Ordering::Relaxed);
+        bar.set_message(crate::mirror::count(files + progress.files, "file"));
+        bar.inc(progress.bytes);
+    }
+
+    fn waiting(&self, reason: Waiting) {
+        if reason == Waiting::Writer {
+            self.out
+                .note("waiting for another commit to the same mirror");
+        }
+    }
+}
+
+impl WaitObserver for Progress {
+    fn waiting_for_jobs(&self, jobs: &[String]) {
+        self.out.note(&format!(
+            "waiting for {} in this mirror to end, because files changed; \
+             --workspace NAME runs in a mirror of its own",
+            jobs.join(", ")
+        ));
+    }
+}

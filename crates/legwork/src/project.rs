@@ -1,0 +1,193 @@
+//! Which directory is mirrored, and where in it a job runs.
+//!
+//! The mirror's root is the nearest ancestor with a `legwork.toml`, else the current directory.
+
+use std::path::{Component, Path, PathBuf};
+
+use legwork_client::{Place, WorkspaceRef};
+use serde::Deserialize;
+
+use crate::app::App;
+use crate::error::{CommandError, FAILED};
+use crate::job_options::JobOptions;
+use crate::local::Session;
+use crate::mirror;
+
+/// The name of the project's file.
+const FILE: &str = "legwork.toml";
+
+/// A directory to mirror, and the part of it that we stand in.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Project {
+    /// Canonical absolute path.
+    pub(crate) root: PathBuf,
+    /// The current directory, relative to that.
+    pub(crate) inside: PathBuf,
+}
+
+/// What a project may say. It names no address: a checkout must not choose whom we talk to.
+#[derive(Debug, Deserialize)]
+struct Settings {
+    context: Option<String>,
+    #[serde(flatten)]
+    unknown: toml::Table,
+}
+
+impl Project {
+    /// `dir` itself, whatever is above it.
+    pub(crate) fn at(dir: &Path) -> Result<Self, CommandError> {
+        Ok(Self {
+            root: canonical(dir)?,
+            inside: PathBuf::new(),
+        })
+    }
+
+    /// The project that `dir` is in.
+    pub(crate) fn find(dir: &Path) -> Result<Self, CommandError> {
+        let here = canonical(dir)?;
+        let root = here
+            .ancestors()
+            .find(|dir| dir.join(FILE).is_file())
+            .unwrap_or(&here)
+            .to_owned();
+        check_settings(&root.join(FILE))?;
+        let inside = here
+            .strip_prefix(&root)
+            .map(Path::to_owned)
+            .unwrap_or_default();
+        Ok(Self { root, inside })
+    }
+}
+
+fn canonical(dir: &Path) -> Result<PathBuf, CommandError> {
+    dir.canonicalize().map_err(|e| {
+        CommandError::new(FAILED, "ROOT_UNREADABLE", format!("{}: {e}", dir.display()))
+    })
+}
+
+fn check_settings(file: &Path) -> Result<(), CommandError> {
+    let text = match std::fs::read_to_string(file) {
+        Ok(text) => text,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(bad_settings(file, &e.to_string())),
+    };
+    let settings: Settings =
+        toml::from_str(&text).map_err(|e| bad_settings(file, &e.to_string()))?;
+    if let Some(key) = settings.unknown.keys().next() {
+        let near = strsim::jaro_winkler(key, "context") > 0.7;
+        let advice = if near {
+            "did you mean `context`?"
+        } else {
+            "the only key there is: `context`"
+        };
+        return Err(bad_settings(file, &format!("unknown key `{key}`")).hint(advice));
+    }
+    match settings.context {
+        Some(name) => {
+            let message = format!(
+                "{}: there is no context {name:?} on this machine",
+                file.display()
+            );
+            Err(CommandError::new(FAILED, "UNKNOWN_CONTEXT", message))
+        }
+        None => Ok(()),
+    }
+}
+
+fn bad_settings(file: &Path, what: &str) -> CommandError {
+    CommandError::new(FAILED, "BAD_CONFIG", format!("{}: {what}", file.display()))
+}
+
+/// Mirrors what is to be mirrored, and says where the job runs.
+pub(crate) async fn place(
+    app: &App,
+    session: &Session,
+    options: &JobOptions,
+) -> Result<Place, CommandError> {
+    let dir = options.dir.clone().unwrap_or_default();
+    if options.no_sync {
+        return Ok(Place {
+            dir,
+            ..Place::default()
+        });
+    }
+    let here = std::env::current_dir()?;
+    if options.in_place {
+        return Ok(Place {
+            dir: here.join(dir),
+            ..Place::default()
+        });
+    }
+    let project = Project::find(&here)?;
+    let dir = if dir.is_absolute() {
+        dir
+    } else {
+        below(&project.inside, &dir)?
+    };
+    let workspace = match &options.workspace {
+        Some(name) => WorkspaceRef::Name(name.clone()),
+        None => origin(session, &project)?,
+    };
+    let how = mirror::How {
+        force_delete: options.force_delete,
+        ..mirror::How::default()
+    };
+    let pushed = mirror::push(app, session, &project, workspace.clone(), how).await?;
+    mirror::report(app, &pushed);
+    Ok(Place {
+        workspace: Some(workspace),
+        require_root: Some(pushed.summary.root.0),
+        dir,
+    })
+}
+
+/// The workspace of a project without a name of its own.
+pub(crate) fn origin(session: &Session, project: &Project) -> Result<WorkspaceRef, CommandError> {
+    Ok(WorkspaceRef::Origin {
+        machine_id: session.machine_id()?,
+        root: project.root.clone(),
+    })
+}
+
+/// `dir` seen from `inside`, without leaving the mirror.
+fn below(inside: &Path, dir: &Path) -> Result<PathBuf, CommandError> {
+    let mut path = PathBuf::new();
+    for part in inside.join(dir).components() {
+        match part {
+            Component::Normal(name) => path.push(name),
+            Component::ParentDir if path.pop() => {}
+            Component::ParentDir => {
+                let message = format!("the directory {} leads out of the mirror", dir.display());
+                return Err(
+                    CommandError::usage(message).hint("--in-place runs outside of a mirror")
+                );
+            }
+            Component::CurDir | Component::RootDir | Component::Prefix(_) => {}
+        }
+    }
+    Ok(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::below;
+
+    #[test]
+    fn a_directory_is_seen_from_where_we_stand() {
+        assert_eq!(
+            below(Path::new("a"), Path::new("b")).unwrap(),
+            Path::new("a/b")
+        );
+        assert_eq!(
+            below(Path::new("a"), Path::new("../b")).unwrap(),
+            Path::new("b")
+        );
+        assert_eq!(
+            below(Path::new(""), Path::new("./b/.")).unwrap(),
+            Path::new("b")
+        );
+        assert!(below(Path::new("a"), Path::new("../..")).is_err());
+    }
+}

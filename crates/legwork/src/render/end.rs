@@ -1,0 +1,113 @@
+//! How a job ended, in words.
+
+use legwork_client::{Cause, Finish, Job, Status};
+
+use crate::error::CommandError;
+use crate::signals;
+
+/// The end in a few words, as in a table: `exit 1`, `killed by SIGKILL`, `lost`.
+pub(crate) fn summary(finish: &Finish) -> String {
+    let status = match finish.status {
+        Some(Status::Code(code)) => format!("exit {code}"),
+        Some(Status::Signal(number)) => format!("killed by {}", signals::name(number)),
+        None => String::new(),
+    };
+    let cause = match &finish.cause {
+        Cause::Own => return status,
+        Cause::Timeout => "time limit",
+        Cause::Stopped { .. } => "stopped",
+        Cause::OutOfMemory => "out of memory",
+        Cause::Disk => "disk limit",
+        Cause::Lost { .. } => "lost",
+        Cause::NotStarted(_) => "not started",
+    };
+    if status.is_empty() {
+        cause.to_owned()
+    } else {
+        format!("{cause}, {status}")
+    }
+}
+
+/// What to say about an end that the command's own output does not explain.
+pub(crate) fn problem(job: &Job, finish: &Finish) -> Option<CommandError> {
+    let short = super::short(job);
+    let failure =
+        |reason: &str, message: String| Some(CommandError::new(finish.exit_code, reason, message));
+    match &finish.cause {
+        Cause::Own => match finish.status {
+            Some(Status::Signal(number)) => failure(
+                "KILLED",
+                format!("the command was killed by {}", signals::name(number)),
+            ),
+            _ => None,
+        },
+        Cause::Timeout => failure(
+            "TIMEOUT",
+            "the command was stopped at its time limit".to_owned(),
+        ),
+        Cause::Stopped { by } if by.is_empty() => {
+            failure("STOPPED", "the job was stopped".to_owned())
+        }
+        Cause::Stopped { by } => failure("STOPPED", format!("the job was stopped by {by}")),
+        Cause::OutOfMemory => failure("OUT_OF_MEMORY", "the job ran out of memory".to_owned()),
+        Cause::Disk => failure("DISK", "the job went over its disk limit".to_owned()),
+        Cause::Lost { why } => failure("LOST", format!("the outcome is unknown: {why}"))
+            .map(|e| e.hint(format!("what it printed is kept: `legwork logs {short}`"))),
+        Cause::NotStarted(detail) => {
+            let error = CommandError::new(
+                finish.exit_code,
+                not_started(&detail.step, detail.errno),
+                &detail.why,
+            );
+            Some(match advice(&detail.step, detail.errno) {
+                Some(advice) => error.hint(advice),
+                None => error,
+            })
+        }
+    }
+}
+
+fn not_started(step: &str, errno: i32) -> &'static str {
+    match (step, errno) {
+        ("exec", ENOENT) => "PROGRAM_NOT_FOUND",
+        ("exec", _) => "NOT_EXECUTABLE",
+        ("dir", _) => "DIR_NOT_USABLE",
+        ("lease", _) => "WORKSPACE_BUSY",
+        ("user", _) => "USER_NOT_USABLE",
+        (_, ENOSPC) => "NO_SPACE",
+        _ => "NOT_STARTED",
+    }
+}
+
+const ENOENT: i32 = rustix::io::Errno::NOENT.raw_os_error();
+const ENOSPC: i32 = rustix::io::Errno::NOSPC.raw_os_error();
+
+fn advice(step: &str, errno: i32) -> Option<&'static str> {
+    match (step, errno) {
+        ("exec", ENOENT) => Some(
+            "check the name; what .gitignore excludes is not in the mirror (--in-place runs here)",
+        ),
+        ("exec", _) => Some("is it a program, with its execute bit set?"),
+        ("dir", _) => Some("--dir is relative to the mirror, or absolute on the host"),
+        _ => None,
+    }
+}
+
+/// What else there is to know about a finished job: dropped output, processes that would not die.
+pub(crate) fn remarks(finish: &Finish) -> Vec<String> {
+    let mut remarks = Vec::new();
+    if finish.output_dropped > 0 {
+        remarks.push(format!(
+            "{} of output were not kept",
+            super::bytes(finish.output_dropped)
+        ));
+    }
+    for left in &finish.survivors {
+        remarks.push(format!(
+            "process {} ({}) could not be killed",
+            left.pid,
+            left.name.to_string_lossy()
+        ));
+    }
+    remarks
+}

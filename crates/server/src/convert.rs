@@ -1,0 +1,285 @@
+//! Between the jobs crate's types and the wire's.
+
+use bytes::Bytes;
+use legwork_jobs::output::{OutputEvent, Position, Read, Stream, Streams};
+use legwork_jobs::{
+    ByteString, Cause, Cursor, Finished, Job, JobState, ListQuery, LostWhy, NotStarted, PendingWhy,
+    Phase, Status, Step,
+};
+use legwork_proto::v1 as wire;
+
+use crate::problem::Problem;
+
+fn bytes(text: &ByteString) -> Bytes {
+    Bytes::copy_from_slice(text.as_bytes())
+}
+
+/// A job as clients see it.
+pub(crate) fn job(job: &Job) -> wire::Job {
+    let meta = &job.asked.meta;
+    let mut wire = wire::Job {
+        id: job.id.uuid().to_string(),
+        short_id: job.id.to_string(),
+        owner: meta.owner.clone(),
+        argv: job.asked.argv.iter().map(bytes).collect(),
+        dir: bytes(&job.asked.dir),
+        name: meta.name.clone(),
+        labels: meta.labels.clone().into_iter().collect(),
+        workspace: meta.workspace.clone(),
+        created_at_ms: meta.created_at_ms,
+        ..wire::Job::default()
+    };
+    let state = match &job.state {
+        JobState::Pending {
+            why: PendingWhy::Lease,
+        } => {
+            wire.why = Some("a change of its workspace is being applied".to_owned());
+            wire::JobState::Pending
+        }
+        JobState::Starting => wire::JobState::Starting,
+        JobState::Running { pid, since_ms } => {
+            wire.pid = Some(*pid);
+            wire.started_at_ms = Some(*since_ms);
+            wire::JobState::Running
+        }
+        JobState::Paused { pid, since_ms } => {
+            wire.pid = Some(*pid);
+            wire.started_at_ms = Some(*since_ms);
+            wire::JobState::Paused
+        }
+        JobState::Finished(end) => {
+            wire.started_at_ms = end.started_at_ms;
+            wire.finish = Some(finish(end, meta.created_at_ms));
+            wire::JobState::Finished
+        }
+    };
+    wire.set_state(state);
+    wire
+}
+
+fn finish(end: &Finished, created_at_ms: u64) -> wire::Finish {
+    let mut wire = wire::Finish {
+        exit_code: exit_code(end),
+        // Nobody saw the end of a lost job; it was not before its beginning.
+        ended_at_ms: end
+            .ended_at_ms
+            .or(end.started_at_ms)
+            .unwrap_or(created_at_ms),
+        status: end.status.map(|status| match status {
+            Status::Code(code) => wire::finish::Status::Code(code),
+            Status::Signal(signal) => wire::finish::Status::Signal(signal),
+        }),
+        output_end: end.output_end.unwrap_or_default(),
+        output_dropped: end.output_dropped,
+        survivors: end
+            .survivors
+            .iter()
+            .map(|left| wire::Survivor {
+                pid: left.pid,
+                name: bytes(&left.name),
+            })
+            .collect(),
+        ..wire::Finish::default()
+    };
+    if end.status.is_some() {
+        wire.usage = Some(wire::Usage {
+            user_us: end.usage.user_us,
+            system_us: end.usage.system_us,
+            max_rss_bytes: end.usage.max_rss_bytes,
+            approximate: end.usage.approximate,
+        });
+    }
+    let cause = match &end.cause {
+        Cause::Own => wire::Cause::Self_,
+        Cause::Timeout => wire::Cause::Timeout,
+        Cause::Stopped { by } => {
+            wire.by = Some(by.clone());
+            wire::Cause::Stopped
+        }
+        Cause::Lost(why) => {
+            wire.why = Some(lost(*why).to_owned());
+            wire::Cause::Lost
+        }
+        Cause::NotStarted(detail) => {
+            wire.why = Some(not_started(detail));
+            wire.not_started = Some(wire::NotStarted {
+                step: step(detail.step).to_owned(),
+                errno: detail.errno,
+                subject: bytes(&detail.subject),
+            });
+            wire::Cause::NotStarted
+        }
+    };
+    wire.set_cause(cause);
+    wire
+}
+
+/// What `run` exits with: the job's own code, or what says why there is none.
+fn exit_code(end: &Finished) -> i32 {
+    match (&end.cause, end.status) {
+        (Cause::Timeout, _) => 124,
+        (Cause::NotStarted(detail), _) => match (detail.step, errno(detail)) {
+            (Step::Exec, rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => 127,
+            (Step::Exec, _) => 126,
+            _ => 125,
+        },
+        (Cause::Lost(_), _) | (_, None) => 255,
+        (_, Some(Status::Code(code))) => code,
+        (_, Some(Status::Signal(signal))) => 128 + signal,
+    }
+}
+
+fn errno(detail: &NotStarted) -> rustix::io::Errno {
+    rustix::io::Errno::from_raw_os_error(detail.errno)
+}
+
+fn lost(why: LostWhy) -> &'static str {
+    match why {
+        LostWhy::ShimDied => "its supervisor was killed, and the rest of it was ended",
+        LostWhy::HostRebooted => "the host was rebooted while it ran",
+        LostWhy::DirectoryGone => "its directory is gone",
+    }
+}
+
+fn step(step: Step) -> &'static str {
+    match step {
+        Step::Spec => "spec",
+        Step::Lease => "lease",
+        Step::Setup => "setup",
+        Step::User => "user",
+        Step::Dir => "dir",
+        Step::Exec => "exec",
+        Step::Launch => "launch",
+    }
+}
+
+/// What kept a job from starting, in words.
+fn not_started(detail: &NotStarted) -> String {
+    let subject = detail.subject.as_os_str().to_string_lossy();
+    let system = std::io::Error::from_raw_os_error(detail.errno);
+    match (detail.step, errno(detail)) {
+        (Step::Exec, rustix::io::Errno::NOENT) if subject.contains('/') => {
+            format!("cannot run {subject}: there is no such program")
+        }
+        (Step::Exec, rustix::io::Errno::NOENT) => {
+            format!("cannot run {subject}: no program of that name is in PATH")
+        }
+        (Step::Exec, rustix::io::Errno::ACCESS) => {
+            format!("cannot run {subject}: it may not be executed")
+        }
+        (Step::Exec, _) => format!("cannot run {subject}: {system}"),
+        (Step::Dir, _) => format!("cannot enter the directory {subject}: {system}"),
+        (Step::Lease, _) => "its workspace was being changed".to_owned(),
+        (Step::User, _) => format!("cannot become user {subject}: {system}"),
+        (Step::Spec, _) => format!("its spec cannot be used: {subject}"),
+        (Step::Setup, _) => format!("cannot prepare it: {subject}: {system}"),
+        (Step::Launch, _) => "whoever started it died before it began".to_owned(),
+    }
+}
+
+/// A list request; a page never has more than `page_max` jobs.
+pub(crate) fn list_query(
+    request: wire::ListRequest,
+    page_max: usize,
+) -> Result<ListQuery, Problem> {
+    let asked = request.page_size as usize;
+    let phases: Vec<Phase> = request.states().filter_map(phase).collect();
+    Ok(ListQuery {
+        phases: (!phases.is_empty()).then(|| phases.into_iter().collect()),
+        labels: request.labels.into_iter().collect(),
+        owner: request.owner,
+        name: request.name,
+        limit: Some(if asked == 0 {
+            page_max
+        } else {
+            asked.min(page_max)
+        }),
+        after: match request.page_token.as_str() {
+            "" => None,
+            token => Some(cursor(token).ok_or_else(|| Problem::malformed("page_token"))?),
+        },
+    })
+}
+
+fn phase(state: wire::JobState) -> Option<Phase> {
+    match state {
+        wire::JobState::Unspecified => None,
+        wire::JobState::Pending => Some(Phase::Pending),
+        wire::JobState::Starting => Some(Phase::Starting),
+        wire::JobState::Running => Some(Phase::Running),
+        wire::JobState::Paused => Some(Phase::Paused),
+        wire::JobState::Finished => Some(Phase::Finished),
+    }
+}
+
+/// A cursor as an opaque word.
+pub(crate) fn page_token(cursor: Cursor) -> String {
+    format!("{}.{}", cursor.created_at_ms, cursor.id.uuid())
+}
+
+fn cursor(token: &str) -> Option<Cursor> {
+    let (created, id) = token.split_once('.')?;
+    let id: uuid::Uuid = id.parse().ok()?;
+    Some(Cursor {
+        created_at_ms: created.parse().ok()?,
+        id: id.into(),
+    })
+}
+
+/// What a logs request asks to read.
+pub(crate) fn read(request: &wire::LogsRequest) -> Read {
+    use wire::logs_request::From;
+    Read {
+        from: match request.from {
+            None => Position::Start,
+            Some(From::Offset(offset)) => Position::Offset(offset),
+            Some(From::TailLines(lines)) => Position::TailLines(lines),
+            Some(From::Live(live)) => {
+                if live {
+                    Position::End
+                } else {
+                    Position::Start
+                }
+            }
+        },
+        follow: request.follow,
+        streams: match request.stream() {
+            wire::LogStream::Stdout => Streams::Stdout,
+            wire::LogStream::Stderr => Streams::Stderr,
+            wire::LogStream::Raw | wire::LogStream::Unspecified => Streams::Raw,
+        },
+    }
+}
+
+/// One event of a job's output.
+pub(crate) fn log_event(event: OutputEvent) -> wire::LogsResponse {
+    use wire::logs_response::Event;
+    let event = match event {
+        OutputEvent::Chunk(chunk) => Event::Chunk(wire::LogChunk {
+            offset: chunk.offset,
+            runs: chunk
+                .runs
+                .iter()
+                .map(|run| wire::LogRun {
+                    // A chunk has at most 256 KiB.
+                    length: u32::try_from(run.len).unwrap_or(u32::MAX),
+                    stream: match run.stream {
+                        Stream::Stderr => wire::LogStream::Stderr.into(),
+                        Stream::Stdout | Stream::Dropped => wire::LogStream::Stdout.into(),
+                    },
+                    time_us: run.time_us,
+                })
+                .collect(),
+            data: chunk.data,
+        }),
+        OutputEvent::Gap { offset, len } => Event::Gap(wire::LogGap {
+            offset,
+            length: len,
+        }),
+        OutputEvent::End { offset, job: ended } => Event::End(wire::LogEnd {
+            offset,
+            job: ended.map(|ended| job(&ended)),
+        }),
+    };
+    wire::LogsResponse { event: Some(event) }
+}

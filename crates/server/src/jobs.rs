@@ -1,0 +1,177 @@
+//! `JobService`: parse, call, render.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use legwork_jobs::{JobId, Stop};
+use legwork_proto::v1 as wire;
+use legwork_proto::v1::job_service_server::JobService;
+use tokio_stream::Stream;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::problem::Problem;
+use crate::server::Shared;
+use crate::{convert, input, logs, start};
+
+/// Jobs on a page at most, and by default.
+const PAGE_MAX: usize = 500;
+/// How long one wait call may take; a client asks again.
+const WAIT_MAX: Duration = Duration::from_secs(30);
+/// Specs in one start call at most.
+const BATCH_MAX: usize = 1000;
+
+#[derive(Debug)]
+pub(crate) struct JobRpc(pub(crate) Arc<Shared>);
+
+/// A stream of answers.
+pub(crate) type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+impl JobRpc {
+    async fn resolve(&self, typed: &str) -> Result<JobId, Problem> {
+        Ok(self.0.jobs.resolve(typed, None).await?)
+    }
+
+    /// Lets a call run to its end even if its client goes away.
+    async fn to_its_end<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let running = self.0.tasks.spawn(work);
+        running
+            .await
+            .map_err(|e| Problem::new(tonic::Code::Internal, "PANIC", e.to_string()))
+    }
+}
+
+#[tonic::async_trait]
+impl JobService for JobRpc {
+    async fn start(
+        &self,
+        request: Request<wire::StartRequest>,
+    ) -> Result<Response<wire::StartResponse>, Status> {
+        let specs = request.into_inner().specs;
+        if specs.len() > BATCH_MAX {
+            return Err(
+                Problem::malformed(&format!("more than {BATCH_MAX} jobs in one call")).into(),
+            );
+        }
+        let results = self
+            .to_its_end(start::all(Arc::clone(&self.0), specs))
+            .await?;
+        Ok(Response::new(wire::StartResponse { results }))
+    }
+
+    async fn get(
+        &self,
+        request: Request<wire::GetRequest>,
+    ) -> Result<Response<wire::GetResponse>, Status> {
+        let id = self.resolve(&request.into_inner().id).await?;
+        let job = self.0.jobs.get(id).await.map_err(Problem::from)?;
+        Ok(Response::new(wire::GetResponse {
+            job: Some(convert::job(&job)),
+        }))
+    }
+
+    async fn list(
+        &self,
+        request: Request<wire::ListRequest>,
+    ) -> Result<Response<wire::ListResponse>, Status> {
+        let query = convert::list_query(request.into_inner(), PAGE_MAX)?;
+        let page = self.0.jobs.list(&query).await.map_err(Problem::from)?;
+        Ok(Response::new(wire::ListResponse {
+            jobs: page.jobs.iter().map(convert::job).collect(),
+            next_page_token: page.next.map(convert::page_token).unwrap_or_default(),
+        }))
+    }
+
+    async fn wait(
+        &self,
+        request: Request<wire::WaitRequest>,
+    ) -> Result<Response<wire::WaitResponse>, Status> {
+        let request = request.into_inner();
+        let id = self.resolve(&request.id).await?;
+        let limit = request
+            .max_wait_ms
+            .map_or(WAIT_MAX, Duration::from_millis)
+            .min(WAIT_MAX);
+        let job = match tokio::time::timeout(limit, self.0.jobs.wait(id)).await {
+            Ok(ended) => ended,
+            Err(_still_going) => self.0.jobs.get(id).await,
+        };
+        let job = convert::job(&job.map_err(Problem::from)?);
+        Ok(Response::new(wire::WaitResponse { job: Some(job) }))
+    }
+
+    type LogsStream = Answers<wire::LogsResponse>;
+
+    async fn logs(
+        &self,
+        request: Request<wire::LogsRequest>,
+    ) -> Result<Response<Self::LogsStream>, Status> {
+        let request = request.into_inner();
+        let id = self.resolve(&request.id).await?;
+        let output = self
+            .0
+            .jobs
+            .output(id, convert::read(&request))
+            .await
+            .map_err(Problem::from)?;
+        Ok(Response::new(Box::pin(logs::events(output))))
+    }
+
+    type InputStream = Answers<wire::InputResponse>;
+
+    async fn input(
+        &self,
+        request: Request<Streaming<wire::InputRequest>>,
+    ) -> Result<Response<Self::InputStream>, Status> {
+        let answers = input::answers(Arc::clone(&self.0), request.into_inner());
+        Ok(Response::new(Box::pin(answers)))
+    }
+
+    async fn stop(
+        &self,
+        request: Request<wire::StopRequest>,
+    ) -> Result<Response<wire::StopResponse>, Status> {
+        let request = request.into_inner();
+        let id = self.resolve(&request.id).await?;
+        let how = Stop {
+            signal: request.signal,
+            grace: request.grace_ms.map(Duration::from_millis),
+            by: self.0.principal.clone(),
+        };
+        let jobs = self.0.jobs.clone();
+        let job = self
+            .to_its_end(async move { jobs.stop(id, how).await })
+            .await?;
+        let job = convert::job(&job.map_err(Problem::from)?);
+        Ok(Response::new(wire::StopResponse { job: Some(job) }))
+    }
+
+    async fn signal(
+        &self,
+        request: Request<wire::SignalRequest>,
+    ) -> Result<Response<wire::SignalResponse>, Status> {
+        let request = request.into_inner();
+        let id = self.resolve(&request.id).await?;
+        self.0
+            .jobs
+            .signal(id, request.signal)
+            .await
+            .map_err(Problem::from)?;
+        Ok(Response::new(wire::SignalResponse {}))
+    }
+
+    async fn remove(
+        &self,
+        request: Request<wire::RemoveRequest>,
+    ) -> Result<Response<wire::RemoveResponse>, Status> {
+        let id = self.resolve(&request.into_inner().id).await?;
+        let jobs = self.0.jobs.clone();
+        self.to_its_end(async move { jobs.remove(id).await })
+            .await?
+            .map_err(Problem::from)?;
+        Ok(Response::new(wire::RemoveResponse {}))
+    }
+}

@@ -1,0 +1,199 @@
+//! From a wire spec to a job: where it runs, and on which committed tree.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use legwork_jobs::{JobId, OUTPUT_LIMIT, STOP_GRACE, STOP_SIGNAL, StartRequest, Stdin};
+use legwork_proto::v1 as wire;
+use legwork_sync::Digest;
+use legwork_sync::workspace::SharedLease;
+use tonic::Code;
+
+use crate::problem::Problem;
+use crate::server::Shared;
+use crate::workspaces::WorkspaceId;
+
+/// How long a job waits for the root that it needs.
+const ROOT_WAIT: Duration = Duration::from_secs(600);
+
+/// Starts each spec by itself; answers in order.
+pub(crate) async fn all(shared: Arc<Shared>, specs: Vec<wire::JobSpec>) -> Vec<wire::StartResult> {
+    let mut leases = Vec::new();
+    let mut requests = Vec::new();
+    let mut refused = Vec::with_capacity(specs.len());
+    for spec in specs {
+        match prepare(&shared, spec).await {
+            Ok((request, lease)) => {
+                requests.push(request);
+                // Held until the shims have taken their own: no commit may come between.
+                leases.extend(lease);
+                refused.push(None);
+            }
+            Err(problem) => refused.push(Some(problem)),
+        }
+    }
+    let mut started = shared.jobs.start_many(requests).await.into_iter();
+    drop(leases);
+    let results = refused.into_iter().filter_map(|refusal| match refusal {
+        Some(problem) => Some(Err(problem)),
+        None => started.next().map(|result| result.map_err(Problem::from)),
+    });
+    results
+        .map(|result| wire::StartResult {
+            result: Some(match result {
+                Ok(job) => wire::start_result::Result::Job(crate::convert::job(&job)),
+                Err(problem) => wire::start_result::Result::Refusal(problem.into()),
+            }),
+        })
+        .collect()
+}
+
+async fn prepare(
+    shared: &Shared,
+    spec: wire::JobSpec,
+) -> Result<(StartRequest, Option<SharedLease>), Problem> {
+    let id: uuid::Uuid = spec
+        .id
+        .parse()
+        .map_err(|_| Problem::malformed("a job id that is no UUID"))?;
+    let stdin = match spec.stdin() {
+        wire::Stdin::Pipe => Stdin::Pipe,
+        wire::Stdin::Null | wire::Stdin::Unspecified => Stdin::Null,
+    };
+    let place = place(shared, spec.place.unwrap_or_default()).await?;
+    let request = StartRequest {
+        env: spec
+            .env
+            .into_iter()
+            .map(|variable| {
+                (
+                    Vec::from(variable.name).into(),
+                    Vec::from(variable.value).into(),
+                )
+            })
+            .collect(),
+        stdin,
+        merge: spec.merge,
+        timeout: spec.timeout_ms.map(Duration::from_millis),
+        stop_signal: spec.stop_signal.unwrap_or(STOP_SIGNAL),
+        stop_grace: spec.stop_grace_ms.map_or(STOP_GRACE, Duration::from_millis),
+        output_limit: spec.output_limit.unwrap_or(OUTPUT_LIMIT),
+        lease: place.lease_path.map(|path| path.as_path().into()),
+        name: spec.name,
+        labels: spec.labels.into_iter().collect(),
+        owner: shared.principal.clone(),
+        workspace: place.workspace.map(|id| id.to_string()),
+        root: place.root.map(|root| root.to_string()),
+        ..StartRequest::new(
+            JobId::from(id),
+            spec.argv.into_iter().map(Vec::from),
+            place.dir.as_path(),
+        )
+    };
+    Ok((request, place.lease))
+}
+
+/// A place that was looked up.
+struct Located {
+    dir: PathBuf,
+    workspace: Option<WorkspaceId>,
+    root: Option<Digest>,
+    lease_path: Option<PathBuf>,
+    lease: Option<SharedLease>,
+}
+
+async fn place(shared: &Shared, place: wire::Place) -> Result<Located, Problem> {
+    let dir = Path::new(OsStr::from_bytes(&place.dir));
+    let Some(reference) = place.workspace else {
+        return Ok(Located {
+            dir: on_host(dir)?,
+            workspace: None,
+            root: None,
+            lease_path: None,
+            lease: None,
+        });
+    };
+    let id = WorkspaceId::of(&shared.principal, &reference)?;
+    let workspace = shared.workspaces.open(&id).await?;
+    let root = match &place.require_root {
+        Some(bytes) => Some(Digest::from_slice(bytes).ok_or_else(|| Problem::malformed("root"))?),
+        None => None,
+    };
+    let lease = match root {
+        Some(root) => Some(
+            shared
+                .workspaces
+                .share(&id, &workspace, root, ROOT_WAIT)
+                .await?,
+        ),
+        None => None,
+    };
+    Ok(Located {
+        dir: in_tree(&workspace.tree(), dir)?,
+        lease_path: Some(workspace.lease_path()),
+        workspace: Some(id),
+        root,
+        lease,
+    })
+}
+
+/// A working directory in a mirror: a relative one stays inside.
+fn in_tree(tree: &Path, dir: &Path) -> Result<PathBuf, Problem> {
+    let inside = dir.is_absolute()
+        || dir
+            .components()
+            .all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
+    if inside {
+        return Ok(tree.join(dir));
+    }
+    let message = format!("the directory {} leads out of the mirror", dir.display());
+    Err(Problem::new(Code::InvalidArgument, "DIR_OUTSIDE", message).with("path", dir.display()))
+}
+
+/// A working directory without a mirror.
+fn on_host(dir: &Path) -> Result<PathBuf, Problem> {
+    if dir.is_absolute() {
+        return Ok(dir.to_owned());
+    }
+    if !dir.as_os_str().is_empty() {
+        let message = format!(
+            "without a mirror, the directory {} must be absolute",
+            dir.display()
+        );
+        return Err(Problem::new(Code::InvalidArgument, "DIR_RELATIVE", message));
+    }
+    let home = std::env::home_dir().filter(|home| home.is_absolute());
+    Ok(home.unwrap_or_else(|| PathBuf::from("/")))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::{in_tree, on_host};
+
+    #[test]
+    fn a_relative_directory_stays_in_the_mirror() {
+        let tree = Path::new("/w/tree");
+        assert_eq!(in_tree(tree, Path::new("")).unwrap(), Path::new("/w/tree"));
+        assert_eq!(
+            in_tree(tree, Path::new("a/b")).unwrap(),
+            Path::new("/w/tree/a/b")
+        );
+        assert_eq!(in_tree(tree, Path::new("/abs")).unwrap(), Path::new("/abs"));
+        assert_eq!(
+            in_tree(tree, Path::new("a/../../x")).unwrap_err().reason,
+            "DIR_OUTSIDE"
+        );
+    }
+
+    #[test]
+    fn without_a_mirror_only_an_absolute_one_makes_sense() {
+        assert_eq!(on_host(Path::new("/srv")).unwrap(), Path::new("/srv"));
+        assert!(on_host(Path::new("")).unwrap().is_absolute());
+        assert_eq!(on_host(Path::new("x")).unwrap_err().reason, "DIR_RELATIVE");
+    }
+}

@@ -1,0 +1,235 @@
+//! `SyncService`: the mirror's blocking sessions over gRPC streams.
+//!
+//! A session runs on a thread of its own. It takes messages straight from the request stream and puts
+//! its own on a short queue, so that flow control reaches from the disk to the client's reader.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use legwork_proto::v1 as wire;
+use legwork_proto::v1::sync_service_server::SyncService;
+use legwork_sync::link::{Closed, Link, Receiving, Sending};
+use legwork_sync::message::{Down, PullDown, PullUp, Up};
+use legwork_sync::workspace::Workspace;
+use legwork_sync::{pull, receive};
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::jobs::Answers;
+use crate::mirror;
+use crate::problem::Problem;
+use crate::server::Shared;
+use crate::workspaces::WorkspaceId;
+
+/// Messages to a client that may wait to be sent.
+const QUEUE: usize = 8;
+
+#[derive(Debug)]
+pub(crate) struct SyncRpc(pub(crate) Arc<Shared>);
+
+/// Messages from a client. The first was read already, to learn what it is about.
+struct Incoming<M> {
+    first: Option<M>,
+    stream: Streaming<M>,
+    runtime: Handle,
+}
+
+impl<M> Incoming<M> {
+    fn next(&mut self, timeout: Duration) -> Result<Option<M>, Closed> {
+        if let Some(first) = self.first.take() {
+            return Ok(Some(first));
+        }
+        let next = async { tokio::time::timeout(timeout, self.stream.message()).await };
+        match self.runtime.block_on(next) {
+            Ok(Ok(Some(message))) => Ok(Some(message)),
+            Ok(Ok(None) | Err(_)) => Err(Closed),
+            Err(_elapsed) => Ok(None),
+        }
+    }
+}
+
+/// Messages to a client.
+struct Outgoing<M>(mpsc::Sender<Result<M, Status>>);
+
+impl<M> Outgoing<M> {
+    fn put(&self, message: Result<M, Problem>) -> Result<(), Closed> {
+        self.0
+            .blocking_send(message.map_err(Status::from))
+            .map_err(|_| Closed)
+    }
+}
+
+impl Receiving<Up> for Incoming<wire::CommitRequest> {
+    fn receive(&mut self, timeout: Duration) -> Result<Option<Up>, Closed> {
+        let Some(request) = self.next(timeout)? else {
+            return Ok(None);
+        };
+        // What cannot be understood ends the session as if the client had left.
+        let message = request.message.ok_or(Closed)?;
+        mirror::up(message).map(Some).map_err(|_| Closed)
+    }
+}
+
+impl Receiving<PullUp> for Incoming<wire::PullRequest> {
+    fn receive(&mut self, timeout: Duration) -> Result<Option<PullUp>, Closed> {
+        let Some(request) = self.next(timeout)? else {
+            return Ok(None);
+        };
+        Ok(Some(mirror::pull_up(request.message.ok_or(Closed)?)))
+    }
+}
+
+/// Messages of a commit, with the names of the jobs that it waits for.
+struct CommitOutgoing {
+    to_client: Outgoing<wire::CommitResponse>,
+    shared: Arc<Shared>,
+    workspace: WorkspaceId,
+    runtime: Handle,
+}
+
+impl Sending<Down> for CommitOutgoing {
+    fn send(&mut self, message: Down) -> Result<(), Closed> {
+        let mut answer = mirror::down(message);
+        if let Ok(wire::CommitResponse {
+            message: Some(wire::commit_response::Message::Waiting(waiting)),
+        }) = &mut answer
+        {
+            waiting.jobs = self
+                .runtime
+                .block_on(jobs_in(&self.shared, &self.workspace));
+        }
+        self.to_client.put(answer)
+    }
+}
+
+impl Sending<PullDown> for Outgoing<wire::PullResponse> {
+    fn send(&mut self, message: PullDown) -> Result<(), Closed> {
+        self.put(mirror::pull_down(message))
+    }
+}
+
+/// The short ids of the jobs that run in a workspace.
+async fn jobs_in(shared: &Shared, workspace: &WorkspaceId) -> Vec<String> {
+    use legwork_jobs::Phase::{Paused, Running, Starting};
+    let query = legwork_jobs::ListQuery {
+        phases: Some([Starting, Running, Paused].into()),
+        ..legwork_jobs::ListQuery::default()
+    };
+    // Only a courtesy: without the list, the client is told that it waits, but not for whom.
+    let Ok(page) = shared.jobs.list(&query).await else {
+        return Vec::new();
+    };
+    let name = workspace.to_string();
+    let here = page
+        .jobs
+        .iter()
+        .filter(|job| job.asked.meta.workspace.as_ref() == Some(&name));
+    here.map(|job| job.id.short()).collect()
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the mirror takes its clock from here"
+)]
+fn now() -> std::time::SystemTime {
+    std::time::SystemTime::now()
+}
+
+#[tonic::async_trait]
+impl SyncService for SyncRpc {
+    type CommitStream = Answers<wire::CommitResponse>;
+
+    async fn commit(
+        &self,
+        request: Request<Streaming<wire::CommitRequest>>,
+    ) -> Result<Response<Self::CommitStream>, Status> {
+        let mut stream = request.into_inner();
+        let first = stream
+            .message()
+            .await?
+            .ok_or_else(|| Problem::malformed("an empty commit"))?;
+        let reference = first.workspace.as_ref();
+        let reference = reference.ok_or_else(|| Problem::malformed("a commit to no workspace"))?;
+        let id = WorkspaceId::of(&self.0.principal, reference)?;
+        let workspace = self.0.workspaces.open(&id).await?;
+        let (to_client, answers) = mpsc::channel(QUEUE);
+        let runtime = Handle::current();
+        let link = Link {
+            sender: CommitOutgoing {
+                to_client: Outgoing(to_client),
+                shared: Arc::clone(&self.0),
+                workspace: id,
+                runtime: runtime.clone(),
+            },
+            receiver: Incoming {
+                first: Some(first),
+                stream,
+                runtime,
+            },
+        };
+        self.0.tasks.spawn_blocking(move || {
+            // The client was told; there is nobody else to tell.
+            drop(receive::receive(
+                &workspace,
+                &receive::Options::default(),
+                link,
+                &now,
+            ));
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(answers))))
+    }
+
+    type PullStream = Answers<wire::PullResponse>;
+
+    async fn pull(
+        &self,
+        request: Request<Streaming<wire::PullRequest>>,
+    ) -> Result<Response<Self::PullStream>, Status> {
+        let mut stream = request.into_inner();
+        let first = stream
+            .message()
+            .await?
+            .ok_or_else(|| Problem::malformed("an empty pull"))?;
+        let source = first.source.clone().and_then(|source| source.by);
+        let source = source.ok_or_else(|| Problem::malformed("a pull from nowhere"))?;
+        let workspace = self.source(source).await?;
+        let (to_client, answers) = mpsc::channel(QUEUE);
+        let link = Link {
+            sender: Outgoing(to_client),
+            receiver: Incoming {
+                first: Some(first),
+                stream,
+                runtime: Handle::current(),
+            },
+        };
+        self.0.tasks.spawn_blocking(move || {
+            // The client was told; there is nobody else to tell.
+            drop(pull::serve(&workspace, link));
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(answers))))
+    }
+}
+
+impl SyncRpc {
+    /// The workspace that a pull is about.
+    async fn source(&self, by: wire::pull_source::By) -> Result<Arc<Workspace>, Problem> {
+        let id = match by {
+            wire::pull_source::By::Workspace(reference) => {
+                WorkspaceId::of(&self.0.principal, &reference)?
+            }
+            wire::pull_source::By::Job(typed) => {
+                let id = self.0.jobs.resolve(&typed, None).await?;
+                let job = self.0.jobs.get(id).await?;
+                let name = job.asked.meta.workspace.as_deref();
+                name.and_then(WorkspaceId::parse).ok_or_else(|| {
+                    let message = format!("job {} ran without a mirror", id.short());
+                    Problem::new(tonic::Code::FailedPrecondition, "NO_WORKSPACE", message)
+                        .with("id", id)
+                })?
+            }
+        };
+        self.0.workspaces.existing(&id).await
+    }
+}

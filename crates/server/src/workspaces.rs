@@ -1,0 +1,235 @@
+//! The mirrors of a state directory.
+//!
+//! A workspace's id follows from who owns it and what it mirrors, so the same directory of the same
+//! client finds the same workspace again, and nobody can name another principal's.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use legwork_proto::v1 as wire;
+use legwork_sync::Digest;
+use legwork_sync::error::StoreError;
+use legwork_sync::workspace::{SharedLease, Workspace};
+use tokio::time::Instant;
+use tonic::Code;
+
+use crate::problem::Problem;
+
+/// Characters of a workspace's name at most.
+const NAME_MAX: usize = 100;
+/// How often a root that another process may commit is looked for.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+/// Names a workspace directory: 16 hex digits.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct WorkspaceId(String);
+
+impl WorkspaceId {
+    /// The id of what `reference` means to `principal`.
+    pub(crate) fn of(principal: &str, reference: &wire::WorkspaceRef) -> Result<Self, Problem> {
+        let mut hash = blake3::Hasher::new();
+        let mut part = |bytes: &[u8]| {
+            // Lengths keep the parts apart.
+            hash.update(&(bytes.len() as u64).to_le_bytes());
+            hash.update(bytes);
+        };
+        part(principal.as_bytes());
+        match &reference.by {
+            Some(wire::workspace_ref::By::Name(name)) => {
+                check_name(name)?;
+                part(b"name");
+                part(name.as_bytes());
+            }
+            Some(wire::workspace_ref::By::Origin(origin)) => {
+                part(b"origin");
+                part(origin.machine_id.as_bytes());
+                part(&origin.root);
+            }
+            None => return Err(Problem::malformed("a workspace without a name")),
+        }
+        Ok(Self(hash.finalize().to_hex()[..16].to_owned()))
+    }
+
+    /// Reads what [`fmt::Display`] wrote.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let hex = text.len() == 16 && text.bytes().all(|b| b.is_ascii_hexdigit());
+        hex.then(|| Self(text.to_owned()))
+    }
+}
+
+fn check_name(name: &str) -> Result<(), Problem> {
+    let plain = |c: char| c.is_alphanumeric() || "._-".contains(c);
+    if (1..=NAME_MAX).contains(&name.chars().count()) && name.chars().all(plain) {
+        return Ok(());
+    }
+    let message = "a workspace's name is letters, digits, `.`, `_` and `-`, at most 100";
+    Err(Problem::new(Code::InvalidArgument, "BAD_NAME", message))
+}
+
+impl fmt::Display for WorkspaceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The open workspaces.
+#[derive(Debug)]
+pub(crate) struct Workspaces {
+    dir: PathBuf,
+    boot_id: String,
+    open: Mutex<HashMap<WorkspaceId, Arc<Workspace>>>,
+}
+
+impl Workspaces {
+    /// Workspaces under `dir`, which is made when the first is.
+    pub(crate) fn new(dir: PathBuf) -> Result<Self, Problem> {
+        let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").map_err(|e| {
+            Problem::new(
+                Code::Internal,
+                "IO",
+                format!("cannot read the boot id: {e}"),
+            )
+        })?;
+        Ok(Self {
+            dir,
+            boot_id: boot_id.trim().to_owned(),
+            open: Mutex::default(),
+        })
+    }
+
+    /// The workspace, made if it is not there.
+    pub(crate) async fn open(&self, id: &WorkspaceId) -> Result<Arc<Workspace>, Problem> {
+        if let Some(workspace) = self.known(id) {
+            return Ok(workspace);
+        }
+        let (dir, boot_id) = (self.dir.join(&id.0), self.boot_id.clone());
+        let opened = blocking(move || open_at(&dir, &boot_id)).await?;
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(Arc::clone(
+            open.entry(id.clone()).or_insert_with(|| Arc::new(opened)),
+        ))
+    }
+
+    /// The workspace, only if it was made before.
+    pub(crate) async fn existing(&self, id: &WorkspaceId) -> Result<Arc<Workspace>, Problem> {
+        if !self.dir.join(&id.0).is_dir() {
+            let message = "there is no such workspace";
+            return Err(
+                Problem::new(Code::NotFound, "WORKSPACE_NOT_FOUND", message).with("workspace", id)
+            );
+        }
+        self.open(id).await
+    }
+
+    fn known(&self, id: &WorkspaceId) -> Option<Arc<Workspace>> {
+        self.open
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(id)
+            .cloned()
+    }
+
+    /// Keeps commits away from `root` once it is what is committed, waiting for that up to `limit`.
+    pub(crate) async fn share(
+        &self,
+        id: &WorkspaceId,
+        workspace: &Arc<Workspace>,
+        root: Digest,
+        limit: Duration,
+    ) -> Result<SharedLease, Problem> {
+        let deadline = Instant::now() + limit;
+        loop {
+            let workspace = Arc::clone(workspace);
+            if let Some(lease) = blocking(move || workspace.share(&root)).await? {
+                return Ok(lease);
+            }
+            if Instant::now() >= deadline {
+                let message =
+                    "the tree that the job needs was not committed in time; sync and start again";
+                return Err(Problem::new(Code::Aborted, "ROOT_NOT_COMMITTED", message)
+                    .with("root", root)
+                    .with("workspace", id));
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    }
+}
+
+fn open_at(dir: &std::path::Path, boot_id: &str) -> Result<Workspace, StoreError> {
+    use std::os::unix::fs::DirBuilderExt;
+    let made = std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir);
+    made.map_err(|source| StoreError::Io {
+        what: "make",
+        path: dir.to_owned(),
+        source,
+    })?;
+    Workspace::open(dir, boot_id)
+}
+
+/// Runs file operations where they may block.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, Problem> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result.map_err(Problem::from),
+        Err(panic) => Err(Problem::new(Code::Internal, "PANIC", panic.to_string())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use legwork_proto::v1 as wire;
+
+    use super::WorkspaceId;
+
+    fn named(name: &str) -> wire::WorkspaceRef {
+        wire::WorkspaceRef {
+            by: Some(wire::workspace_ref::By::Name(name.into())),
+        }
+    }
+
+    fn origin(machine: &str, root: &'static [u8]) -> wire::WorkspaceRef {
+        let origin = wire::WorkspaceOrigin {
+            machine_id: machine.into(),
+            root: root.into(),
+        };
+        wire::WorkspaceRef {
+            by: Some(wire::workspace_ref::By::Origin(origin)),
+        }
+    }
+
+    #[test]
+    fn each_owner_machine_and_root_has_its_own() {
+        let references = [
+            ("a", named("x")),
+            ("b", named("x")),
+            ("a", named("y")),
+            ("a", origin("m", b"/x")),
+            ("a", origin("mx", b"/")),
+            ("a", origin("m", b"/y")),
+        ];
+        let ids: std::collections::HashSet<String> = references
+            .iter()
+            .map(|(who, reference)| WorkspaceId::of(who, reference).unwrap().to_string())
+            .collect();
+        assert_eq!(ids.len(), references.len());
+        assert!(ids.iter().all(|id| WorkspaceId::parse(id).is_some()));
+    }
+
+    #[test]
+    fn names_cannot_be_paths() {
+        for bad in ["", "a/b", "a\0b", "a b", &"x".repeat(101)] {
+            assert_eq!(
+                WorkspaceId::of("me", &named(bad)).unwrap_err().reason,
+                "BAD_NAME",
+                "{bad}"
+            );
+        }
+    }
+}
