@@ -34,6 +34,8 @@ pub(crate) fn test() -> Outcome {
     tools::programs(&root)?;
     let python = tools::python(&root)?;
     tools::nextest(&root)?;
+    ruff(&root, &python, &["check"]).run()?;
+    ruff(&root, &python, &["format", "--check"]).run()?;
     cargo(&root, &["build", "--release"]).run()?;
     cargo(&root, &["nextest", "run", "--workspace"]).run()?;
     cargo(&root, &["test", "--doc", "--workspace"]).run()?;
@@ -67,6 +69,12 @@ fn audit(root: &Path) -> Outcome {
 
 fn cargo(root: &Path, arguments: &[&str]) -> Step {
     Step::new(root, "cargo", arguments)
+}
+
+fn ruff(root: &Path, python: &Path, what: &[&str]) -> Step {
+    let python = python.display().to_string();
+    let arguments = [&["-m", "ruff"], what, &["--quiet", "tests/python", "bench"]].concat();
+    Step::new(root, &python, &arguments)
 }
 
 fn pytest(root: &Path, python: &Path, marks: &str) -> Step {

@@ -1,0 +1,1 @@
+"""What every figure needs: measuring, the other tools, and clean places."""

@@ -1,0 +1,81 @@
+"""The tools to compare with: found, or installed where that is allowed."""
+
+import functools
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+CACHE = ROOT / "bench" / ".cache"
+
+PACKAGES = {"tsp": "task-spooler", "conmon": "conmon", "rsync": "rsync", "cc": "gcc"}
+
+
+class MissingError(Exception):
+    """A tool is not there and cannot be installed from here."""
+
+
+@functools.cache
+def legwork() -> Path:
+    """The binary to measure: ``LEGWORK_BIN``, or the release build."""
+    path = Path(os.environ.get("LEGWORK_BIN", ROOT / "target/release/legwork"))
+    if not path.exists():
+        raise MissingError(f"{path} is not there: cargo build --release")
+    return path.resolve()
+
+
+@functools.cache
+def need(program: str) -> str:
+    """Where the program is; installed by apt-get when we are root and it is not there."""
+    if found := shutil.which(program):
+        return found
+    package = PACKAGES[program]
+    if os.geteuid() != 0 or not shutil.which("apt-get"):
+        raise MissingError(f"{program} is missing: install {package} (name of the Debian package)")
+    print(f"installing {package}", file=sys.stderr)
+    env = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+    for words in (["update", "-q"], ["install", "-y", "-q", "--no-install-recommends", package]):
+        subprocess.run(["apt-get", *words], env=env, check=True, stdout=subprocess.DEVNULL)
+    if found := shutil.which(program):
+        return found
+    raise MissingError(f"{package} was installed, but there is no {program}")
+
+
+@functools.cache
+def example(package: str, name: str) -> Path | None:
+    """A release build of a crate's example, or ``None`` when the crate has no such example."""
+    if not any((ROOT / "crates").glob(f"*/examples/{name}*")):
+        return None
+    words = ["cargo", "build", "--quiet", "--release", "--package", package, "--example", name]
+    subprocess.run(words, cwd=ROOT, check=True)
+    target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+    return target / "release" / "examples" / name
+
+
+def machine() -> str:
+    """The machine in one line."""
+    cpu = next(
+        (
+            line.partition(":")[2].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith("model name")
+        ),
+        "unknown processor",
+    )
+    memory_gib = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
+    kernel = os.uname()
+    return (
+        f"{cpu}, {len(os.sched_getaffinity(0))} cores, {memory_gib:.0f} GiB, "
+        f"{kernel.sysname} {kernel.release} {kernel.machine}"
+    )
+
+
+def version(*words: str) -> str:
+    """The first line that a tool says about its version."""
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+    except OSError as error:
+        return str(error)
+    return (done.stdout or done.stderr).strip().partition("\n")[0]
