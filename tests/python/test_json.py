@@ -32,8 +32,7 @@ def test_one_job_is_one_object(host: Host) -> None:
 
 def test_start_names_its_jobs(host: Host) -> None:
     said = host.ok("start", "--json", "--no-sync", "-c", "true", "-c", "true")
-    value = json.loads(said)
-    jobs = value if isinstance(value, list) else [value]
+    jobs = [json.loads(line) for line in said.splitlines()]
     assert len(jobs) == 2
     assert all(_is_job(job) for job in jobs)
     for job in jobs:
@@ -60,8 +59,7 @@ def test_bytes_that_are_no_text_are_base64(host: Host) -> None:
 
 def test_wait_prints_the_jobs(host: Host) -> None:
     job = host.shell("exit 3")
-    value = json.loads(host.run("wait", "--json", job).expect(3).text)
-    (seen,) = value if isinstance(value, list) else [value]
+    (seen,) = json.loads(host.run("wait", "--json", job).expect(3).text)
     assert seen["finish"]["exitCode"] == 3
 
 

@@ -11,7 +11,6 @@ def test_stop_waits_and_says_how_it_ended(host: Host) -> None:
     job = host.shell("trap 'echo bye; exit 3' TERM; echo up; while :; do sleep 0.05; done")
     host.printed(job, b"up")
     stopped = host.json("stop", job)
-    stopped = stopped[0] if isinstance(stopped, list) else stopped
     assert stopped["state"] == "finished"
     assert stopped["finish"]["cause"] == "stopped"
     assert stopped["finish"]["code"] == 3

@@ -1,6 +1,6 @@
 //! Rules for Rust files: documented, small, and part of a crate.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::Source;
 
@@ -32,8 +32,9 @@ pub(super) fn modules(sources: &[Source]) -> Vec<String> {
         .iter()
         .filter(|source| source.is("rs"))
         .filter_map(|source| {
-            let parents = parents(&source.path)?;
-            let name = Path::new(&source.path).file_stem()?.to_string_lossy();
+            let path = module(&source.path)?;
+            let parents = parents(&path)?;
+            let name = path.file_stem()?.to_string_lossy();
             let registered = sources
                 .iter()
                 .filter(|other| parents.contains(&other.path))
@@ -43,9 +44,17 @@ pub(super) fn modules(sources: &[Source]) -> Vec<String> {
         .collect()
 }
 
-/// Where the module of this path could be declared; `None` when it is the root of a target.
-fn parents(path: &str) -> Option<Vec<String>> {
+/// The path in its `name.rs` form: `a/mod.rs` and `a.rs` are the same module.
+fn module(path: &str) -> Option<PathBuf> {
     let path = Path::new(path);
+    if path.file_name()? == "mod.rs" {
+        return Some(path.parent()?.with_extension("rs"));
+    }
+    Some(path.to_path_buf())
+}
+
+/// Where the module of this path could be declared; `None` when it is the root of a target.
+fn parents(path: &Path) -> Option<Vec<String>> {
     let stem = path.file_stem()?.to_str()?;
     let dir = path.parent()?;
     let inside = |part: &str| dir.components().any(|have| have.as_os_str() == part);
