@@ -151,6 +151,9 @@ pub enum StartError {
     /// The index cannot be used.
     #[error(transparent)]
     Index(#[from] IndexError),
+    /// There is a job of that id, and its files cannot be read.
+    #[error(transparent)]
+    Unread(Box<JobError>),
     /// The library object was shut down.
     #[error("shutting down: no job is started any more")]
     Closed,

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 
 use legwork_shim::ByteString;
 use legwork_shim::spec::{Meta, Spec, Stdin};
-use serde::{Deserialize, Serialize};
 
 use crate::id::JobId;
 use crate::state::{JobState, Phase};
@@ -21,7 +20,7 @@ pub struct Job {
 }
 
 /// The part of a spec that `ps` and `status` show; [`crate::Jobs::spec`] has the whole.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Asked {
     /// Program and arguments.
     pub argv: Vec<ByteString>,

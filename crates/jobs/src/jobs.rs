@@ -1,23 +1,39 @@
 //! The library object.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use legwork_shim::spec::Spec;
+use legwork_shim::control::{self, Request};
+use legwork_shim::spec::{Spec, Stdin};
 
 use crate::config::Config;
+use crate::control as shims;
 use crate::error::{IndexError, JobError, OpenError, ResolveError, StartError};
-use crate::id::JobId;
+use crate::id::{JobId, TypedId};
+use crate::index;
+use crate::inner::{self, Inner};
 use crate::job::{Job, ListQuery, Page};
 use crate::output::{Output, Read};
-use crate::request::StartRequest;
+use crate::remove;
+use crate::request::{SIGNAL_MAX, StartRequest};
+use crate::start;
+use crate::state::JobState;
+use crate::stdin::StdinWriter;
+use crate::tasks;
+use crate::watch::Interest;
+
+/// Jobs that an ambiguous id names at most.
+const MATCHES_MAX: usize = 5;
 
 /// All jobs of a state directory. Clones are the same object.
 ///
 /// Opening needs no runtime; the asynchronous methods need a tokio runtime with I/O and time enabled,
 /// and one object belongs to one runtime.
 #[derive(Debug, Clone)]
-pub struct Jobs {}
+pub struct Jobs {
+    inner: Arc<Inner>,
+}
 
 /// How to stop a job.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,8 +51,10 @@ impl Jobs {
     ///
     /// # Errors
     /// See [`OpenError`].
-    pub fn open(_config: Config) -> Result<Self, OpenError> {
-        todo!()
+    pub fn open(config: Config) -> Result<Self, OpenError> {
+        Ok(Self {
+            inner: Arc::new(Inner::open(config)?),
+        })
     }
 
     /// Re-reads every job that has not ended from its directory, kills what lost shims left behind, and tells how
@@ -45,7 +63,8 @@ impl Jobs {
     /// # Errors
     /// When the index cannot be used.
     pub async fn recover(&self) -> Result<usize, JobError> {
-        todo!()
+        remove::purge(&self.inner).await?;
+        inner::refresh_open(&self.inner).await
     }
 
     /// Throws the index away and builds it from the job directories; tells how many jobs there are.
@@ -53,7 +72,14 @@ impl Jobs {
     /// # Errors
     /// When the index cannot be written.
     pub async fn rebuild(&self) -> Result<usize, IndexError> {
-        todo!()
+        let inner = self.inner.clone();
+        let path = inner.state.path.clone();
+        tasks::blocking(move || inner.index.rebuild())
+            .await
+            .unwrap_or_else(|| {
+                let source = std::io::ErrorKind::Interrupted.into();
+                Err(IndexError::Io { path, source })
+            })
     }
 
     /// Starts a job and returns once its program was executed, or could not be: then it is finished with
@@ -63,61 +89,128 @@ impl Jobs {
     ///
     /// # Errors
     /// See [`StartError`]: then there is no such job.
-    pub async fn start(&self, _request: StartRequest) -> Result<Job, StartError> {
-        todo!()
+    pub async fn start(&self, request: StartRequest) -> Result<Job, StartError> {
+        request.validate()?;
+        if self.inner.tasks.is_closed() {
+            return Err(StartError::Closed);
+        }
+        let started = self
+            .inner
+            .tasks
+            .spawn(start::start(self.inner.clone(), request));
+        match started
+            .await
+            .map_err(tokio::task::JoinError::try_into_panic)
+        {
+            Ok(answer) => answer,
+            Err(Ok(panic)) => std::panic::resume_unwind(panic),
+            Err(Err(_)) => Err(StartError::Closed),
+        }
     }
 
     /// Starts several jobs, each as [`Self::start`] would, with answers in the order of the requests.
-    pub async fn start_many(&self, _requests: Vec<StartRequest>) -> Vec<Result<Job, StartError>> {
-        todo!()
+    pub async fn start_many(&self, requests: Vec<StartRequest>) -> Vec<Result<Job, StartError>> {
+        let starts: Vec<_> = requests
+            .into_iter()
+            .map(|request| {
+                let jobs = self.clone();
+                self.inner
+                    .tasks
+                    .spawn(async move { jobs.start(request).await })
+            })
+            .collect();
+        let mut answers = Vec::with_capacity(starts.len());
+        for start in starts {
+            answers.push(start.await.unwrap_or(Err(StartError::Closed)));
+        }
+        answers
     }
 
     /// The job with the id that somebody typed; with `owner`, among that owner's jobs only.
     ///
     /// # Errors
     /// See [`ResolveError`].
-    pub async fn resolve(&self, _typed: &str, _owner: Option<&str>) -> Result<JobId, ResolveError> {
-        todo!()
+    pub async fn resolve(&self, typed: &str, owner: Option<&str>) -> Result<JobId, ResolveError> {
+        let (first, last) = match typed.parse()? {
+            TypedId::Whole(id) => (id.number(), id.number()),
+            TypedId::Prefix { first, last } => (first, last),
+        };
+        let find = |db: &mut _| index::in_range(db, first, last, owner, MATCHES_MAX + 1);
+        let mut matches = self.inner.index.with(find)?;
+        if let TypedId::Whole(id) = typed.parse()? {
+            matches.retain(|found| *found == id);
+        }
+        match matches.as_slice() {
+            [] => Err(ResolveError::NotFound {
+                typed: typed.to_owned(),
+            }),
+            [id] => Ok(*id),
+            _ => {
+                let more = matches.len() > MATCHES_MAX;
+                matches.truncate(MATCHES_MAX);
+                Err(ResolveError::Ambiguous {
+                    typed: typed.to_owned(),
+                    matches,
+                    more,
+                })
+            }
+        }
     }
 
     /// A job as it is now.
     ///
     /// # Errors
     /// [`JobError::NotFound`], or what keeps it from being read.
-    pub async fn get(&self, _id: JobId) -> Result<Job, JobError> {
-        todo!()
+    pub async fn get(&self, id: JobId) -> Result<Job, JobError> {
+        inner::refresh(&self.inner, self.inner.entry(id)?).await
     }
 
     /// Jobs as they are now, newest first.
     ///
     /// # Errors
     /// What keeps the index from being read.
-    pub async fn list(&self, _query: &ListQuery) -> Result<Page, JobError> {
-        todo!()
+    pub async fn list(&self, query: &ListQuery) -> Result<Page, JobError> {
+        inner::refresh_open(&self.inner).await?;
+        Ok(self.inner.index.with(|db| index::list(db, query))?)
     }
 
     /// The whole of what was asked.
     ///
     /// # Errors
     /// [`JobError::NotFound`], or what keeps it from being read.
-    pub async fn spec(&self, _id: JobId) -> Result<Spec, JobError> {
-        todo!()
+    pub async fn spec(&self, id: JobId) -> Result<Spec, JobError> {
+        self.inner.dir(id).spec()?.ok_or(JobError::NotFound { id })
     }
 
     /// The main process's id, `None` when it does not run. For people: it may be gone by the time it is read.
     ///
     /// # Errors
     /// As [`Self::get`].
-    pub async fn pid(&self, _id: JobId) -> Result<Option<u32>, JobError> {
-        todo!()
+    pub async fn pid(&self, id: JobId) -> Result<Option<u32>, JobError> {
+        Ok(match self.get(id).await?.state {
+            JobState::Running { pid, .. } | JobState::Paused { pid, .. } => Some(pid),
+            JobState::Pending { .. } | JobState::Starting | JobState::Finished(_) => None,
+        })
     }
 
     /// Waits for a job's end. Cancel safe; any number may wait.
     ///
     /// # Errors
     /// As [`Self::get`].
-    pub async fn wait(&self, _id: JobId) -> Result<Job, JobError> {
-        todo!()
+    pub async fn wait(&self, id: JobId) -> Result<Job, JobError> {
+        let job = self.get(id).await?;
+        if job.state.finished().is_some() {
+            return Ok(job);
+        }
+        let mut watch = self.inner.watch(id, Interest::Shape);
+        loop {
+            watch.look();
+            let job = self.get(id).await?;
+            if job.state.finished().is_some() {
+                return Ok(job);
+            }
+            watch.changed().await;
+        }
     }
 
     /// Stops a job: signal to the main process, grace, then the whole tree. Returns the finished job, which names
@@ -125,56 +218,91 @@ impl Jobs {
     ///
     /// # Errors
     /// As [`Self::get`], and [`JobError::Unreachable`].
-    pub async fn stop(&self, _id: JobId, _how: Stop) -> Result<Job, JobError> {
-        todo!()
+    pub async fn stop(&self, id: JobId, how: Stop) -> Result<Job, JobError> {
+        if let Some(number) = how.signal {
+            check_signal(number)?;
+        }
+        let grace = how.grace.map(|grace| grace.as_millis());
+        let request = Request::Stop(control::Stop {
+            signal: how.signal,
+            grace_ms: grace.map(|ms| u64::try_from(ms).unwrap_or(u64::MAX)),
+            by: how.by,
+        });
+        let job = self.get(id).await?;
+        if job.state.finished().is_some() {
+            return Ok(job);
+        }
+        match shims::ask(&self.inner, id, &request).await {
+            Ok(()) | Err(JobError::Ended { .. }) => self.wait(id).await,
+            Err(error) => Err(error),
+        }
     }
 
     /// Sends a signal, a number as in signal(7), to the main process.
     ///
     /// # Errors
     /// [`JobError::Ended`], [`JobError::NoSuchSignal`], [`JobError::Unreachable`].
-    pub async fn signal(&self, _id: JobId, _number: i32) -> Result<(), JobError> {
-        todo!()
+    pub async fn signal(&self, id: JobId, number: i32) -> Result<(), JobError> {
+        check_signal(number)?;
+        if self.get(id).await?.state.finished().is_some() {
+            return Err(JobError::Ended { id });
+        }
+        shims::ask(&self.inner, id, &Request::Signal(number)).await
     }
 
     /// A writer to the job's standard input.
     ///
     /// # Errors
     /// [`JobError::StdinClosed`] when it was started without, [`JobError::Ended`].
-    pub async fn stdin(&self, _id: JobId) -> Result<crate::stdin::StdinWriter, JobError> {
-        todo!()
+    pub async fn stdin(&self, id: JobId) -> Result<StdinWriter, JobError> {
+        let job = self.get(id).await?;
+        if job.asked.stdin == Stdin::Null {
+            return Err(JobError::StdinClosed { id });
+        }
+        if job.state.finished().is_some() {
+            return Err(JobError::Ended { id });
+        }
+        Ok(StdinWriter::new(self.inner.clone(), id))
     }
 
     /// Reads what a job printed.
     ///
     /// # Errors
     /// As [`Self::get`].
-    pub async fn output(&self, _id: JobId, _read: Read) -> Result<Output, JobError> {
-        todo!()
+    pub async fn output(&self, id: JobId, read: Read) -> Result<Output, JobError> {
+        self.inner.entry(id)?;
+        Output::open(self.inner.clone(), id, read).await
     }
 
     /// Removes a job that has ended, with its output.
     ///
     /// # Errors
     /// [`JobError::NotEnded`], or what keeps it from being removed.
-    pub async fn remove(&self, _id: JobId) -> Result<(), JobError> {
-        todo!()
+    pub async fn remove(&self, id: JobId) -> Result<(), JobError> {
+        remove::remove(&self.inner, id).await
     }
 
     /// The directory of a job.
     #[must_use]
-    pub fn job_dir(&self, _id: JobId) -> PathBuf {
-        todo!()
+    pub fn job_dir(&self, id: JobId) -> PathBuf {
+        self.inner.dir(id).path
     }
 
     /// The state directory.
     #[must_use]
-    pub fn state_dir(&self) -> &std::path::Path {
-        todo!()
+    pub fn state_dir(&self) -> &Path {
+        &self.inner.state.path
     }
 
     /// Ends what the library does in the background, after the starts that are under way. Jobs go on.
     pub async fn close(&self) {
-        todo!()
+        self.inner.tasks.close().await;
     }
+}
+
+fn check_signal(number: i32) -> Result<(), JobError> {
+    if (1..=SIGNAL_MAX).contains(&number) {
+        return Ok(());
+    }
+    Err(JobError::NoSuchSignal { number })
 }

@@ -4,11 +4,14 @@
 //! on to the shim, and it alone can say whether a launch lives. What it does not know is
 //! [`Liveness::Unknown`], and nothing treats that as an end.
 
+mod local;
+
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::Child;
 
+pub use self::local::LocalLauncher;
 use crate::state::Liveness;
 
 /// Starts shims and knows whether they live. Its methods may block for as long as a system call.

@@ -3,10 +3,17 @@
 //! A reader holds no queue and disturbs nobody: it reads the files of the job directory at its own pace and
 //! waits for them to grow. Offsets count the bytes in the order in which the job printed them, both streams together.
 
+mod follow;
+mod lines;
+mod origins;
+mod tail;
+mod tape;
+
 use bytes::Bytes;
 pub use legwork_shim::index::Stream;
 
-use crate::error::JobError;
+pub use self::follow::Output;
+pub use self::lines::{LINE_MAX, Line, Lines, LinesEvent};
 use crate::job::Job;
 
 /// What to read.
@@ -88,69 +95,37 @@ pub struct Run {
     pub time_us: u64,
 }
 
-/// The output of one job, for one reader.
-#[derive(Debug)]
-pub struct Output {}
+/// Most bytes in a [`Chunk`].
+pub const CHUNK_MAX: usize = 256 * 1024;
 
-impl Output {
-    /// The next event; `None` after [`OutputEvent::End`] or an error. Cancel safe.
-    pub async fn next(&mut self) -> Option<Result<OutputEvent, JobError>> {
-        todo!()
-    }
-
-    /// The same output cut into lines.
+impl Read {
+    /// Everything there is, both streams, without waiting for more.
     #[must_use]
-    pub fn lines(self) -> Lines {
-        todo!()
+    pub const fn past() -> Self {
+        Self {
+            from: Position::Start,
+            follow: false,
+            streams: Streams::Raw,
+        }
+    }
+
+    /// Everything there is and will be until the job ends, both streams.
+    #[must_use]
+    pub const fn all() -> Self {
+        Self {
+            follow: true,
+            ..Self::past()
+        }
     }
 }
 
-/// Lines of a job's output, as many at a time as there are.
-#[derive(Debug)]
-pub struct Lines {}
-
-impl Lines {
-    /// The next event; `None` after [`LinesEvent::End`] or an error. Cancel safe.
-    pub async fn next(&mut self) -> Option<Result<LinesEvent, JobError>> {
-        todo!()
+impl Streams {
+    /// Whether bytes of that stream are among them.
+    fn take(self, stream: Stream) -> bool {
+        match self {
+            Self::Raw => true,
+            Self::Stdout => stream == Stream::Stdout,
+            Self::Stderr => stream == Stream::Stderr,
+        }
     }
 }
-
-/// What a reader of lines sees.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum LinesEvent {
-    /// Lines, in the order of their ends.
-    Lines(Vec<Line>),
-    /// Bytes that were printed and not kept.
-    Gap {
-        /// Offset of the first of them.
-        offset: u64,
-        /// How many.
-        len: u64,
-    },
-    /// As [`OutputEvent::End`].
-    End {
-        /// Offset after the last byte.
-        offset: u64,
-        /// The finished job; `None` when it goes on.
-        job: Option<Box<Job>>,
-    },
-}
-
-/// A line, or a part of one that is longer than [`LINE_MAX`], without its newline.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Line {
-    /// Offset of its first byte.
-    pub offset: u64,
-    /// The bytes.
-    pub data: Bytes,
-    /// Its stream.
-    pub stream: Stream,
-    /// When its first byte came: microseconds since the epoch.
-    pub time_us: u64,
-    /// A newline ended it.
-    pub complete: bool,
-}
-
-/// Bytes of a line that are given in one piece.
-pub const LINE_MAX: usize = 1 << 20;

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use legwork_shim::ByteString;
 use legwork_shim::spec::{self, Meta, OnExit, RunAs, Spec, Stdin};
+use legwork_shim::{ByteString, layout};
 
 use crate::id::JobId;
 
@@ -177,7 +177,10 @@ impl StartRequest {
         Ok(())
     }
 
-    pub(crate) fn into_spec(self, created_at_ms: u64) -> Spec {
+    pub(crate) fn into_spec(mut self, created_at_ms: u64) -> Spec {
+        // A job that starts a job does not own it.
+        self.env
+            .retain(|(name, _)| name.as_bytes() != layout::JOB_ENV.as_bytes());
         let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         Spec {
             version: spec::VERSION,

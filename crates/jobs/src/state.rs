@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 pub use legwork_shim::exit::Status;
 
 /// What a job is doing. Every state carries what is known in it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum JobState {
-    /// Accepted; waits for something before it may start.
+    /// Accepted; waits for something before it may start. Reserved: nothing queues jobs yet.
     Pending {
         /// What it waits for.
         why: PendingWhy,
@@ -40,12 +40,12 @@ pub enum JobState {
 /// What a pending job waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PendingWhy {
-    /// The lease that its request names, held by a change of the workspace.
-    Lease,
+    /// The mirror root that it is to run on.
+    Root,
 }
 
 /// The end of a job.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finished {
     /// Why it ended.
     pub cause: Cause,
@@ -70,7 +70,7 @@ pub struct Finished {
 }
 
 /// Why a job ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Cause {
     /// By itself: exited, or killed by a signal that was not a stop.
     Own,
@@ -118,8 +118,6 @@ pub struct Facts {
     pub launch: Option<Launch>,
     /// The exit record, read last.
     pub exit: Option<Exit>,
-    /// The spec names a lease.
-    pub leased: bool,
 }
 
 /// The state that follows from the facts, for an observer in the boot `boot_id`.
@@ -128,15 +126,12 @@ pub struct Facts {
 #[must_use]
 pub fn observe(facts: &Facts, boot_id: &str) -> JobState {
     if let Some(exit) = &facts.exit {
-        return JobState::Finished(Box::new(Finished::from(exit)));
+        return JobState::ended(exit);
     }
     match (facts.liveness, &facts.launch) {
         (Liveness::Alive | Liveness::Unknown, Some(launch)) => JobState::Running {
             pid: launch.pid,
             since_ms: launch.started_at_ms,
-        },
-        (Liveness::Alive, None) if facts.leased => JobState::Pending {
-            why: PendingWhy::Lease,
         },
         (Liveness::Alive | Liveness::Unknown, None) => JobState::Starting,
         (Liveness::Ended, Some(launch)) => {
@@ -173,8 +168,22 @@ impl JobState {
         }
     }
 
-    /// Whether an exit record settled it: true of every end that was not inferred from silence.
+    /// The end that a record tells.
+    pub(crate) fn ended(exit: &Exit) -> Self {
+        Self::Finished(Box::new(Finished::from(exit)))
+    }
+
+    /// Milliseconds since the epoch, when the payload began, if it has.
     #[must_use]
+    pub fn started_at_ms(&self) -> Option<u64> {
+        match self {
+            Self::Pending { .. } | Self::Starting => None,
+            Self::Running { since_ms, .. } | Self::Paused { since_ms, .. } => Some(*since_ms),
+            Self::Finished(end) => end.started_at_ms,
+        }
+    }
+
+    /// Whether a record says how it ended, so that it will never be told otherwise.
     pub(crate) fn is_settled(&self) -> bool {
         self.finished().is_some_and(|end| end.output_end.is_some())
     }

@@ -1,0 +1,143 @@
+//! Talking to a shim that lives.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use legwork_shim::control::{self, Reply, Request};
+use legwork_shim::layout;
+use rustix::fs::OFlags;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+
+use crate::error::JobError;
+use crate::id::JobId;
+use crate::inner::{self, Inner};
+use crate::state::JobState;
+use crate::watch::Interest;
+
+/// How long a shim may take to listen, and to answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Until a socket that exists is asked again.
+const RETRY: Duration = Duration::from_millis(2);
+
+/// A connection to a job's shim.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    stream: UnixStream,
+    received: Vec<u8>,
+}
+
+impl Connection {
+    async fn open(dir: &Path) -> io::Result<Self> {
+        let path_only = OFlags::PATH | OFlags::DIRECTORY;
+        let dir = File::options()
+            .read(true)
+            .custom_flags(path_only.bits().cast_signed())
+            .open(dir)?;
+        // A socket's address has room for 107 bytes, and a state directory's name may be longer.
+        let short = format!("/proc/self/fd/{}/{}", dir.as_raw_fd(), layout::CONTROL);
+        Ok(Self {
+            stream: UnixStream::connect(short).await?,
+            received: Vec::new(),
+        })
+    }
+
+    /// Asks and waits for the answer, however long it takes.
+    pub(crate) async fn ask(&mut self, request: &Request) -> io::Result<Reply> {
+        self.stream.write_all(&request.encode()).await?;
+        loop {
+            if let Some((kind, payload, taken)) =
+                control::split(&self.received).map_err(io::Error::other)?
+            {
+                let reply = Reply::decode(kind, payload).map_err(io::Error::other)?;
+                self.received.drain(..taken);
+                return Ok(reply);
+            }
+            if self.stream.read_buf(&mut self.received).await? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+    }
+}
+
+/// Connects to a job's shim, and waits until it listens.
+///
+/// # Errors
+/// [`JobError::Ended`] when there is no shim any more, [`JobError::Unreachable`] when it does not listen.
+pub(crate) async fn reach(inner: &Arc<Inner>, id: JobId) -> Result<Connection, JobError> {
+    let deadline = Instant::now() + PATIENCE;
+    let mut watch = inner.watch(id, Interest::Shape);
+    let dir = inner.dir(id);
+    loop {
+        watch.look();
+        let refused = match Connection::open(&dir.path).await {
+            Ok(connection) => return Ok(connection),
+            Err(error) => error,
+        };
+        let job = inner::refresh(inner, inner.entry(id)?).await?;
+        if job.state.finished().is_some() {
+            return Err(JobError::Ended { id });
+        }
+        if Instant::now() >= deadline {
+            return Err(JobError::Unreachable { id });
+        }
+        match refused.kind() {
+            io::ErrorKind::NotFound => {
+                // In time or not, the loop looks again.
+                timeout_at(deadline, watch.changed()).await.unwrap_or(());
+            }
+            // Bound and not listening yet, or the shim has just died, or too many are asking.
+            io::ErrorKind::ConnectionRefused | io::ErrorKind::WouldBlock => sleep(RETRY).await,
+            _ => {
+                return Err(JobError::File {
+                    path: dir.path.join(layout::CONTROL),
+                    source: refused,
+                });
+            }
+        }
+    }
+}
+
+/// Asks one thing of a job's shim.
+///
+/// # Errors
+/// As [`reach`], and [`JobError::Unreachable`] when no answer comes.
+pub(crate) async fn ask(inner: &Arc<Inner>, id: JobId, request: &Request) -> Result<(), JobError> {
+    let mut connection = reach(inner, id).await?;
+    match timeout(PATIENCE, connection.ask(request)).await {
+        Ok(Ok(Reply::Failed(errno))) => Err(JobError::Refused {
+            id,
+            source: io::Error::from_raw_os_error(errno),
+        }),
+        Ok(Ok(Reply::Unsupported)) => Err(JobError::Unsupported { id }),
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(_)) => Err(hung_up(inner, id).await),
+        Err(_) => Err(JobError::Unreachable { id }),
+    }
+}
+
+/// Why a shim closed a connection before it answered.
+pub(crate) async fn hung_up(inner: &Arc<Inner>, id: JobId) -> JobError {
+    let mut watch = inner.watch(id, Interest::Shape);
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        watch.look();
+        let looked = match inner.entry(id) {
+            Ok(entry) => inner::refresh(inner, entry).await,
+            Err(error) => Err(error),
+        };
+        match looked {
+            Ok(job) if matches!(job.state, JobState::Finished(_)) => return JobError::Ended { id },
+            Ok(_) if Instant::now() >= deadline => return JobError::Unreachable { id },
+            // A shim that ends closes its connections a moment before its end can be seen.
+            Ok(_) => timeout_at(deadline, watch.changed()).await.unwrap_or(()),
+            Err(error) => return error,
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! The index: what lists and look-ups need, in one `SQLite` file beside the job directories.
+//!
+//! It holds nothing that the directories do not, so it may be lost at any time and is built again when it is missing, damaged, or
+//! of an earlier boot. That is why no transaction waits for the disk: within a boot the page cache survives any death of a process,
+//! and after a boot the file is not trusted at all. `index.boot` names the boot in which it was last built; it and the file are
+//! replaced by rename, under an flock(2) on `index.lock`. Who had the replaced file open sees that another one has its name, and opens that.
+//!
+//! A row is *open* until a record has settled how its job ended. Open rows are told from the job's directory, never from the row.
+
+mod connection;
+mod query;
+mod row;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use rusqlite::Connection;
+use rusqlite::ffi::ErrorCode;
+
+use self::connection::Files;
+pub(crate) use self::query::{Entry, delete, get, in_range, insert, list, open_jobs, update};
+use crate::error::IndexError;
+
+/// The index of one state directory.
+#[derive(Debug)]
+pub(crate) struct Index {
+    files: Files,
+    open: Mutex<Option<Opened>>,
+}
+
+#[derive(Debug)]
+struct Opened {
+    connection: Connection,
+    /// Device and inode: which file it is.
+    identity: (u64, u64),
+}
+
+/// Why a query did not work.
+#[derive(Debug)]
+pub(crate) enum QueryError {
+    /// The database's word.
+    Database(rusqlite::Error),
+    /// A row that this build did not write.
+    Row,
+}
+
+impl From<rusqlite::Error> for QueryError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Database(error)
+    }
+}
+
+impl From<postcard::Error> for QueryError {
+    fn from(_: postcard::Error) -> Self {
+        Self::Row
+    }
+}
+
+impl QueryError {
+    /// Whether building the index again will help.
+    fn is_damage(&self) -> bool {
+        match self {
+            Self::Row => true,
+            Self::Database(error) => matches!(
+                error.sqlite_error_code(),
+                Some(
+                    ErrorCode::DatabaseCorrupt
+                        | ErrorCode::NotADatabase
+                        | ErrorCode::CannotOpen
+                        | ErrorCode::Unknown
+                        | ErrorCode::SchemaChanged
+                )
+            ),
+        }
+    }
+
+    fn told(self, path: &Path) -> IndexError {
+        let path = path.to_owned();
+        match self {
+            Self::Row => IndexError::Database {
+                path,
+                source: rusqlite::Error::InvalidQuery,
+            },
+            Self::Database(source) => match source.sqlite_error_code() {
+                Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+                    IndexError::Busy { path }
+                }
+                Some(ErrorCode::DiskFull) => IndexError::DiskFull { path },
+                _ => IndexError::Database { path, source },
+            },
+        }
+    }
+}
+
+impl Index {
+    /// An index that is opened, or built, when it is first needed.
+    pub(crate) fn new(state: &Path, jobs: &Path, boot_id: String) -> Self {
+        Self {
+            files: Files::new(state, jobs, boot_id),
+            open: Mutex::new(None),
+        }
+    }
+
+    /// Runs a query on a sound index. What it does may happen twice, if the index had to be built in between.
+    pub(crate) fn with<T>(
+        &self,
+        mut query: impl FnMut(&mut Connection) -> Result<T, QueryError>,
+    ) -> Result<T, IndexError> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        for attempt in 0.. {
+            let opened = self.current(&mut open)?;
+            match query(&mut opened.connection) {
+                Ok(answer) => return Ok(answer),
+                Err(error) if error.is_damage() && attempt == 0 => {
+                    let damaged = opened.identity;
+                    *open = None;
+                    self.files.replace_damaged(damaged)?;
+                }
+                Err(error) => return Err(error.told(self.path())),
+            }
+        }
+        unreachable!("the second attempt returns")
+    }
+
+    /// Builds it again from the job directories; tells how many jobs there are.
+    pub(crate) fn rebuild(&self) -> Result<usize, IndexError> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        *open = None;
+        self.files.rebuild()
+    }
+
+    fn path(&self) -> &PathBuf {
+        self.files.path()
+    }
+
+    /// The connection to the file that has the index's name now.
+    fn current<'a>(&self, open: &'a mut Option<Opened>) -> Result<&'a mut Opened, IndexError> {
+        if open
+            .as_ref()
+            .is_some_and(|opened| self.files.identity() != Some(opened.identity))
+        {
+            *open = None;
+        }
+        if open.is_none() {
+            *open = Some(self.files.open()?);
+        }
+        Ok(open.as_mut().expect("opened just now"))
+    }
+}

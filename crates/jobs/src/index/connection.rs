@@ -1,0 +1,247 @@
+//! Opening the index's file, and building it when there is none to be trusted.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags};
+use uuid::Uuid;
+
+use super::query::{self, Entry};
+use super::{Opened, QueryError, row};
+use crate::error::IndexError;
+use crate::files;
+use crate::id::JobId;
+use crate::job::{Asked, Job};
+use crate::job_dir::{self, JobDir};
+use crate::state::{Finished, JobState};
+
+/// The form of the tables and of the blobs in them.
+const VERSION: i64 = 1;
+
+/// How long to wait for another process's transaction. They take well under a millisecond.
+const BUSY: Duration = Duration::from_secs(10);
+
+const SCHEMA: &str = "
+    CREATE TABLE job (
+        created_ms INTEGER NOT NULL,
+        id         BLOB    NOT NULL,
+        code       INTEGER NOT NULL,
+        owner      TEXT    NOT NULL,
+        name       TEXT,
+        phase      INTEGER NOT NULL,
+        open       INTEGER NOT NULL,
+        asked      BLOB    NOT NULL,
+        state      BLOB    NOT NULL,
+        PRIMARY KEY (created_ms, id)
+    ) WITHOUT ROWID;
+    CREATE INDEX job_code ON job (code);
+    CREATE INDEX job_open ON job (open) WHERE open;
+";
+
+/// Where the parts of the index are, and from what it is built.
+#[derive(Debug)]
+pub(crate) struct Files {
+    path: PathBuf,
+    boot: PathBuf,
+    lock: PathBuf,
+    jobs: PathBuf,
+    boot_id: String,
+}
+
+impl Files {
+    pub(super) fn new(state: &Path, jobs: &Path, boot_id: String) -> Self {
+        Self {
+            path: state.join("index.db"),
+            boot: state.join("index.boot"),
+            lock: state.join("index.lock"),
+            jobs: jobs.to_owned(),
+            boot_id,
+        }
+    }
+
+    pub(super) fn path(&self) -> &PathBuf {
+        &self.path
+    }
+
+    /// Device and inode of the file that has the index's name now.
+    pub(super) fn identity(&self) -> Option<(u64, u64)> {
+        let found = std::fs::metadata(&self.path).ok()?;
+        Some((found.dev(), found.ino()))
+    }
+
+    /// Opens the index of this boot, and builds it first where there is none.
+    pub(super) fn open(&self) -> Result<Opened, IndexError> {
+        if let Some(opened) = self.open_sound()? {
+            return Ok(opened);
+        }
+        let _turn = self.take_turn()?;
+        if let Some(opened) = self.open_sound()? {
+            return Ok(opened);
+        }
+        self.build()?;
+        self.open_sound()?.ok_or_else(|| IndexError::Io {
+            path: self.path.clone(),
+            source: io::ErrorKind::NotFound.into(),
+        })
+    }
+
+    /// Builds it again, unless somebody already has.
+    pub(super) fn replace_damaged(&self, damaged: (u64, u64)) -> Result<(), IndexError> {
+        let _turn = self.take_turn()?;
+        if self.identity() == Some(damaged) {
+            self.build()?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn rebuild(&self) -> Result<usize, IndexError> {
+        let _turn = self.take_turn()?;
+        self.build()
+    }
+
+    fn told(&self, source: io::Error) -> IndexError {
+        let path = self.path.clone();
+        if files::is_full(&source) {
+            return IndexError::DiskFull { path };
+        }
+        IndexError::Io { path, source }
+    }
+
+    fn take_turn(&self) -> Result<File, IndexError> {
+        let lock = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(&self.lock)
+            .map_err(|source| self.told(source))?;
+        lock.lock().map_err(|source| self.told(source))?;
+        Ok(lock)
+    }
+
+    /// The file as it is, if it is there, of this boot, and not damaged on its face.
+    fn open_sound(&self) -> Result<Option<Opened>, IndexError> {
+        let boot = files::read_if_there(&self.boot).map_err(|source| self.told(source))?;
+        if boot.as_deref() != Some(self.boot_id.as_bytes()) {
+            return Ok(None);
+        }
+        let Some(identity) = self.identity() else {
+            return Ok(None);
+        };
+        match connect(&self.path, OpenFlags::SQLITE_OPEN_READ_WRITE) {
+            Ok((_, found)) if found > VERSION => Err(IndexError::Newer {
+                path: self.path.clone(),
+                found,
+                known: VERSION,
+            }),
+            Ok((connection, VERSION)) => Ok(Some(Opened {
+                connection,
+                identity,
+            })),
+            Ok(_) => Ok(None),
+            Err(error) => match QueryError::from(error) {
+                error if error.is_damage() => Ok(None),
+                error => Err(error.told(&self.path)),
+            },
+        }
+    }
+
+    /// Builds a file from the job directories and puts it in place. The lock is held.
+    fn build(&self) -> Result<usize, IndexError> {
+        let fresh = self.path.with_extension("db.new");
+        for suffix in ["", "-wal", "-shm"] {
+            remove_if_there(&sibling(&fresh, suffix)).map_err(|source| self.told(source))?;
+        }
+        let entries = scan(&self.jobs).map_err(|source| self.told(source))?;
+        fill(&fresh, &entries).map_err(|error| error.told(&self.path))?;
+        for suffix in ["-wal", "-shm"] {
+            remove_if_there(&sibling(&self.path, suffix)).map_err(|source| self.told(source))?;
+        }
+        std::fs::rename(&fresh, &self.path).map_err(|source| self.told(source))?;
+        files::replace(&self.boot, self.boot_id.as_bytes(), 0o600)
+            .map_err(|source| self.told(source))?;
+        Ok(entries.len())
+    }
+}
+
+fn sibling(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+fn remove_if_there(path: &Path) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn connect(path: &Path, flags: OpenFlags) -> rusqlite::Result<(Connection, i64)> {
+    let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    connection.busy_timeout(BUSY)?;
+    // The next opener reads the log as well as the file; folding one into the other is for the automatic checkpoint.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    connection.pragma_update(None, "synchronous", "OFF")?;
+    let version = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    Ok((connection, version))
+}
+
+fn fill(path: &Path, entries: &[Entry]) -> Result<(), QueryError> {
+    let create = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
+    let (mut connection, _) = connect(path, create)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    let transaction = connection.transaction()?;
+    transaction.execute_batch(SCHEMA)?;
+    for entry in entries {
+        query::insert(&transaction, &entry.job)?;
+    }
+    transaction.pragma_update(None, "user_version", VERSION)?;
+    transaction.commit()?;
+    // Closing folds the log into the file, which is then renamed without it.
+    connection.close().map_err(|(_, error)| error.into())
+}
+
+/// What the job directories say. A job without an exit record is open, whatever else is true of it.
+fn scan(jobs: &Path) -> io::Result<Vec<Entry>> {
+    let names = job_dir::scan(jobs)?;
+    let read = |name: &std::ffi::OsString| {
+        let id = JobId::from(Uuid::try_parse(name.to_str()?).ok()?);
+        let dir = JobDir {
+            path: jobs.join(name),
+        };
+        // What cannot be read is left out: it can still be asked for by its id, and says then what is wrong.
+        let spec = dir.spec().ok()??;
+        let state = match dir.exit().ok()? {
+            Some(exit) => JobState::Finished(Box::new(Finished::from(&exit))),
+            None => JobState::Starting,
+        };
+        let asked = Asked::from(&spec);
+        Some(Entry {
+            open: !state.is_settled(),
+            job: Job { id, asked, state },
+        })
+    };
+    Ok(names.iter().filter_map(read).collect())
+}
+
+impl Entry {
+    pub(super) fn decode(
+        id: [u8; 16],
+        open: bool,
+        asked: Asked,
+        state: &[u8],
+    ) -> Result<Self, QueryError> {
+        let state = row::decode_state(state)?;
+        let id = JobId::from(Uuid::from_bytes(id));
+        Ok(Self {
+            open,
+            job: Job { id, asked, state },
+        })
+    }
+}

@@ -1,0 +1,172 @@
+//! What is asked of the index.
+
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::{QueryError, row};
+use crate::id::JobId;
+use crate::job::{Cursor, Job, ListQuery, Page};
+use crate::state::JobState;
+
+/// A row.
+#[derive(Debug, Clone)]
+pub(crate) struct Entry {
+    /// The job as it was when the row was last written.
+    pub(crate) job: Job,
+    /// Its directory knows more.
+    pub(crate) open: bool,
+}
+
+const COLUMNS: &str = "id, open, asked, state";
+
+fn number(value: u64) -> i64 {
+    // Stored as the same 64 bits; both columns of this kind stay below 2^63 anyhow.
+    value.cast_signed()
+}
+
+/// Reads a row, or nothing if it lacks one of these labels.
+fn entry(row: &Row<'_>, labels: &[(String, String)]) -> Result<Option<Entry>, QueryError> {
+    let blob = |column| match row.get_ref(column)? {
+        ValueRef::Blob(bytes) => Ok(bytes),
+        _ => Err(QueryError::Row),
+    };
+    let id = blob(0)?.try_into().map_err(|_| QueryError::Row)?;
+    let Some(asked) = row::decode_asked(blob(2)?, labels)? else {
+        return Ok(None);
+    };
+    Entry::decode(id, row.get(1)?, asked, blob(3)?).map(Some)
+}
+
+/// Adds a job.
+pub(crate) fn insert(connection: &Connection, job: &Job) -> Result<(), QueryError> {
+    let mut insert = connection.prepare_cached(
+        "INSERT OR REPLACE INTO job (created_ms, id, code, owner, name, phase, open, asked, state)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+    )?;
+    let meta = &job.asked.meta;
+    insert.execute(params![
+        number(meta.created_at_ms),
+        job.id.uuid().as_bytes(),
+        number(job.id.number()),
+        meta.owner,
+        meta.name,
+        job.state.phase() as u8,
+        !job.state.is_settled(),
+        row::encode_asked(&job.asked),
+        row::encode_state(&job.state),
+    ])?;
+    Ok(())
+}
+
+/// Writes down what a job is doing now.
+pub(crate) fn update(
+    connection: &Connection,
+    id: JobId,
+    state: &JobState,
+) -> Result<(), QueryError> {
+    let mut update = connection.prepare_cached(
+        "UPDATE job SET phase = ?3, open = ?4, state = ?5 WHERE code = ?1 AND id = ?2",
+    )?;
+    update.execute(params![
+        number(id.number()),
+        id.uuid().as_bytes(),
+        state.phase() as u8,
+        !state.is_settled(),
+        row::encode_state(state),
+    ])?;
+    Ok(())
+}
+
+/// Forgets a job.
+pub(crate) fn delete(connection: &Connection, id: JobId) -> Result<(), QueryError> {
+    connection
+        .prepare_cached("DELETE FROM job WHERE code = ?1 AND id = ?2")?
+        .execute(params![number(id.number()), id.uuid().as_bytes()])?;
+    Ok(())
+}
+
+/// One job.
+pub(crate) fn get(connection: &Connection, id: JobId) -> Result<Option<Entry>, QueryError> {
+    let sql = format!("SELECT {COLUMNS} FROM job WHERE code = ?1 AND id = ?2");
+    connection
+        .prepare_cached(&sql)?
+        .query_row(params![number(id.number()), id.uuid().as_bytes()], |row| {
+            Ok(entry(row, &[]))
+        })
+        .optional()?
+        .map_or(Ok(None), |found| found)
+}
+
+/// All jobs whose directories know more.
+pub(crate) fn open_jobs(connection: &Connection) -> Result<Vec<Entry>, QueryError> {
+    let sql = format!("SELECT {COLUMNS} FROM job WHERE open");
+    let mut select = connection.prepare_cached(&sql)?;
+    let mut rows = select.query([])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        found.extend(entry(row, &[])?);
+    }
+    Ok(found)
+}
+
+/// Some of the jobs whose number is in this range, of one owner if any is named.
+pub(crate) fn in_range(
+    connection: &Connection,
+    first: u64,
+    last: u64,
+    owner: Option<&str>,
+    limit: usize,
+) -> Result<Vec<JobId>, QueryError> {
+    let mut select = connection.prepare_cached(
+        "SELECT id FROM job WHERE code BETWEEN ?1 AND ?2 AND (?3 IS NULL OR owner = ?3) LIMIT ?4",
+    )?;
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let ids = select.query_map(params![number(first), number(last), owner, limit], |row| {
+        row.get::<_, [u8; 16]>(0)
+    })?;
+    ids.map(|id| Ok(JobId::from(uuid::Uuid::from_bytes(id?))))
+        .collect()
+}
+
+/// A page of jobs, newest first.
+pub(crate) fn list(connection: &Connection, query: &ListQuery) -> Result<Page, QueryError> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM job
+         WHERE (?1 IS NULL OR (created_ms, id) < (?1, ?2))
+           AND (?3 IS NULL OR owner = ?3) AND (?4 IS NULL OR name = ?4)
+           AND (?5 >> phase & 1)
+         ORDER BY created_ms DESC, id DESC"
+    );
+    let mut select = connection.prepare_cached(&sql)?;
+    let phases = query.phases.as_ref().map_or(!0, |phases| {
+        phases
+            .iter()
+            .fold(0, |bits, phase| bits | 1_i64 << *phase as u8)
+    });
+    let mut rows = select.query(params![
+        query.after.map(|cursor| number(cursor.created_at_ms)),
+        query.after.map(|cursor| cursor.id.uuid().into_bytes()),
+        query.owner,
+        query.name,
+        phases,
+    ])?;
+    let limit = query.limit.unwrap_or(usize::MAX).max(1);
+    let mut page = Page {
+        jobs: Vec::new(),
+        next: None,
+    };
+    while let Some(row) = rows.next()? {
+        let Some(found) = entry(row, &query.labels)? else {
+            continue;
+        };
+        if page.jobs.len() >= limit {
+            page.next = page.jobs.last().map(|last| Cursor {
+                created_at_ms: last.asked.meta.created_at_ms,
+                id: last.id,
+            });
+            break;
+        }
+        page.jobs.push(found.job);
+    }
+    Ok(page)
+}

@@ -1,0 +1,235 @@
+//! What all clones of a library object share.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use legwork_shim::exit::Survivor;
+use tokio::sync::Semaphore;
+
+use crate::config::{Clock, Config};
+use crate::error::{JobError, OpenError};
+use crate::id::JobId;
+use crate::index::{self, Entry, Index};
+use crate::job::{Asked, Job};
+use crate::job_dir::JobDir;
+use crate::launcher::{Launcher, LocalLauncher};
+use crate::shim_image;
+use crate::state::{self, Cause, Finished, JobState, LostWhy};
+use crate::state_dir::{self, StateDir};
+use crate::sweep;
+use crate::tasks::{self, Tasks};
+use crate::watch::{Interest, Watch, Watcher};
+
+/// Starts under way at once: each holds a thread while it waits for the disk and for fork.
+const STARTS_MAX: usize = 16;
+/// Open jobs that are looked at without leaving the thread: some 20 µs each.
+const INLINE_MAX: usize = 16;
+
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) state: StateDir,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) launcher: Arc<dyn Launcher>,
+    pub(crate) index: Index,
+    pub(crate) tasks: Tasks,
+    pub(crate) starts: Semaphore,
+    boot_id: String,
+    watcher: Watcher,
+    shim: OnceLock<OwnedFd>,
+    /// Held while the shim's file is written, so that one thread does it.
+    shim_turn: Mutex<()>,
+}
+
+impl Inner {
+    pub(crate) fn open(config: Config) -> Result<Self, OpenError> {
+        let state = StateDir::prepare(&config)?;
+        let boot_id = config.boot_id.map_or_else(this_boot, Ok)?;
+        Ok(Self {
+            index: Index::new(&state.path, &state.jobs, boot_id.clone()),
+            watcher: Watcher::new(&state.jobs),
+            state,
+            clock: config.clock,
+            launcher: config.launcher.unwrap_or_else(|| Arc::new(LocalLauncher)),
+            tasks: Tasks::default(),
+            starts: Semaphore::new(STARTS_MAX),
+            boot_id,
+            shim: OnceLock::new(),
+            shim_turn: Mutex::default(),
+        })
+    }
+
+    /// The directory of a job, whether it is there or not.
+    pub(crate) fn dir(&self, id: JobId) -> JobDir {
+        let mut buffer = uuid::Uuid::encode_buffer();
+        let name = id.uuid().hyphenated().encode_lower(&mut buffer);
+        JobDir {
+            path: self.state.jobs.join(name),
+        }
+    }
+
+    /// News of a job's directory.
+    pub(crate) fn watch(&self, id: JobId, interest: Interest) -> Watch {
+        self.watcher
+            .watch(&self.dir(id).path, interest, &self.tasks)
+    }
+
+    /// The shim's program. Blocks when it has to be written first.
+    pub(crate) fn shim(&self) -> Result<&OwnedFd, (PathBuf, io::Error)> {
+        if let Some(shim) = self.shim.get() {
+            return Ok(shim);
+        }
+        let _turn = self
+            .shim_turn
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(shim) = self.shim.get() {
+            return Ok(shim);
+        }
+        let shim = shim_image::open(&self.state.path)?;
+        Ok(self.shim.get_or_init(|| shim))
+    }
+
+    /// A job as the index knows it; one that only its directory knows is taken into the index.
+    pub(crate) fn entry(&self, id: JobId) -> Result<Entry, JobError> {
+        if let Some(entry) = self.index.with(|db| index::get(db, id))? {
+            return Ok(entry);
+        }
+        let spec = self.dir(id).spec()?.ok_or(JobError::NotFound { id })?;
+        let job = Job {
+            id,
+            asked: Asked::from(&spec),
+            state: JobState::Starting,
+        };
+        self.index.with(|db| index::insert(db, &job))?;
+        Ok(Entry { job, open: true })
+    }
+
+    /// What a job is doing, as far as its files tell.
+    fn observe(&self, entry: &Entry) -> Result<JobState, JobError> {
+        let known = &entry.job.state;
+        if !entry.open {
+            return Ok(known.clone());
+        }
+        let dir = self.dir(entry.job.id);
+        if known.is_lost() {
+            let exit = dir.exit()?;
+            return Ok(exit.map_or_else(|| known.clone(), |exit| JobState::ended(&exit)));
+        }
+        let state = state::observe(&dir.facts(&*self.launcher)?, &self.boot_id);
+        if state.is_settled() || state.finished().is_none() || dir.exists() {
+            return Ok(state);
+        }
+        let gone = Finished::lost(LostWhy::DirectoryGone, known.started_at_ms());
+        Ok(JobState::Finished(Box::new(gone)))
+    }
+
+    /// Writes down what has become of jobs, where it is news.
+    fn note(&self, changed: &[(JobId, JobState)]) -> Result<(), JobError> {
+        match changed {
+            [] => {}
+            [(id, state)] => self.index.with(|db| index::update(db, *id, state))?,
+            many => self.index.with(|db| {
+                let transaction = db.transaction()?;
+                for (id, state) in many {
+                    index::update(&transaction, *id, state)?;
+                }
+                Ok(transaction.commit()?)
+            })?,
+        }
+        Ok(())
+    }
+}
+
+/// Looks at one job.
+pub(crate) async fn refresh(inner: &Arc<Inner>, entry: Entry) -> Result<Job, JobError> {
+    let mut state = inner.observe(&entry)?;
+    if state == entry.job.state {
+        return Ok(entry.job);
+    }
+    let id = entry.job.id;
+    if state.lost_its_shim() {
+        let survivors = swept(vec![id]).await?;
+        state = with_survivors(state, id, &survivors);
+    }
+    let changed = [(id, state)];
+    inner.note(&changed)?;
+    let [(_, state)] = changed;
+    Ok(Job { state, ..entry.job })
+}
+
+/// Looks at all jobs that are open; tells how many turned out to be lost. A job whose files
+/// cannot be understood stays as it is: it says so when it is asked for by its id.
+pub(crate) async fn refresh_open(inner: &Arc<Inner>) -> Result<usize, JobError> {
+    let open = inner.index.with(|db| index::open_jobs(db))?;
+    if open.is_empty() {
+        return Ok(0);
+    }
+    let (looking, few) = (inner.clone(), open.len() <= INLINE_MAX);
+    let look = move || -> Vec<_> {
+        let news = |entry: &Entry| {
+            let state = looking.observe(entry).ok()?;
+            (state != entry.job.state).then_some((entry.job.id, state))
+        };
+        open.iter().filter_map(news).collect()
+    };
+    let mut changed = if few {
+        look()
+    } else {
+        tasks::blocking(look).await.ok_or(JobError::Closed)?
+    };
+    let lost: Vec<_> = changed
+        .iter()
+        .filter(|(_, state)| state.lost_its_shim())
+        .map(|(id, _)| *id)
+        .collect();
+    if !lost.is_empty() {
+        let survivors = swept(lost).await?;
+        for (id, state) in &mut changed {
+            let swept = std::mem::replace(state, JobState::Starting);
+            *state = with_survivors(swept, *id, &survivors);
+        }
+    }
+    inner.note(&changed)?;
+    Ok(changed.iter().filter(|(_, state)| state.is_lost()).count())
+}
+
+/// Kills what these jobs left behind.
+async fn swept(lost: Vec<JobId>) -> Result<HashMap<JobId, Vec<Survivor>>, JobError> {
+    tasks::blocking(move || sweep::sweep(&lost))
+        .await
+        .ok_or(JobError::Closed)
+}
+
+fn with_survivors(
+    state: JobState,
+    id: JobId,
+    survivors: &HashMap<JobId, Vec<Survivor>>,
+) -> JobState {
+    match (state, survivors.get(&id)) {
+        (JobState::Finished(mut end), Some(survivors)) => {
+            end.survivors.clone_from(survivors);
+            JobState::Finished(end)
+        }
+        (state, _) => state,
+    }
+}
+
+impl JobState {
+    fn is_lost(&self) -> bool {
+        matches!(self.finished(), Some(end) if matches!(end.cause, Cause::Lost(_)))
+    }
+
+    fn lost_its_shim(&self) -> bool {
+        matches!(self.finished(), Some(end) if end.cause == Cause::Lost(LostWhy::ShimDied))
+    }
+}
+
+fn this_boot() -> Result<String, OpenError> {
+    let path = PathBuf::from("/proc/sys/kernel/random/boot_id");
+    std::fs::read_to_string(&path)
+        .map(|text| text.trim_end().to_owned())
+        .map_err(|source| state_dir::told(&path, source))
+}

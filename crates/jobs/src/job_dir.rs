@@ -1,0 +1,136 @@
+//! What the files of one job directory say.
+//!
+//! Only looks; the shim is the writer. Liveness is asked before the exit record is looked for the last time, so a job
+//! that ends meanwhile is never taken for lost.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use legwork_shim::exit::{self, Exit};
+use legwork_shim::launch::{self, Launch};
+use legwork_shim::layout;
+use legwork_shim::spec::{self, Spec};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use crate::error::JobError;
+use crate::files;
+use crate::launcher::Launcher;
+use crate::state::{Facts, Liveness};
+
+/// One job's directory.
+#[derive(Debug, Clone)]
+pub(crate) struct JobDir {
+    /// Where it is.
+    pub(crate) path: PathBuf,
+}
+
+/// A record of which newer versions may exist.
+trait Record: DeserializeOwned {
+    /// The newest version that this build reads.
+    const NEWEST: u32;
+    fn version(&self) -> u32;
+}
+
+impl Record for Spec {
+    const NEWEST: u32 = spec::VERSION;
+    fn version(&self) -> u32 {
+        self.version
+    }
+}
+
+impl Record for Launch {
+    const NEWEST: u32 = launch::VERSION;
+    fn version(&self) -> u32 {
+        self.version
+    }
+}
+
+impl Record for Exit {
+    const NEWEST: u32 = exit::VERSION;
+    fn version(&self) -> u32 {
+        self.version
+    }
+}
+
+/// What every version of every record has.
+#[derive(Deserialize)]
+struct Head {
+    version: u32,
+}
+
+impl JobDir {
+    /// What was asked; `None` when nothing was, or the directory is gone.
+    pub(crate) fn spec(&self) -> Result<Option<Spec>, JobError> {
+        self.record(layout::SPEC)
+    }
+
+    /// The claim, if the payload may have run.
+    pub(crate) fn launch(&self) -> Result<Option<Launch>, JobError> {
+        self.record(layout::SHIM)
+    }
+
+    /// How it ended, if that is recorded.
+    pub(crate) fn exit(&self) -> Result<Option<Exit>, JobError> {
+        self.record(layout::EXIT)
+    }
+
+    /// Whether it is there at all.
+    pub(crate) fn exists(&self) -> bool {
+        self.path.is_dir()
+    }
+
+    /// Everything from which the state follows.
+    pub(crate) fn facts(&self, launcher: &dyn Launcher) -> Result<Facts, JobError> {
+        let mut facts = Facts {
+            liveness: Liveness::Unknown,
+            launch: None,
+            exit: self.exit()?,
+        };
+        if facts.exit.is_none() {
+            facts.liveness = launcher.liveness(&self.path);
+            facts.launch = self.launch()?;
+            if facts.liveness == Liveness::Ended {
+                facts.exit = self.exit()?;
+            }
+        }
+        Ok(facts)
+    }
+
+    fn record<R: Record>(&self, name: &str) -> Result<Option<R>, JobError> {
+        let path = self.path.join(name);
+        match files::read_if_there(&path) {
+            Ok(None) => Ok(None),
+            // The claim is created first and filled after: empty is not there yet.
+            Ok(Some(content)) if content.is_empty() => Ok(None),
+            Ok(Some(content)) => match parse(&content) {
+                Ok(record) => Ok(Some(record)),
+                Err(what) => Err(JobError::Damaged { path, what }),
+            },
+            Err(source) => Err(JobError::File { path, source }),
+        }
+    }
+}
+
+fn parse<R: Record>(content: &[u8]) -> Result<R, String> {
+    let parsed = serde_json::from_slice::<R>(content);
+    let version = match &parsed {
+        Ok(record) => record.version(),
+        // A newer version need not look like ours in anything but its version.
+        Err(_) => serde_json::from_slice::<Head>(content).map_or(0, |head| head.version),
+    };
+    if version > R::NEWEST {
+        let newest = R::NEWEST;
+        return Err(format!(
+            "its version is {version}, and this legwork knows up to {newest}"
+        ));
+    }
+    parsed.map_err(|error| error.to_string())
+}
+
+/// The directories of jobs in `parent`, by the name that each has, and those left from a removal.
+pub(crate) fn scan(parent: &Path) -> io::Result<Vec<std::ffi::OsString>> {
+    std::fs::read_dir(parent)?
+        .map(|entry| entry.map(|entry| entry.file_name()))
+        .collect()
+}

@@ -1,0 +1,71 @@
+//! Removing jobs.
+//!
+//! The directory is first renamed to a name that is no job's, then the row goes, then the files. Who stops in between has removed
+//! the job or left a row without a directory, which a second attempt removes; files that stay under such a name are purged later.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::error::JobError;
+use crate::id::JobId;
+use crate::index;
+use crate::inner::{self, Inner};
+use crate::job_dir;
+use crate::tasks;
+
+/// First part of the name of a directory that is no job's any more.
+const REMOVED: &str = ".removed-";
+
+/// Removes a job that has ended.
+pub(crate) async fn remove(inner: &Arc<Inner>, id: JobId) -> Result<(), JobError> {
+    let job = inner::refresh(inner, inner.entry(id)?).await?;
+    if job.state.finished().is_none() {
+        return Err(JobError::NotEnded { id });
+    }
+    let inner = inner.clone();
+    let work = move || {
+        let dir = inner.dir(id).path;
+        let aside = inner.state.jobs.join(format!("{REMOVED}{}", id.uuid()));
+        delete(&aside)?;
+        match std::fs::rename(&dir, &aside) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(JobError::File {
+                    path: dir,
+                    source: error,
+                });
+            }
+            _ => {}
+        }
+        inner.index.with(|db| index::delete(db, id))?;
+        delete(&aside)
+    };
+    tasks::blocking(work).await.unwrap_or(Err(JobError::Closed))
+}
+
+/// Deletes what earlier removals left.
+pub(crate) async fn purge(inner: &Arc<Inner>) -> Result<(), JobError> {
+    let inner = inner.clone();
+    let work = move || {
+        let jobs = &inner.state.jobs;
+        let names = job_dir::scan(jobs).map_err(|source| JobError::File {
+            path: jobs.clone(),
+            source,
+        })?;
+        names
+            .iter()
+            .filter(|name| name.as_encoded_bytes().starts_with(REMOVED.as_bytes()))
+            .try_for_each(|name| delete(&jobs.join(name)))
+    };
+    tasks::blocking(work).await.unwrap_or(Err(JobError::Closed))
+}
+
+fn delete(dir: &Path) -> Result<(), JobError> {
+    match std::fs::remove_dir_all(dir) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(JobError::File {
+            path: dir.to_owned(),
+            source,
+        }),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,243 @@
+//! From a request to a running job.
+//!
+//! Directory, lock, spec (durable), index row, shim, handshake: in this order. Whoever dies on the way leaves either nothing that
+//! counts, or a job that everyone can see and whose lock says that nothing runs. Such a job *never ran*, and a repeated
+//! start with its id starts it. A job that may have run is never started again: its directory has the shim's claim.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::process::Child;
+use std::sync::Arc;
+
+use legwork_shim::spec::Spec;
+use legwork_shim::{layout, lock};
+use rustix::process::{Pid, PidfdFlags};
+use tokio::io::AsyncReadExt;
+use tokio::net::unix::pipe;
+
+use crate::error::{JobError, StartError};
+use crate::files;
+use crate::id::JobId;
+use crate::index::{self, Entry};
+use crate::inner::{self, Inner};
+use crate::job::{Asked, Job};
+use crate::launcher::{LaunchOrder, Launched};
+use crate::request::StartRequest;
+use crate::state::{JobState, Liveness};
+use crate::tasks;
+use crate::watch::Interest;
+
+/// Bytes of a handshake that are read at most: an error with a path in it.
+const HANDSHAKE_MAX: u64 = 64 * 1024;
+/// How often a start looks again whether it is the first of its id.
+const TURNS_MAX: u32 = 5;
+
+/// What came of trying to be the first to start a job.
+enum Begun {
+    Launched(Box<Job>, Launched),
+    /// Somebody else was, or is about to be.
+    Existing,
+}
+
+/// Starts a job, or finds the one that the same id started.
+pub(crate) async fn start(inner: Arc<Inner>, request: StartRequest) -> Result<Job, StartError> {
+    let (id, owner) = (request.id, request.owner.clone());
+    let created_at_ms = inner.clock.now_ms();
+    let spec = Arc::new(request.into_spec(created_at_ms));
+    for _ in 0..TURNS_MAX {
+        let begun = {
+            let _permit = inner
+                .starts
+                .acquire()
+                .await
+                .map_err(|_| StartError::Closed)?;
+            let (inner, spec) = (inner.clone(), spec.clone());
+            tasks::blocking(move || begin(&inner, &spec))
+                .await
+                .ok_or(StartError::Closed)??
+        };
+        match begun {
+            Begun::Launched(job, launched) => return greet(&inner, *job, launched).await,
+            Begun::Existing => {
+                if let Some(job) = first_answer(&inner, id).await? {
+                    if job.asked.meta.owner == owner {
+                        return Ok(job);
+                    }
+                    return Err(StartError::IdTaken { id });
+                }
+            }
+        }
+    }
+    Err(StartError::IdTaken { id })
+}
+
+fn begin(inner: &Inner, spec: &Spec) -> Result<Begun, StartError> {
+    let id = JobId::from(spec.id);
+    let dir = inner.dir(id).path;
+    let fresh = files::make_private_dir(&dir).map_err(|source| told(&dir, source))?;
+    let Some(lock) = take(&dir, fresh)? else {
+        return Ok(Begun::Existing);
+    };
+    let launched = launch(inner, spec, &dir, lock);
+    if launched.is_err() && fresh {
+        // Nothing ran, and the first error is the one to tell. What cannot be removed says that it never ran.
+        inner.index.with(|db| index::delete(db, id)).unwrap_or(());
+        std::fs::remove_dir_all(&dir).unwrap_or(());
+    }
+    launched
+}
+
+/// Takes the job's lock, unless its launch is somebody else's or over.
+fn take(dir: &Path, fresh: bool) -> Result<Option<OwnedFd>, StartError> {
+    let path = dir.join(layout::LOCK);
+    let lock = File::options()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(&path)
+        .map_err(|source| told(&path, source))?;
+    if !lock::acquire(&lock).map_err(|source| told(&path, source))? {
+        return Ok(None);
+    }
+    let over = || dir.join(layout::SHIM).exists() || dir.join(layout::EXIT).exists();
+    Ok((fresh || !over()).then(|| lock.into()))
+}
+
+fn launch(inner: &Inner, spec: &Spec, dir: &Path, lock: OwnedFd) -> Result<Begun, StartError> {
+    write_spec(spec, dir, &inner.state.jobs).map_err(|source| told(dir, source))?;
+    let job = Job {
+        id: spec.id.into(),
+        asked: Asked::from(spec),
+        state: JobState::Starting,
+    };
+    inner.index.with(|db| {
+        let transaction = db.transaction()?;
+        // There is one from an earlier attempt, or none.
+        index::delete(&transaction, job.id)?;
+        index::insert(&transaction, &job)?;
+        Ok(transaction.commit()?)
+    })?;
+    let shim = inner.shim().map_err(|(path, source)| told(&path, source))?;
+    let order = LaunchOrder {
+        dir,
+        lock,
+        shim,
+        title: format!("legwork-shim {}", job.id),
+    };
+    let launched = inner
+        .launcher
+        .launch(order)
+        .map_err(|source| StartError::Launch { source })?;
+    Ok(Begun::Launched(Box::new(job), launched))
+}
+
+fn write_spec(spec: &Spec, dir: &Path, parent: &Path) -> io::Result<()> {
+    let content = serde_json::to_vec(spec)?;
+    files::replace(&dir.join(layout::SPEC), &content, 0o600)?;
+    files::sync_dir(dir)?;
+    files::sync_dir(parent)
+}
+
+/// Hears from a shim whether its payload runs.
+async fn greet(inner: &Arc<Inner>, job: Job, launched: Launched) -> Result<Job, StartError> {
+    if let Some(child) = launched.child {
+        reap_later(inner, child);
+    }
+    let Some(handshake) = launched.handshake else {
+        return Ok(job);
+    };
+    let said = hear(handshake)
+        .await
+        .map_err(|source| StartError::Launch { source })?;
+    let dir = inner.dir(job.id);
+    let launch = said
+        .starts_with("started ")
+        .then(|| dir.launch().ok().flatten());
+    if let Some(launch) = launch.flatten() {
+        let (pid, since_ms) = (launch.pid, launch.started_at_ms);
+        return Ok(Job {
+            state: JobState::Running { pid, since_ms },
+            ..job
+        });
+    }
+    // It could not be started, and says why in its exit record; or the shim died.
+    let entry = Entry { job, open: true };
+    inner::refresh(inner, entry).await.map_err(unread)
+}
+
+async fn hear(handshake: OwnedFd) -> io::Result<String> {
+    let pipe = pipe::Receiver::from_owned_fd(handshake)?;
+    let mut said = Vec::with_capacity(32);
+    pipe.take(HANDSHAKE_MAX).read_to_end(&mut said).await?;
+    Ok(String::from_utf8_lossy(&said).into_owned())
+}
+
+/// Collects a child when it ends. A child that outlives the library object is for whoever inherits it.
+fn reap_later(inner: &Inner, mut child: Child) {
+    let stop = inner.tasks.stopping();
+    let ended = rustix::process::pidfd_open(Pid::from_child(&child), PidfdFlags::empty())
+        .map_err(io::Error::from)
+        .and_then(tasks::readable);
+    drop(inner.tasks.spawn(async move {
+        match ended {
+            Ok(pidfd) => tokio::select! {
+                _ = pidfd.readable() => {}
+                () = stop.cancelled() => {}
+            },
+            Err(_) => {
+                tasks::blocking(move || child.wait()).await;
+                return;
+            }
+        }
+        // Only a child that somebody else has reaped is an error, and then there is nothing to do.
+        drop(child.try_wait());
+    }));
+}
+
+/// What the first start of this id answered; `None` when it came to nothing.
+async fn first_answer(inner: &Arc<Inner>, id: JobId) -> Result<Option<Job>, StartError> {
+    let mut watch = inner.watch(id, Interest::Shape);
+    loop {
+        watch.look();
+        let looked = match inner.entry(id) {
+            Ok(entry) => inner::refresh(inner, entry).await,
+            Err(error) => Err(error),
+        };
+        match looked {
+            Ok(job) if job.state != JobState::Starting => return Ok(Some(job)),
+            Ok(_) => {}
+            Err(JobError::NotFound { .. }) => {
+                let lives = inner.launcher.liveness(&inner.dir(id).path);
+                if lives == Liveness::Ended {
+                    return Ok(None);
+                }
+            }
+            Err(error) => return Err(unread(error)),
+        }
+        watch.changed().await;
+    }
+}
+
+fn told(path: &Path, source: io::Error) -> StartError {
+    let path = path.to_owned();
+    if files::is_full(&source) {
+        StartError::DiskFull { path }
+    } else {
+        StartError::Directory { path, source }
+    }
+}
+
+/// The job was started, but its files cannot be read.
+fn unread(error: JobError) -> StartError {
+    match error {
+        JobError::Index(error) => StartError::Index(error),
+        JobError::File { path, source } => told(&path, source),
+        JobError::Closed => StartError::Closed,
+        other => StartError::Unread(Box::new(other)),
+    }
+}

@@ -1,0 +1,192 @@
+//! Noticing that something happened in a job directory.
+//!
+//! One inotify(7) instance serves a library object, with one watch for each directory that anybody looks at, and one task
+//! passes on what the kernel says. There are two kinds of news: *growth* (bytes were written), for which only readers of output
+//! ask, and *shape* (a file appeared, the shim closed its lock). Where inotify cannot be had or cannot see, for want of
+//! instances or watches or on a network file system, the same calls come back by the clock. They do so now and then in any case:
+//! news is a hint to look again, and never the only one.
+
+mod kernel;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use tokio::time::{sleep, timeout};
+
+use self::kernel::{Kernel, Subscription};
+use crate::tasks::Tasks;
+
+/// How often to look when there is no news at all.
+const RECHECK: Duration = Duration::from_secs(5);
+/// How often to look without inotify: at first, and when nothing has happened for a while.
+const POLL_MIN: Duration = Duration::from_millis(5);
+const POLL_MAX: Duration = Duration::from_millis(250);
+/// The kernel tells that a shim's lock is closed a moment before the lock is free.
+const CLOSING_MIN: Duration = Duration::from_micros(200);
+
+/// Gives out watches.
+#[derive(Debug)]
+pub(crate) struct Watcher {
+    parent: PathBuf,
+    /// Made with the first watch, for it needs a runtime.
+    kernel: OnceLock<Option<Arc<Kernel>>>,
+}
+
+/// News of one directory.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    source: Source,
+    pause: Duration,
+    /// How often the clock has said to look again.
+    rechecks: u64,
+}
+
+#[derive(Debug)]
+enum Source {
+    Kernel(Subscription),
+    Clock,
+}
+
+/// What kind of news to wait for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Interest {
+    /// Files that appear or go, and the end of the shim.
+    Shape,
+    /// That, and bytes that are written.
+    Growth,
+}
+
+impl Watcher {
+    /// A watcher of directories below `parent`.
+    pub(crate) fn new(parent: &Path) -> Self {
+        Self {
+            parent: parent.to_owned(),
+            kernel: OnceLock::new(),
+        }
+    }
+
+    /// Begins to watch. What happens from now on is news.
+    pub(crate) fn watch(&self, dir: &Path, interest: Interest, tasks: &Tasks) -> Watch {
+        let kernel = self.kernel.get_or_init(|| {
+            let sees = kernel::sees(&self.parent);
+            sees.then(|| Kernel::start(tasks).ok()).flatten()
+        });
+        let subscription = kernel
+            .as_ref()
+            .and_then(|kernel| kernel.subscribe(dir, interest).ok());
+        Watch::new(subscription.map_or(Source::Clock, Source::Kernel))
+    }
+}
+
+impl Watch {
+    fn new(source: Source) -> Self {
+        let pause = match source {
+            Source::Kernel(_) => CLOSING_MIN,
+            Source::Clock => POLL_MIN,
+        };
+        Self {
+            source,
+            pause,
+            rechecks: 0,
+        }
+    }
+
+    /// Takes note of the news so far, so that [`Self::changed`] waits for later ones. The number that is returned is
+    /// another one whenever files may have appeared or gone since the last look, or the clock says to make sure.
+    pub(crate) fn look(&mut self) -> u64 {
+        match &mut self.source {
+            Source::Kernel(subscription) => subscription.look() + self.rechecks,
+            Source::Clock => self.rechecks,
+        }
+    }
+
+    /// Returns when there is news, or when it is time to look without. Cancel safe.
+    pub(crate) async fn changed(&mut self) {
+        let slower = (self.pause * 2).min(POLL_MAX);
+        match &mut self.source {
+            Source::Clock => {
+                sleep(self.pause).await;
+                self.pause = slower;
+                self.rechecks += 1;
+            }
+            Source::Kernel(subscription) => {
+                let closing = subscription.is_closing();
+                let patience = if closing { self.pause } else { RECHECK };
+                if timeout(patience, subscription.changed()).await.is_err() {
+                    self.rechecks += 1;
+                    self.pause = slower;
+                }
+            }
+        }
+    }
+
+    /// Something was there: by the clock, look again soon.
+    pub(crate) fn found(&mut self) {
+        if matches!(self.source, Source::Clock) {
+            self.pause = POLL_MIN;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, File};
+    use std::io::Write;
+
+    use super::{Interest, Source, Watch, Watcher};
+    use crate::tasks::Tasks;
+
+    #[tokio::test]
+    async fn growth_is_news_only_for_those_who_asked() {
+        let dir = tempfile::tempdir().unwrap();
+        let tasks = Tasks::default();
+        let watcher = Watcher::new(dir.path());
+        let mut file = File::create(dir.path().join("output")).unwrap();
+        let mut growth = watcher.watch(dir.path(), Interest::Growth, &tasks);
+        let mut shape = watcher.watch(dir.path(), Interest::Shape, &tasks);
+        let (grown, shaped) = (growth.look(), shape.look());
+
+        file.write_all(b"x").unwrap();
+        growth.changed().await;
+        assert_eq!(growth.look(), grown);
+        assert_eq!(shape.look(), shaped);
+
+        fs::rename(dir.path().join("output"), dir.path().join("exit")).unwrap();
+        shape.changed().await;
+        assert_ne!(shape.look(), shaped);
+        growth.changed().await;
+        assert_ne!(growth.look(), grown);
+        tasks.close().await;
+    }
+
+    #[tokio::test]
+    async fn a_lock_that_closes_is_news_and_a_reader_of_it_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let tasks = Tasks::default();
+        let path = dir.path().join("lock");
+        let lock = File::create(&path).unwrap();
+        let mut watch = Watcher::new(dir.path()).watch(dir.path(), Interest::Shape, &tasks);
+        let before = watch.look();
+        drop(File::open(&path).unwrap());
+        drop(lock);
+        watch.changed().await;
+        assert_eq!(watch.look(), before + 1);
+        let Source::Kernel(subscription) = &watch.source else {
+            return;
+        };
+        assert!(subscription.is_closing());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_inotify_the_clock_tells() {
+        let mut watch = Watch::new(Source::Clock);
+        let first = watch.look();
+        watch.changed().await;
+        watch.changed().await;
+        assert!(watch.pause > super::POLL_MIN);
+        watch.found();
+        assert_eq!(watch.pause, super::POLL_MIN);
+        assert_ne!(watch.look(), first);
+    }
+}

@@ -1,0 +1,259 @@
+//! What inotify(7) says, passed on to all who look at the same directory.
+
+use std::collections::HashMap;
+use std::collections::hash_map;
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use legwork_shim::layout;
+use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
+use rustix::io::Errno;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::watch;
+
+use super::Interest;
+use crate::tasks::{self, Tasks};
+
+const SHAPE: WatchFlags = WatchFlags::CREATE
+    .union(WatchFlags::MOVED_TO)
+    .union(WatchFlags::CLOSE_WRITE)
+    .union(WatchFlags::DELETE_SELF)
+    .union(WatchFlags::MOVE_SELF)
+    .union(WatchFlags::ONLYDIR);
+const GROWTH: WatchFlags = SHAPE.union(WatchFlags::MODIFY);
+
+/// Bytes read from the kernel at once: some hundred events.
+const BUFFER: usize = 16 * 1024;
+
+/// The inotify instance and who looks at what.
+#[derive(Debug)]
+pub(super) struct Kernel {
+    instance: AsyncFd<OwnedFd>,
+    watched: Mutex<HashMap<i32, Watched>>,
+}
+
+#[derive(Debug)]
+struct Watched {
+    dir: PathBuf,
+    growth: watch::Sender<()>,
+    shape: watch::Sender<Shape>,
+    /// Subscriptions, and those among them that ask for growth.
+    users: usize,
+    growth_users: usize,
+}
+
+/// What became of a directory since somebody began to look at it.
+#[derive(Debug, Clone, Copy, Default)]
+struct Shape {
+    /// Counts up when files appear or go.
+    changes: u64,
+    /// The shim's lock was closed.
+    closing: bool,
+}
+
+/// One who looks at a directory.
+#[derive(Debug)]
+pub(super) struct Subscription {
+    kernel: Arc<Kernel>,
+    watch: i32,
+    growth: Option<watch::Receiver<()>>,
+    shape: watch::Receiver<Shape>,
+}
+
+impl Kernel {
+    /// Needs a runtime.
+    pub(super) fn start(tasks: &Tasks) -> io::Result<Arc<Self>> {
+        let instance = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
+        let kernel = Arc::new(Self {
+            instance: tasks::readable(instance)?,
+            watched: Mutex::default(),
+        });
+        let (listener, stop) = (kernel.clone(), tasks.stopping());
+        drop(tasks.spawn(async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = listener.listen() => {}
+            }
+        }));
+        Ok(kernel)
+    }
+
+    /// Begins to look at a directory.
+    pub(super) fn subscribe(
+        self: &Arc<Self>,
+        dir: &Path,
+        interest: Interest,
+    ) -> io::Result<Subscription> {
+        let mut table = self.table();
+        let grows = interest == Interest::Growth;
+        let adding = SHAPE.union(WatchFlags::MASK_ADD);
+        let mask = if grows { GROWTH } else { adding };
+        let watch = inotify::add_watch(self.instance.get_ref(), dir, mask)?;
+        let watched = table.entry(watch).or_insert_with(|| Watched {
+            dir: dir.to_owned(),
+            growth: watch::Sender::default(),
+            shape: watch::Sender::default(),
+            users: 0,
+            growth_users: 0,
+        });
+        watched.users += 1;
+        watched.growth_users += usize::from(grows);
+        Ok(Subscription {
+            kernel: self.clone(),
+            watch,
+            growth: grows.then(|| watched.growth.subscribe()),
+            shape: watched.shape.subscribe(),
+        })
+    }
+
+    fn table(&self) -> MutexGuard<'_, HashMap<i32, Watched>> {
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Passes on what the kernel says, for ever.
+    async fn listen(&self) {
+        let mut buffer = vec![MaybeUninit::uninit(); BUFFER];
+        loop {
+            let Ok(mut ready) = self.instance.readable().await else {
+                return;
+            };
+            // An error is the same as nothing to read: who looks also looks by the clock.
+            if ready
+                .try_io(|instance| self.pass_on(instance.get_ref(), &mut buffer))
+                .is_ok()
+            {
+                ready.retain_ready();
+            }
+        }
+    }
+
+    /// Passes on one bufferful.
+    fn pass_on(&self, instance: &OwnedFd, buffer: &mut [MaybeUninit<u8>]) -> io::Result<()> {
+        let mut reader = Reader::new(instance, buffer);
+        loop {
+            let event = match reader.next() {
+                Err(Errno::INTR) => continue,
+                event => event?,
+            };
+            let of_the_lock = event
+                .file_name()
+                .is_some_and(|name| name.to_bytes() == layout::LOCK.as_bytes());
+            self.tell(event.wd(), event.events(), of_the_lock);
+            if reader.is_buffer_empty() {
+                return Ok(());
+            }
+        }
+    }
+
+    fn tell(&self, watch: i32, events: ReadFlags, of_the_lock: bool) {
+        let mut table = self.table();
+        if events.contains(ReadFlags::QUEUE_OVERFLOW) {
+            for watched in table.values() {
+                watched.growth.send_replace(());
+                watched.shape.send_modify(|shape| shape.changes += 1);
+            }
+            return;
+        }
+        let Some(watched) = table.get(&watch) else {
+            return;
+        };
+        if events.contains(ReadFlags::MODIFY) {
+            watched.growth.send_replace(());
+        } else if events.contains(ReadFlags::CLOSE_WRITE) {
+            if of_the_lock {
+                watched.shape.send_modify(|shape| {
+                    shape.changes += 1;
+                    shape.closing = true;
+                });
+            }
+        } else {
+            watched.shape.send_modify(|shape| shape.changes += 1);
+            if events.contains(ReadFlags::IGNORED) {
+                table.remove(&watch);
+            }
+        }
+    }
+
+    fn unsubscribe(&self, watch: i32, grew: bool) {
+        let mut table = self.table();
+        let hash_map::Entry::Occupied(mut entry) = table.entry(watch) else {
+            return;
+        };
+        let watched = entry.get_mut();
+        watched.users -= 1;
+        watched.growth_users -= usize::from(grew);
+        let instance = self.instance.get_ref();
+        // Both fail only when the directory is gone, and its watch with it.
+        let done = if watched.users == 0 {
+            entry.remove();
+            inotify::remove_watch(instance, watch)
+        } else if grew && watched.growth_users == 0 {
+            inotify::add_watch(instance, &watched.dir, SHAPE).map(drop)
+        } else {
+            return;
+        };
+        done.unwrap_or(());
+    }
+}
+
+impl Subscription {
+    /// See [`super::Watch::look`].
+    pub(super) fn look(&mut self) -> u64 {
+        if let Some(growth) = &mut self.growth {
+            growth.mark_unchanged();
+        }
+        self.shape.borrow_and_update().changes
+    }
+
+    /// Whether the shim has begun to end.
+    pub(super) fn is_closing(&self) -> bool {
+        self.shape.borrow().closing
+    }
+
+    /// Waits for news.
+    pub(super) async fn changed(&mut self) {
+        // Senders go only with the directory; then the clock tells.
+        let known = match &mut self.growth {
+            None => self.shape.changed().await,
+            Some(growth) => tokio::select! {
+                known = growth.changed() => known,
+                known = self.shape.changed() => known,
+            },
+        };
+        if known.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        self.kernel.unsubscribe(self.watch, self.growth.is_some());
+    }
+}
+
+/// Whether the kernel sees everything that is done in this directory, also by other hosts.
+pub(super) fn sees(dir: &Path) -> bool {
+    // `f_type` in statfs(2): NFS, SMB 1 to 3, CIFS, AFS, Coda, Ceph, 9P, FUSE, Lustre, GFS2, OCFS2.
+    let shared = |found: rustix::fs::StatFs| {
+        matches!(
+            found.f_type,
+            0x6969
+                | 0x517b
+                | 0xfe53_4d42
+                | 0xff53_4d42
+                | 0x5346_414f
+                | 0x7375_7245
+                | 0x00c3_6400
+                | 0x0102_1997
+                | 0x6573_5546
+                | 0x0bd0_0bd0
+                | 0x0116_1970
+                | 0x7461_636f
+        )
+    };
+    rustix::fs::statfs(dir).is_ok_and(|found| !shared(found))
+}
