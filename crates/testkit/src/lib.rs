@@ -1,1 +1,117 @@
-//! Placeholder.
+//! Hosts in a box, for tests.
+//!
+//! A [`Host`] is a server on a state directory of its own, in this process, with clients that talk to
+//! it as they would over a network. Each test has its own; nothing is shared, nothing is left behind.
+//! Tests wait for conditions with a deadline ([`until`]) and never for time to pass.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use legwork_client::Client;
+use legwork_server::{Config, Problem, Server};
+use tempfile::TempDir;
+use tokio_util::task::TaskTracker;
+
+/// How long a condition may take to come true before a test fails.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A server on a state directory of its own.
+#[derive(Debug)]
+pub struct Host {
+    dir: TempDir,
+    server: Server,
+    tasks: TaskTracker,
+}
+
+impl Host {
+    /// Makes a state directory and opens a server on it.
+    ///
+    /// # Errors
+    /// What keeps the server from opening it.
+    ///
+    /// # Panics
+    /// Without a temporary directory.
+    pub fn start() -> Result<Self, Problem> {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let tasks = TaskTracker::new();
+        let server = open(dir.path().join("state"), &tasks)?;
+        Ok(Self { dir, server, tasks })
+    }
+
+    /// Opens a second server on the same state directory, as another terminal would.
+    ///
+    /// # Errors
+    /// What keeps the server from opening it.
+    pub async fn another(&self) -> Result<Client, Problem> {
+        let server = open(self.state_dir(), &self.tasks)?;
+        Ok(connect(&server, &self.tasks).await)
+    }
+
+    /// A new connection.
+    pub async fn client(&self) -> Client {
+        connect(&self.server, &self.tasks).await
+    }
+
+    /// Where its jobs and mirrors live.
+    #[must_use]
+    pub fn state_dir(&self) -> PathBuf {
+        self.dir.path().join("state")
+    }
+
+    /// A directory beside it for the test's own files, made by the first call.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    #[must_use]
+    pub fn scratch(&self, name: &str) -> PathBuf {
+        let path = self.dir.path().join(name);
+        std::fs::create_dir_all(&path).expect("a directory in a fresh temporary one");
+        path
+    }
+}
+
+fn open(state_dir: PathBuf, tasks: &TaskTracker) -> Result<Server, Problem> {
+    Server::open(
+        Config {
+            state_dir,
+            principal: "tester".into(),
+        },
+        tasks.clone(),
+    )
+}
+
+async fn connect(server: &Server, tasks: &TaskTracker) -> Client {
+    let (ours, theirs) = tokio::io::duplex(1 << 20);
+    let serving = server.clone().serve(theirs);
+    tasks.spawn(async move { drop(serving.await) });
+    Client::over(ours, tasks.clone())
+        .await
+        .expect("a server in this process speaks HTTP/2")
+}
+
+/// Waits until `condition` holds.
+///
+/// # Panics
+/// After [`PATIENCE`], naming `what`.
+pub async fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "never came true: {what}"
+        );
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Writes files below `root`, making the directories on the way.
+///
+/// # Panics
+/// When one cannot be written.
+pub fn write_tree(root: &Path, files: &[(&str, &str)]) {
+    for (path, content) in files {
+        let path = root.join(path);
+        std::fs::create_dir_all(path.parent().unwrap_or(root)).expect("a directory below the root");
+        std::fs::write(path, content).expect("a file below the root");
+    }
+}
