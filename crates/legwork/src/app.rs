@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use tokio_util::task::TaskTracker;
 
-use crate::cli::Global;
 use crate::error::CommandError;
 use crate::local::{self, Session};
 use crate::output::Output;
@@ -15,15 +14,15 @@ use crate::paths;
 pub(crate) struct App {
     pub(crate) out: Output,
     pub(crate) tasks: TaskTracker,
-    state: Option<PathBuf>,
+    pub(crate) state: Option<PathBuf>,
 }
 
 impl App {
-    pub(crate) fn new(out: Output, global: Global) -> Self {
+    pub(crate) fn new(out: Output, state: Option<PathBuf>) -> Self {
         Self {
             out,
             tasks: TaskTracker::new(),
-            state: global.state,
+            state,
         }
     }
 

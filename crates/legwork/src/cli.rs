@@ -21,6 +21,14 @@ use crate::commands;
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,
+    /// Where local jobs and mirrors live
+    #[arg(
+        long = "state",
+        id = "state_dir",
+        value_name = "DIR",
+        env = "LEGWORK_STATE"
+    )]
+    pub(crate) state: Option<PathBuf>,
     #[command(subcommand)]
     pub(crate) command: Command,
 }
@@ -34,38 +42,72 @@ pub(crate) struct Global {
     /// Say nothing but errors
     #[arg(long, short, global = true)]
     pub(crate) quiet: bool,
+}
+
+/// A command's own arguments, and where the state directory is: `--state` may stand before the command or
+/// after it. `ps` alone has it only before, because there `--state` asks for jobs in a state.
+#[derive(Debug, Args)]
+pub(crate) struct In<A: Args> {
     /// Where local jobs and mirrors live
-    #[arg(long, global = true, value_name = "DIR", env = "LEGWORK_STATE")]
+    #[arg(long = "state", id = "state_dir", value_name = "DIR")]
     pub(crate) state: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) args: A,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Mirror this directory, run a command there, show its output, exit with its code
-    Run(commands::run::Run),
+    Run(In<commands::run::Run>),
     /// The same detached: start one or several jobs and print their ids
-    Start(commands::start::Start),
+    Start(In<commands::start::Start>),
     /// Show one job
-    Status(commands::status::Status),
+    Status(In<commands::status::Status>),
     /// List jobs: those not finished, or all with -a
     #[command(visible_aliases = ["list", "ls"])]
     Ps(commands::ps::Ps),
     /// Show a job's output, past and with -f live
-    Logs(commands::logs::Logs),
+    Logs(In<commands::logs::Logs>),
     /// Stop jobs: signal, grace, then everything they started
-    Stop(commands::stop::Stop),
+    Stop(In<commands::stop::Stop>),
     /// Send a signal to a job's main process
-    Signal(commands::signal::Signal),
+    Signal(In<commands::signal::Signal>),
     /// Wait for jobs and exit with the first code that is not 0
-    Wait(commands::wait::Wait),
+    Wait(In<commands::wait::Wait>),
     /// Remove finished jobs and their output
-    Rm(commands::rm::Rm),
+    Rm(In<commands::rm::Rm>),
     /// Mirror a directory without running anything
-    Sync(commands::sync::Sync),
+    Sync(In<commands::sync::Sync>),
     /// Bring files back from a job's mirror
-    Pull(commands::pull::Pull),
+    Pull(In<commands::pull::Pull>),
     /// Look at the state directory and what this host offers; rebuild the index of jobs
-    Doctor(commands::doctor::Doctor),
+    Doctor(In<commands::doctor::Doctor>),
     /// Print the version
     Version(commands::version::Version),
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory, Parser};
+
+    use super::{Cli, Command};
+
+    #[test]
+    fn the_grammar_holds_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn state_means_the_directory_but_for_ps() {
+        let run = Cli::parse_from(["legwork", "--state", "a", "status", "--state", "b", "id"]);
+        let Command::Status(given) = run.command else {
+            panic!("a status")
+        };
+        assert_eq!(
+            (run.state, given.state),
+            (Some("a".into()), Some("b".into()))
+        );
+        let ps = Cli::parse_from(["legwork", "--state", "a", "ps", "--state", "running"]);
+        assert_eq!(ps.state, Some("a".into()));
+    }
 }

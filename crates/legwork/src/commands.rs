@@ -19,20 +19,27 @@ use crate::cli::Command;
 use crate::error::CommandError;
 
 /// Runs one command; its result is the process's exit code.
-pub(crate) async fn dispatch(app: App, command: Command) -> Result<u8, CommandError> {
+pub(crate) async fn dispatch(mut app: App, command: Command) -> Result<u8, CommandError> {
+    // A flag after the command is more particular than one before it.
+    macro_rules! at {
+        ($given:ident, $handler:path) => {{
+            app.state = $given.state.or(app.state);
+            $handler(&app, $given.args).await
+        }};
+    }
     match command {
-        Command::Run(args) => run::run(&app, args).await,
-        Command::Start(args) => start::run(&app, args).await,
-        Command::Status(args) => status::run(&app, args).await,
+        Command::Run(given) => at!(given, run::run),
+        Command::Start(given) => at!(given, start::run),
+        Command::Status(given) => at!(given, status::run),
         Command::Ps(args) => ps::run(&app, args).await,
-        Command::Logs(args) => logs::run(&app, args).await,
-        Command::Stop(args) => stop::run(&app, args).await,
-        Command::Signal(args) => signal::run(&app, args).await,
-        Command::Wait(args) => wait::run(&app, args).await,
-        Command::Rm(args) => rm::run(&app, args).await,
-        Command::Sync(args) => sync::run(&app, args).await,
-        Command::Pull(args) => pull::run(&app, args).await,
-        Command::Doctor(args) => doctor::run(&app, args).await,
+        Command::Logs(given) => at!(given, logs::run),
+        Command::Stop(given) => at!(given, stop::run),
+        Command::Signal(given) => at!(given, signal::run),
+        Command::Wait(given) => at!(given, wait::run),
+        Command::Rm(given) => at!(given, rm::run),
+        Command::Sync(given) => at!(given, sync::run),
+        Command::Pull(given) => at!(given, pull::run),
+        Command::Doctor(given) => at!(given, doctor::run),
         Command::Version(args) => version::run(&app, args),
     }
 }

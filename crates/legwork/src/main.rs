@@ -50,7 +50,7 @@ fn main() -> ExitCode {
     let result = match runtime {
         Ok(runtime) => {
             let result = runtime.block_on(Box::pin(commands::dispatch(
-                App::new(out, cli.global),
+                App::new(out, cli.state),
                 cli.command,
             )));
             // A thread that waits for input on a terminal must not keep us.

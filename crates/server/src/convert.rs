@@ -31,9 +31,9 @@ pub(crate) fn job(job: &Job) -> wire::Job {
     };
     let state = match &job.state {
         JobState::Pending {
-            why: PendingWhy::Lease,
+            why: PendingWhy::Root,
         } => {
-            wire.why = Some("a change of its workspace is being applied".to_owned());
+            wire.why = Some("the tree that it needs is not committed yet".to_owned());
             wire::JobState::Pending
         }
         JobState::Starting => wire::JobState::Starting,

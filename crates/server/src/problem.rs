@@ -142,6 +142,7 @@ impl From<StartError> for Problem {
             }
             StartError::Launch { .. } => Self::new(Code::ResourceExhausted, "NO_SHIM", message),
             StartError::Index(index) => index.into(),
+            StartError::Unread(error) => (*error).into(),
             StartError::Closed => Self::new(Code::Unavailable, "SHUTTING_DOWN", message),
         }
     }

@@ -1,4 +1,9 @@
 //! The services as a client sees them: over HTTP/2 and gRPC, in one process.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 mod jobs;
 mod mirrors;
