@@ -19,7 +19,8 @@ pub const FRAME_MAX: usize = 256 * 1024;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Request {
     /// Bytes for the payload's standard input. `offset` is the position of the first of them since
-    /// the job's start; what the shim already has is skipped, so a repeat is harmless.
+    /// the job's start; what the shim already has is skipped, so a repeat is harmless. A gap is refused
+    /// with `EINVAL`.
     Stdin {
         /// Position of the first byte.
         offset: u64,
@@ -216,6 +217,119 @@ impl Reply {
             FAILED => Ok(Self::Failed(i32::from_le_bytes(array(kind, payload)?))),
             UNSUPPORTED => Ok(Self::Unsupported),
             _ => Err(FrameError::Unknown(kind)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::{FRAME_MAX, FrameError, Reply, Request, Stop, read_frame, split};
+
+    fn request() -> impl Strategy<Value = Request> {
+        let stop = (any::<Option<i32>>(), any::<Option<u64>>(), any::<String>());
+        prop_oneof![
+            (any::<u64>(), any::<Vec<u8>>())
+                .prop_map(|(offset, data)| Request::Stdin { offset, data }),
+            Just(Request::StdinEnd),
+            any::<i32>().prop_map(Request::Signal),
+            stop.prop_map(|(signal, grace_ms, by)| Request::Stop(Stop {
+                signal,
+                grace_ms,
+                by
+            })),
+        ]
+    }
+
+    fn reply() -> impl Strategy<Value = Reply> {
+        prop_oneof![
+            Just(Reply::Done),
+            any::<u64>().prop_map(Reply::StdinTaken),
+            Just(Reply::StdinClosed),
+            any::<i32>().prop_map(Reply::Failed),
+            Just(Reply::Unsupported),
+        ]
+    }
+
+    #[test]
+    fn the_frames_are_pinned() {
+        let stdin = Request::Stdin {
+            offset: 258,
+            data: b"hi".to_vec(),
+        };
+        assert_eq!(
+            stdin.encode(),
+            [12, 0, 0, 0, 1, 0, 2, 1, 0, 0, 0, 0, 0, 0, b'h', b'i']
+        );
+        assert_eq!(Request::StdinEnd.encode(), [2, 0, 0, 0, 2, 0]);
+        assert_eq!(
+            Request::Signal(15).encode(),
+            [6, 0, 0, 0, 3, 0, 15, 0, 0, 0]
+        );
+        let stop = Request::Stop(Stop {
+            signal: None,
+            grace_ms: Some(5),
+            by: "me".into(),
+        });
+        let json = br#"{"signal":null,"grace_ms":5,"by":"me"}"#;
+        let head = [2 + 38, 0, 0, 0, 4, 0];
+        assert_eq!(stop.encode(), [&head[..], json].concat());
+        assert_eq!(Reply::Done.encode(), [2, 0, 0, 0, 1, 0x80]);
+        assert_eq!(
+            Reply::StdinTaken(3).encode(),
+            [10, 0, 0, 0, 2, 0x80, 3, 0, 0, 0, 0, 0, 0, 0]
+        );
+        assert_eq!(Reply::StdinClosed.encode(), [2, 0, 0, 0, 3, 0x80]);
+        assert_eq!(
+            Reply::Failed(22).encode(),
+            [6, 0, 0, 0, 4, 0x80, 22, 0, 0, 0]
+        );
+        assert_eq!(Reply::Unsupported.encode(), [2, 0, 0, 0, 5, 0x80]);
+    }
+
+    #[test]
+    fn an_unreasonable_length_is_refused_before_it_is_believed() {
+        for length in [0, 1, FRAME_MAX + 1, u32::MAX as usize] {
+            let head = u32::try_from(length).unwrap().to_le_bytes();
+            assert!(matches!(split(&head), Err(FrameError::Length(l)) if l == length));
+            let read = read_frame(&mut &head[..]);
+            assert!(matches!(read, Err(FrameError::Length(l)) if l == length));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn requests_survive_however_they_are_cut(requests in prop::collection::vec(request(), 0..5)) {
+            let raw: Vec<u8> = requests.iter().flat_map(Request::encode).collect();
+            let (mut seen, mut buffer) = (Vec::new(), Vec::new());
+            for byte in raw {
+                buffer.push(byte);
+                if let Some((kind, payload, length)) = split(&buffer).unwrap() {
+                    seen.push(Request::decode(kind, payload).unwrap());
+                    buffer.drain(..length);
+                }
+            }
+            prop_assert_eq!(seen, requests);
+            prop_assert!(buffer.is_empty());
+        }
+
+        #[test]
+        fn replies_survive(reply in reply()) {
+            let raw = reply.encode();
+            let (kind, payload) = read_frame(&mut raw.as_slice()).unwrap();
+            prop_assert_eq!(Reply::decode(kind, &payload).unwrap(), reply);
+        }
+
+        #[test]
+        fn nothing_that_a_peer_sends_is_a_panic(raw: Vec<u8>, kind: u16) {
+            if let Ok(Some((kind, payload, length))) = split(&raw) {
+                prop_assert!(length <= raw.len());
+                drop(Request::decode(kind, payload));
+            }
+            drop(Request::decode(kind % 8, &raw));
+            drop(Reply::decode(0x8000 | (kind % 8), &raw));
+            drop(read_frame(&mut raw.as_slice()));
         }
     }
 }

@@ -121,3 +121,72 @@ pub struct Survivor {
     /// The kernel's name of it, at most 15 bytes.
     pub name: ByteString,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Cause, Exit, NotStarted, Status, Step, Survivor, Usage};
+
+    #[test]
+    fn the_record_is_pinned() {
+        let exit = Exit {
+            version: 1,
+            cause: Cause::Stopped { by: "me".into() },
+            status: Some(Status::Signal(9)),
+            started_at_ms: Some(1),
+            ended_at_ms: 2,
+            elapsed_ms: 3,
+            output_end: 4,
+            output_dropped: 5,
+            output_failed: 6,
+            usage: Usage {
+                user_us: 7,
+                system_us: 8,
+                max_rss_bytes: 9,
+                approximate: true,
+            },
+            survivors: vec![Survivor {
+                pid: 10,
+                name: "stuck".into(),
+            }],
+        };
+        let json = concat!(
+            r#"{"version":1,"cause":{"stopped":{"by":"me"}},"status":{"signal":9},"started_at_ms":1,"#,
+            r#""ended_at_ms":2,"elapsed_ms":3,"output_end":4,"output_dropped":5,"output_failed":6,"#,
+            r#""usage":{"user_us":7,"system_us":8,"max_rss_bytes":9,"approximate":true},"#,
+            r#""survivors":[{"pid":10,"name":"stuck"}]}"#,
+        );
+        assert_eq!(serde_json::to_string(&exit).unwrap(), json);
+        assert_eq!(serde_json::from_str::<Exit>(json).unwrap(), exit);
+    }
+
+    #[test]
+    fn causes_and_statuses_are_pinned() {
+        let why = NotStarted {
+            step: Step::Exec,
+            errno: 2,
+            subject: "tool".into(),
+        };
+        for (cause, json) in [
+            (Cause::Own, r#""own""#),
+            (Cause::Timeout, r#""timeout""#),
+            (
+                Cause::NotStarted(why),
+                r#"{"not_started":{"step":"exec","errno":2,"subject":"tool"}}"#,
+            ),
+        ] {
+            assert_eq!(serde_json::to_string(&cause).unwrap(), json);
+            assert_eq!(serde_json::from_str::<Cause>(json).unwrap(), cause);
+        }
+        let code = serde_json::to_string(&Status::Code(101)).unwrap();
+        assert_eq!(code, r#"{"code":101}"#);
+    }
+
+    #[test]
+    fn a_record_without_the_later_fields_can_be_read() {
+        let exit: Exit = serde_json::from_str(
+            r#"{"version":1,"cause":"own","status":null,"started_at_ms":null,"ended_at_ms":0,"output_end":0}"#,
+        )
+        .unwrap();
+        assert_eq!((exit.elapsed_ms, exit.survivors.len()), (0, 0));
+    }
+}

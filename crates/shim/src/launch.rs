@@ -25,3 +25,17 @@ pub struct Launch {
     /// Milliseconds since the epoch, just before the exec.
     pub started_at_ms: u64,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Launch;
+
+    #[test]
+    fn the_record_is_pinned() {
+        let json =
+            r#"{"version":1,"control":1,"boot_id":"b","shim_pid":2,"pid":3,"started_at_ms":4}"#;
+        let launch: Launch = serde_json::from_str(json).unwrap();
+        assert_eq!((launch.shim_pid, launch.pid), (2, 3));
+        assert_eq!(serde_json::to_string(&launch).unwrap(), json);
+    }
+}

@@ -106,3 +106,51 @@ pub struct Meta {
     #[serde(default)]
     pub root: Option<String>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{OnExit, RunAs, Spec, Stdin};
+
+    /// As written by the first version; what that wrote must be readable for ever.
+    const FIRST: &str = r#"{
+        "version": 1, "id": "01890a5d-ac96-774b-bcce-b302099a8057",
+        "argv": ["sh", {"base64": "/w=="}], "env": [["A", "b"]], "dir": "/tmp",
+        "stdin": "pipe", "merge": true, "timeout_ms": 5, "stop_signal": 15, "stop_grace_ms": 10000,
+        "output_limit": 4294967296, "on_exit": "wait", "lease": "/l",
+        "run_as": {"uid": 1, "gid": 2, "groups": [3]},
+        "meta": {"created_at_ms": 7, "name": "n", "labels": {"k": "v"}, "owner": "o",
+                 "workspace": "w", "root": "r"}
+    }"#;
+
+    #[test]
+    fn the_first_version_can_be_read() {
+        let spec: Spec = serde_json::from_str(FIRST).unwrap();
+        assert_eq!(spec.argv[1].as_bytes(), b"\xff");
+        assert_eq!((spec.stdin, spec.on_exit), (Stdin::Pipe, OnExit::Wait));
+        let user = RunAs {
+            uid: 1,
+            gid: 2,
+            groups: vec![3],
+        };
+        assert_eq!(spec.run_as, Some(user));
+        assert_eq!(spec.meta.labels["k"], "v");
+    }
+
+    #[test]
+    fn what_is_written_is_what_was_written_first() {
+        let spec: Spec = serde_json::from_str(FIRST).unwrap();
+        let first: serde_json::Value = serde_json::from_str(FIRST).unwrap();
+        assert_eq!(serde_json::to_value(&spec).unwrap(), first);
+    }
+
+    #[test]
+    fn most_fields_may_be_absent_and_unknown_ones_present() {
+        let spec: Spec = serde_json::from_str(
+            r#"{"version": 1, "id": "01890a5d-ac96-774b-bcce-b302099a8057", "argv": ["true"], "env": [],
+                "dir": "/", "stop_signal": 15, "stop_grace_ms": 0, "output_limit": 0, "future": {}}"#,
+        )
+        .unwrap();
+        assert_eq!((spec.stdin, spec.on_exit), (Stdin::Null, OnExit::Kill));
+        assert_eq!((spec.merge, spec.lease), (false, None));
+    }
+}

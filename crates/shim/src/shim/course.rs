@@ -179,3 +179,152 @@ impl Course {
         (self.last_output_at.max(since) + IDLE_MS).min(since + DRAIN_MS)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use legwork_shim::exit::Cause;
+    use legwork_shim::spec::OnExit;
+
+    use super::super::start::Rules;
+    use super::{Course, DRAIN_MS, IDLE_MS, KILL_MS, Next, Sight};
+
+    const BEGIN: u64 = 1_000_000;
+
+    fn course(on_exit: OnExit, timeout_ms: Option<u64>) -> Course {
+        let rules = Rules {
+            timeout_ms,
+            stop_signal: 15,
+            stop_grace_ms: 100,
+            output_limit: 0,
+            on_exit,
+        };
+        Course::new(&rules, BEGIN)
+    }
+
+    /// The main process runs and may print.
+    fn running(after: u64) -> Sight {
+        Sight {
+            now: BEGIN + after,
+            main_ended: false,
+            childless: false,
+            output_open: true,
+        }
+    }
+
+    /// It has ended, others live and may print.
+    fn left(after: u64) -> Sight {
+        Sight {
+            main_ended: true,
+            ..running(after)
+        }
+    }
+
+    /// Nobody lives, somebody outside may print.
+    fn alone(after: u64) -> Sight {
+        Sight {
+            childless: true,
+            ..left(after)
+        }
+    }
+
+    fn silent(sight: Sight) -> Sight {
+        Sight {
+            output_open: false,
+            ..sight
+        }
+    }
+
+    fn until(after: u64) -> Next {
+        Next::Wait(Some(BEGIN + after))
+    }
+
+    fn asked() -> Cause {
+        Cause::Stopped { by: "me".into() }
+    }
+
+    #[test]
+    fn a_job_without_limits_waits_for_events_alone() {
+        let mut course = course(OnExit::Kill, None);
+        assert_eq!(course.next(running(5)), Next::Wait(None));
+        assert_eq!(course.next(silent(alone(9))), Next::End);
+        assert_eq!(course.cause(), Cause::Own);
+        assert_eq!(course.main_ended_at(), Some(BEGIN + 9));
+    }
+
+    #[test]
+    fn the_time_limit_signals_once_then_kills_then_gives_up() {
+        let mut course = course(OnExit::Kill, Some(50));
+        assert_eq!(course.next(running(49)), until(50));
+        assert_eq!(course.next(running(50)), Next::Signal(15));
+        assert_eq!(course.next(running(51)), until(150));
+        assert_eq!(course.next(running(150)), Next::Kill);
+        assert_eq!(course.next(left(160)), Next::Kill);
+        assert_eq!(course.next(left(150 + KILL_MS)), Next::End);
+        assert_eq!(course.cause(), Cause::Timeout);
+    }
+
+    #[test]
+    fn the_first_cause_stays_and_the_earliest_kill_counts() {
+        let mut course = course(OnExit::Kill, Some(50));
+        assert_eq!(course.stop(BEGIN + 10, asked(), None, Some(1000)), 15);
+        assert_eq!(course.next(running(60)), until(1010));
+        assert_eq!(
+            course.stop(BEGIN + 70, Cause::Timeout, Some(2), Some(30)),
+            2
+        );
+        assert_eq!(course.next(running(71)), until(100));
+        course.stop(BEGIN + 72, asked(), None, Some(u64::MAX));
+        assert_eq!(course.next(running(73)), until(100));
+        assert_eq!(course.cause(), asked());
+    }
+
+    #[test]
+    fn left_overs_are_read_until_they_are_quiet_and_then_killed() {
+        let mut course = course(OnExit::Kill, Some(400));
+        assert_eq!(course.next(left(10)), until(10 + IDLE_MS));
+        course.output(BEGIN + 200);
+        assert_eq!(course.next(left(200)), until(200 + IDLE_MS));
+        // The limit is one of the main process, which has kept it.
+        assert_eq!(course.next(left(200 + IDLE_MS)), Next::Kill);
+        course.stop(BEGIN + 600, asked(), None, None);
+        assert_eq!(course.next(silent(alone(610))), Next::End);
+        assert_eq!(course.cause(), Cause::Own);
+    }
+
+    #[test]
+    fn left_overs_that_go_on_printing_are_killed_in_the_end() {
+        let mut course = course(OnExit::Kill, None);
+        let mut now = 0;
+        while course.next(left(now)) != Next::Kill {
+            course.output(BEGIN + now);
+            now += IDLE_MS / 2;
+            assert!(now <= DRAIN_MS + IDLE_MS);
+        }
+        assert!(now >= DRAIN_MS);
+    }
+
+    #[test]
+    fn left_overs_that_cannot_print_are_killed_at_once() {
+        let mut course = course(OnExit::Kill, None);
+        assert_eq!(course.next(silent(left(10))), Next::Kill);
+    }
+
+    #[test]
+    fn awaited_left_overs_are_part_of_the_job() {
+        let mut course = course(OnExit::Wait, Some(100_000));
+        assert_eq!(course.next(silent(left(10))), until(100_000));
+        course.stop(BEGIN + 20_000, asked(), None, None);
+        assert_eq!(course.next(silent(left(20_000))), until(20_100));
+        assert_eq!(course.next(silent(left(20_100))), Next::Kill);
+        assert_eq!(course.next(silent(alone(20_110))), Next::End);
+        assert_eq!(course.cause(), asked());
+        assert_eq!(course.main_ended_at(), Some(BEGIN + 10));
+    }
+
+    #[test]
+    fn a_pipe_that_somebody_outside_holds_is_not_waited_for_for_ever() {
+        let mut course = course(OnExit::Wait, None);
+        assert_eq!(course.next(alone(10)), until(10 + IDLE_MS));
+        assert_eq!(course.next(alone(10 + IDLE_MS)), Next::End);
+    }
+}

@@ -83,3 +83,58 @@ fn create(dir: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
         Mode::RUSR | Mode::WUSR,
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+
+    use legwork_shim::index::{Entry, Stream};
+
+    use super::{COARSER_AFTER, COARSEST, GAP_US, IndexFile};
+
+    fn entry(offset: u64, time_us: u64, stream: Stream) -> Entry {
+        Entry {
+            offset,
+            time_us,
+            stream,
+        }
+    }
+
+    #[test]
+    fn an_entry_is_due_when_the_stream_changes_or_time_has_passed() {
+        let here = tempfile::tempdir().unwrap();
+        let dir = std::fs::File::open(here.path()).unwrap();
+        let mut index = IndexFile::default();
+        for (offset, time_us, stream, entries) in [
+            (0, 0, Stream::Stdout, 1),
+            (1, GAP_US - 1, Stream::Stdout, 1),
+            (2, GAP_US - 1, Stream::Stderr, 2),
+            (3, GAP_US, Stream::Stderr, 2),
+            (4, 2 * GAP_US, Stream::Stderr, 3),
+            (5, 2 * GAP_US, Stream::Dropped, 4),
+            (6, 9 * GAP_US, Stream::Dropped, 4),
+            (7, 9 * GAP_US, Stream::Stderr, 5),
+            // A clock that was set back is no reason to lose time.
+            (8, 0, Stream::Stderr, 6),
+        ] {
+            index
+                .note(dir.as_fd(), entry(offset, time_us, stream))
+                .unwrap();
+            assert_eq!(index.entries, entries, "at {offset}");
+        }
+        assert_eq!(
+            std::fs::read(here.path().join("index")).unwrap().len(),
+            6 * 24
+        );
+    }
+
+    #[test]
+    fn the_gap_grows_with_the_index_up_to_a_second() {
+        let mut index = IndexFile::default();
+        assert_eq!(index.gap_us(), GAP_US);
+        index.entries = 3 * COARSER_AFTER;
+        assert_eq!(index.gap_us(), 8 * GAP_US);
+        index.entries = u64::MAX / 32;
+        assert_eq!(index.gap_us(), GAP_US << COARSEST);
+    }
+}

@@ -22,6 +22,9 @@ use super::inherited::Inherited;
 use super::payload::{self, Ends, Failure};
 use super::reap::Main;
 
+/// The kernel's name for the time since the machine was started.
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
 /// Why there is no payload.
 #[derive(Debug)]
 pub(super) enum Refusal {
@@ -76,8 +79,8 @@ pub(super) struct Running {
     pub(super) started_at_ms: u64,
     /// The same moment on the monotonic clock.
     pub(super) started_mono_ms: u64,
-    /// The lease on the workspace, given up with the process.
-    pub(super) _lease: Option<OwnedFd>,
+    /// The lease on the workspace.
+    pub(super) lease: Option<OwnedFd>,
 }
 
 fn not_started(step: Step, errno: i32, subject: ByteString) -> Refusal {
@@ -131,7 +134,7 @@ pub(super) fn start(inherited: &mut Inherited) -> Result<Running, Refusal> {
         rules: Rules::of(&spec),
         started_at_ms,
         started_mono_ms,
-        _lease: lease,
+        lease,
     })
 }
 
@@ -222,9 +225,11 @@ fn claim(dir: BorrowedFd<'_>, pid: rustix::process::Pid, started_at_ms: u64) -> 
 }
 
 fn boot_id() -> io::Result<String> {
-    let mut text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
-    text.truncate(text.trim_end().len());
-    Ok(text)
+    let file = rustix::fs::open(BOOT_ID, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    let mut text = [0; 64];
+    let length = rustix::io::read(&file, &mut text)?;
+    let text = String::from_utf8_lossy(&text[..length]);
+    Ok(text.trim_end().to_owned())
 }
 
 fn unclaimed(error: io::Error) -> Refusal {

@@ -8,7 +8,7 @@
 
 use std::ffi::{CStr, CString, c_char, c_int};
 use std::io;
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr;
 
 use rustix::process::Pid;
@@ -81,17 +81,26 @@ pub(super) fn block_signals() -> io::Result<()> {
     Ok(())
 }
 
-/// The state in which a program expects its signals: none blocked, none ignored.
+/// The kernel's `sigaction` for the default action is all zeros, in whatever order its fields are; no
+/// architecture's is larger than this.
+const DEFAULT_ACTION: [u64; 8] = [0; 8];
+/// Bytes of the kernel's own signal set.
+const SIGNAL_SET: usize = 8;
+
+/// The state in which a program expects its signals: none blocked, none ignored. That includes the
+/// two that the C library keeps for itself and hides from its callers.
 pub(super) fn restore_signals() -> io::Result<()> {
+    let (action, old) = (DEFAULT_ACTION.as_ptr(), ptr::null_mut::<u64>());
     for number in 1..=libc::SIGRTMAX() {
-        // SAFETY: only default actions are installed; numbers that cannot be changed are refused with
-        // an error that does not matter.
-        unsafe { libc::signal(number, libc::SIG_DFL) };
+        // SAFETY: the kernel reads one `sigaction` from `action`, which is large enough, and writes
+        // nothing because `old` is null. Only default actions are installed; numbers that cannot be
+        // changed are refused with an error that does not matter.
+        unsafe { libc::syscall(libc::SYS_rt_sigaction, number, action, old, SIGNAL_SET) };
     }
     set_mask(&no_signals())
 }
 
-/// A descriptor from which [`signals that concern a shim`](super::reap) are read.
+/// A descriptor from which these signals are read.
 pub(super) fn signal_queue(numbers: &[c_int]) -> io::Result<OwnedFd> {
     let mut set = no_signals();
     for number in numbers {
@@ -129,6 +138,17 @@ pub(super) fn release_memory() {
     unsafe {
         libc::malloc_trim(0);
     }
+}
+
+/// Starts writing a part of a file to the disk, without waiting for it to get there.
+pub(super) fn start_writeback(file: BorrowedFd<'_>, from: u64, length: u64) -> io::Result<()> {
+    let offset = |bytes: u64| libc::off64_t::try_from(bytes).unwrap_or(libc::off64_t::MAX);
+    let (from, length) = (offset(from), offset(length));
+    // SAFETY: the descriptor is open for the call (borrowed); no memory is passed.
+    checked(unsafe {
+        libc::sync_file_range(file.as_raw_fd(), from, length, libc::SYNC_FILE_RANGE_WRITE)
+    })
+    .map(drop)
 }
 
 /// C strings and the null-terminated array of pointers to them that exec wants.

@@ -17,37 +17,49 @@ use std::fs;
 use std::os::fd::OwnedFd;
 
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
 
 use legwork_shim::ByteString;
 use legwork_shim::exit::Survivor;
 
-/// Processes looked at in one sweep: more descriptors are not to be had, and the next sweep goes on.
+/// Processes held in one sweep; the next one goes on where it ends.
 const SWEEP_MAX: usize = 512;
 /// Survivors named in the exit record.
 const NAMED_MAX: usize = 32;
 
-/// A process that is certainly of the tree as long as its number has not been given up.
+/// A process of the tree.
 struct Member {
     pid: Pid,
-    handle: OwnedFd,
+    /// Holds it, unless it is the shim's own child and cannot be mistaken.
+    handle: Option<OwnedFd>,
+}
+
+impl Member {
+    /// Kills it; false if its number may mean somebody else by now.
+    fn kill(&self) -> bool {
+        let killed = match &self.handle {
+            Some(handle) => pidfd_send_signal(handle, Signal::KILL),
+            None => kill_process(self.pid, Signal::KILL),
+        };
+        // EPERM (it has another user) proves as much as success.
+        killed != Err(Errno::SRCH)
+    }
 }
 
 /// Kills every descendant that can be seen now.
 pub(super) fn sweep() {
     let me = rustix::process::getpid();
-    let mut open = members(me, me);
-    let mut looked_at = open.len();
+    let own = |pid| Member { pid, handle: None };
+    let mut open: Vec<Member> = children(me).into_iter().map(own).collect();
+    let mut held = 0;
     while let Some(member) = open.pop() {
-        let below = if looked_at < SWEEP_MAX {
+        let below = if held < SWEEP_MAX {
             members(member.pid, me)
         } else {
             Vec::new()
         };
-        // ESRCH: its parent has waited for it, so its number proves nothing. EPERM (it has another
-        // user) proves as much as success.
-        if pidfd_send_signal(&member.handle, Signal::KILL) != Err(Errno::SRCH) {
-            looked_at += below.len();
+        if member.kill() {
+            held += below.len();
             open.extend(below);
         }
     }
@@ -58,7 +70,7 @@ fn members(parent: Pid, me: Pid) -> Vec<Member> {
     children(parent)
         .into_iter()
         .filter_map(|pid| {
-            let handle = pidfd_open(pid, PidfdFlags::empty()).ok()?;
+            let handle = Some(pidfd_open(pid, PidfdFlags::empty()).ok()?);
             let now = parent_of(pid)?;
             (now == parent || now == me).then_some(Member { pid, handle })
         })

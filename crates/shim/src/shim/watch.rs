@@ -1,5 +1,7 @@
 //! The loop: everything that happens between the exec and the exit record.
 
+use std::os::fd::OwnedFd;
+
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
@@ -68,6 +70,7 @@ struct Watch<'a> {
     sources: [Option<Source>; 2],
     stdin: Stdin,
     control: Control,
+    _lease: Option<OwnedFd>,
     settle_at: Option<u64>,
     sync_at: Option<u64>,
 }
@@ -95,6 +98,7 @@ impl<'a> Watch<'a> {
             ],
             stdin: Stdin::new(ends.stdin),
             control: running.control,
+            _lease: running.lease,
             settle_at: Some(started + SETTLED_MS),
             sync_at: None,
         }
@@ -111,12 +115,14 @@ impl<'a> Watch<'a> {
                     continue;
                 }
                 Next::Kill => {
+                    best_effort(self.main.signal(libc::SIGKILL));
                     tree::sweep();
                     Some(now + SWEEP_MS)
                 }
                 Next::End if self.main.childless() => return Vec::new(),
                 Next::End => return tree::survivors(),
             };
+            self.tick(now);
             let timers = [until, self.settle_at, self.sync_at];
             let ready = self.wait(now, timers.into_iter().flatten().min());
             // Reaping first: a stop that arrives together with the end of the main process is too late.
@@ -125,7 +131,6 @@ impl<'a> Watch<'a> {
             }
             self.read_sources(&ready);
             self.serve(&ready);
-            self.tick();
         }
     }
 
@@ -261,8 +266,7 @@ impl<'a> Watch<'a> {
     }
 
     /// Does what only time asks for.
-    fn tick(&mut self) {
-        let now = clock::mono_ms();
+    fn tick(&mut self, now: u64) {
         if self.settle_at.is_some_and(|at| now >= at) {
             self.settle_at = None;
             self.settle();

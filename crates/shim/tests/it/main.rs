@@ -1,0 +1,9 @@
+//! The real shim in real job directories, driven as a launcher drives it.
+
+mod disk;
+mod ending;
+mod harness;
+mod output;
+mod start;
+mod stdin;
+mod stop;
