@@ -42,14 +42,39 @@
 //! # }
 //! ```
 
+mod apply;
+mod cache;
+mod codec;
+mod commit;
 pub mod digest;
+mod dir;
+mod drift;
 pub mod error;
+pub mod faults;
+mod index;
+mod journal;
+mod lease;
 pub mod link;
+pub mod manifest;
 pub mod message;
 pub mod observer;
+pub mod path;
 pub mod pull;
 pub mod push;
+mod read;
 pub mod receive;
+pub mod reconcile;
+mod round;
+mod rules;
+pub mod scan;
+mod send;
+mod stage;
+pub mod stat;
+mod store;
+mod summary;
+mod survey;
+mod trash;
+mod walk;
 pub mod workspace;
 
 pub use digest::Digest;

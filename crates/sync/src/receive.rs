@@ -1,10 +1,34 @@
 //! The server's side of a commit.
 
-use std::time::SystemTime;
+use std::collections::VecDeque;
+use std::mem::MaybeUninit;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, Scope};
+use std::time::{Duration, SystemTime};
 
-use crate::error::ReceiveError;
-use crate::link::{Closed, Link, Receiving, Sending};
-use crate::message::{Down, Summary, Up};
+use crate::commit::{self, Commit, StagedFiles, merge, refusal};
+use crate::digest::Digest;
+use crate::dir::{Dir, Parents, Use};
+use crate::drift::{self, Drift, Failed};
+use crate::error::{ReceiveError, StoreError};
+use crate::index::{self, Index};
+use crate::journal::Journal;
+use crate::lease::{Lock, POLL};
+use crate::link::{Link, Receiving, Sending};
+use crate::manifest::{self, Entry};
+use crate::message::{
+    Delete, Down, Hello, MAX_PAGE, ManifestPage, Need, Node, Refusal, Summary, Up, VERSION,
+    Waiting, Welcome,
+};
+use crate::path::TreePath;
+use crate::push::since_epoch;
+use crate::reconcile::{Plan, reconcile};
+use crate::round::{Rounds, not_a_tree, protocol};
+use crate::stage::{Bad, Stage, Writers};
+use crate::store;
+use crate::summary;
+use crate::survey::survey;
+use crate::trash;
 use crate::workspace::Workspace;
 
 /// Bounds and threads of the server's side.
@@ -54,6 +78,442 @@ where
     S: Sending<Down>,
     R: Receiving<Up>,
 {
-    let _ = (workspace, options, link, clock());
-    Err(Closed.into())
+    let Link {
+        mut sender,
+        mut receiver,
+    } = link;
+    let early = VecDeque::new();
+    let mut session = Session {
+        workspace,
+        options,
+        clock,
+        sender: &mut sender,
+        receiver: &mut receiver,
+        early,
+    };
+    let received = session.serve();
+    match &received {
+        Ok(Received::Committed(summary)) => {
+            session.sender.send(Down::Committed(summary.clone()))?
+        }
+        Ok(Received::Planned(summary)) => session.sender.send(Down::Planned(summary.clone()))?,
+        Err(ReceiveError::Refused(refusal)) => {
+            // The refusal is the result, whether the client still hears it or not.
+            let _heard = session.sender.send(Down::Refused(refusal.clone()));
+        }
+        Err(ReceiveError::Closed(_)) => {}
+    }
+    received
 }
+
+/// How long to wait for a message before looking around.
+const TICK: Duration = Duration::from_secs(1);
+/// Messages that are kept for later while the session waits.
+const MAX_EARLY: usize = 32;
+const POLLS_PER_REMINDER: u32 = 100;
+/// Rounds that one session may have.
+const MAX_ROUNDS: u32 = 6;
+
+struct Session<'a> {
+    workspace: &'a Workspace,
+    options: &'a Options,
+    clock: &'a (dyn Fn() -> SystemTime + Sync),
+    sender: &'a mut dyn Sending<Down>,
+    receiver: &'a mut dyn Receiving<Up>,
+    /// Came while the session waited for something else.
+    early: VecDeque<Up>,
+}
+
+/// What follows from a round.
+enum Turn {
+    Done(Received),
+    /// Files whose content is lacking.
+    Need(Vec<TreePath>),
+}
+
+/// What one session works with.
+struct Context<'a> {
+    hello: Hello,
+    index: &'a Index,
+    trust: bool,
+    /// An interrupted commit could not be completed.
+    unsettled: bool,
+    staging: &'a Dir,
+}
+
+impl From<StoreError> for ReceiveError {
+    fn from(error: StoreError) -> Self {
+        Self::Refused(error.into())
+    }
+}
+
+fn failed((path, errno): Failed) -> Refusal {
+    refusal("look at", path.as_bytes(), errno)
+}
+
+impl Session<'_> {
+    fn serve(&mut self) -> Result<Received, ReceiveError> {
+        let Up::Hello(hello) = self.next()? else {
+            return Err(protocol("no hello").into());
+        };
+        if hello.version == 0 {
+            return Err(Refusal::Version {
+                client: hello.version,
+                newest: VERSION,
+            }
+            .into());
+        }
+        let workspace = self.workspace;
+        let _writer = self.wait(Waiting::Writer, Workspace::lock_writer)?;
+        workspace.touch((self.clock)())?;
+        let mut unsettled = workspace.journal_path().exists();
+        if unsettled && !hello.dry_run {
+            let _lease = self.wait(Waiting::Lease, Workspace::lock_lease)?;
+            unsettled = commit::recover(workspace)? == commit::Recovery::Unsettled;
+        }
+        let index = workspace.index()?;
+        let known = hello.base == Some(index.root);
+        self.sender.send(Down::Welcome(Welcome {
+            version: hello.version.min(VERSION),
+            root: index.root,
+            generation: index.generation,
+            base_known: known,
+        }))?;
+        let trust = index.boot_id == workspace.boot_id().as_bytes();
+        let staging = workspace
+            .fresh_staging()
+            .map_err(|errno| refusal("stage", &[], errno))?;
+        let keep_mtimes_until = self.keep_mtimes_until(&index)?;
+        let context = Context {
+            hello,
+            index: &index,
+            trust,
+            unsettled,
+            staging: &staging,
+        };
+        let stage = Stage {
+            dir: &staging,
+            faults: &workspace.faults,
+            failed: AtomicBool::new(false),
+        };
+        thread::scope(|scope| {
+            let (tracked, threads) = (&index.entries, self.options.threads);
+            let looking =
+                scope.spawn(move || drift::find(&workspace.held.tree, tracked, trust, threads));
+            if !known {
+                self.manifest(&index)?;
+            }
+            let mut rounds = Rounds::new(self.options, keep_mtimes_until, !known);
+            let (mut staged, mut lease) = (StagedFiles::new(), None);
+            let root = self.collect(scope, &stage, &mut rounds, &mut staged)?;
+            let mut drift = looking
+                .join()
+                .expect("a look does not panic")
+                .map_err(failed)?;
+            let mut turn = self.turn(
+                &context,
+                &mut rounds,
+                root,
+                &mut staged,
+                (&mut drift, &mut lease),
+            )?;
+            while let Turn::Need(paths) = turn {
+                self.need(&paths, rounds.round)?;
+                let root = self.collect(scope, &stage, &mut rounds, &mut staged)?;
+                drift = self.look(&context)?;
+                turn = self.turn(
+                    &context,
+                    &mut rounds,
+                    root,
+                    &mut staged,
+                    (&mut drift, &mut lease),
+                )?;
+            }
+            match turn {
+                Turn::Done(received) => Ok(received),
+                Turn::Need(_) => Err(protocol("no end").into()),
+            }
+        })
+    }
+
+    /// In an empty workspace files keep the client's times, as far as they are not in the future.
+    fn keep_mtimes_until(&self, index: &Index) -> Result<Option<i64>, Refusal> {
+        if index.generation > 0 {
+            return Ok(None);
+        }
+        let tree = self.workspace.held.tree.child(b".", Use::List);
+        let names = tree.and_then(|tree| tree.names(&mut [MaybeUninit::uninit(); 4096]));
+        let names = names.map_err(|errno| refusal("list", b"tree", errno))?;
+        Ok(names.is_empty().then(|| since_epoch((self.clock)())))
+    }
+
+    /// Receives one round, to its end; says which root the client has.
+    fn collect<'scope, 'env>(
+        &mut self,
+        scope: &'scope Scope<'scope, 'env>,
+        stage: &'env Stage<'env>,
+        rounds: &mut Rounds<'_>,
+        staged: &mut StagedFiles,
+    ) -> Result<Digest, ReceiveError> {
+        let mut writers = None;
+        let ended = loop {
+            let work = match self.next()? {
+                Up::Rebase if rounds.void => {
+                    rounds.rebase();
+                    None
+                }
+                Up::Delta(delta) => rounds.delta(delta)?,
+                Up::Data(data) => rounds.data(&data)?,
+                Up::End(_) if rounds.void => None,
+                Up::End(end) => break Some(end.root),
+                Up::Hello(_) | Up::Rebase => return Err(protocol("a message out of place").into()),
+            };
+            if let Some(work) = work {
+                writers
+                    .get_or_insert_with(|| Writers::start(scope, stage, self.options.threads))
+                    .give(work);
+            }
+            if stage.failed.load(Ordering::Relaxed) {
+                break None;
+            }
+        };
+        for (path, outcome) in writers.map(Writers::finish).unwrap_or_default() {
+            match outcome {
+                Ok(done) => staged.insert(path, done),
+                Err(Bad::Hash) => staged.remove(&path),
+                Err(Bad::Io(errno)) => return Err(refusal("write", path.as_bytes(), errno).into()),
+            };
+        }
+        ended.ok_or_else(|| protocol("a writer failed").into())
+    }
+
+    fn look(&self, context: &Context<'_>) -> Result<Drift, Refusal> {
+        let tree = &self.workspace.held.tree;
+        drift::find(
+            tree,
+            &context.index.entries,
+            context.trust,
+            self.options.threads,
+        )
+        .map_err(failed)
+    }
+
+    /// After a round: commits, or says what is lacking.
+    fn turn(
+        &mut self,
+        context: &Context<'_>,
+        rounds: &mut Rounds<'_>,
+        root: Digest,
+        staged: &mut StagedFiles,
+        (drift, lease): (&mut Drift, &mut Option<Lock>),
+    ) -> Result<Turn, ReceiveError> {
+        let index = context.index;
+        let (puts, gone) = rounds.end(&index.entries)?;
+        let wanted = merge(&index.entries, &puts, &gone);
+        manifest::check(manifest::pairs(&wanted)).map_err(not_a_tree)?;
+        if manifest::root(manifest::pairs(&wanted)) != root {
+            return Err(Refusal::RootMismatch.into());
+        }
+        if wanted.len() as u64 > self.options.max_entries {
+            let limit = self.options.max_entries;
+            return Err(Refusal::TooMuch {
+                what: "entries".to_owned(),
+                limit,
+            }
+            .into());
+        }
+        forget_stale(staged, &wanted, context.staging)?;
+        let tree = &self.workspace.held.tree;
+        loop {
+            let nothing = summary::unchanged(root, index.generation, &wanted);
+            if root == index.root && drift.changed.is_empty() {
+                return Ok(Turn::Done(self.unchanged(context, drift, nothing)?));
+            }
+            let survey = survey(tree, &index.entries, &wanted, drift).map_err(failed)?;
+            let plan = reconcile(&survey.changes, &survey.strangers, context.hello.delete);
+            guard(&context.hello, index, &wanted, &plan)?;
+            let mut summary = summary::planned(nothing, &survey, &plan);
+            if context.hello.dry_run {
+                return Ok(Turn::Done(Received::Planned(summary)));
+            }
+            let (workspace, staging, generation) =
+                (self.workspace, context.staging, index.generation + 1);
+            let commit = Commit {
+                workspace,
+                index,
+                wanted: &wanted,
+                drift,
+                survey: &survey,
+                plan: &plan,
+                staged,
+                staging,
+                generation,
+            };
+            let lacking = commit.lacking();
+            if !lacking.is_empty() {
+                return Ok(Turn::Need(lacking));
+            }
+            if plan.is_empty() || lease.is_some() {
+                let delete = context.hello.delete;
+                let journal = Journal {
+                    generation,
+                    delete,
+                    base: index.root,
+                    target: root,
+                    puts,
+                    gone,
+                };
+                let applied = commit.run(&journal)?;
+                summary::add(&mut summary.displaced, &applied.displaced);
+                summary::add(&mut summary.kept, &applied.kept);
+                summary.generation = generation;
+                if summary.displaced.total > 0 {
+                    summary.trash = trash::name(generation);
+                }
+                return Ok(Turn::Done(Received::Committed(summary)));
+            }
+            *lease = Some(self.wait(Waiting::Lease, Workspace::lock_lease)?);
+            *drift = self.look(context)?;
+        }
+    }
+
+    /// Nothing to do to the tree. What files look like may be worth remembering.
+    fn unchanged(
+        &self,
+        context: &Context<'_>,
+        drift: &Drift,
+        summary: Summary,
+    ) -> Result<Received, Refusal> {
+        if context.hello.dry_run {
+            return Ok(Received::Planned(summary));
+        }
+        if context.trust && drift.touched.is_empty() && !context.unsettled {
+            return Ok(Received::Committed(summary));
+        }
+        let mut index = context.index.clone();
+        index.boot_id = self.workspace.boot_id().as_bytes().to_vec();
+        for (at, stat) in &drift.touched {
+            index.entries[*at].stat = Some(*stat);
+        }
+        index::save(&self.workspace.index_path(), &mut index)?;
+        if context.unsettled {
+            store::remove(&self.workspace.journal_path())?;
+        }
+        Ok(Received::Committed(summary))
+    }
+
+    fn need(&mut self, paths: &[TreePath], round: u32) -> Result<(), ReceiveError> {
+        if round >= MAX_ROUNDS {
+            let path = paths
+                .first()
+                .map(|path| path.as_bytes().to_vec())
+                .unwrap_or_default();
+            return Err(Refusal::HashMismatch { path }.into());
+        }
+        let mut pages = paths.chunks(MAX_PAGE).peekable();
+        while let Some(page) = pages.next() {
+            let paths = page.iter().map(|path| path.as_bytes().to_vec()).collect();
+            self.sender.send(Down::Need(Need {
+                paths,
+                last: pages.peek().is_none(),
+            }))?;
+        }
+        Ok(())
+    }
+
+    fn next(&mut self) -> Result<Up, ReceiveError> {
+        if let Some(message) = self.early.pop_front() {
+            return Ok(message);
+        }
+        loop {
+            if let Some(message) = self.receiver.receive(TICK)? {
+                return Ok(message);
+            }
+        }
+    }
+
+    /// Takes a lock, waiting as long as the client does.
+    fn wait(
+        &mut self,
+        reason: Waiting,
+        lock: impl Fn(&Workspace) -> Result<Option<Lock>, StoreError>,
+    ) -> Result<Lock, ReceiveError> {
+        let mut polls = 0;
+        loop {
+            if let Some(lock) = lock(self.workspace)? {
+                return Ok(lock);
+            }
+            // Said again now and then: that also finds out whether the client is still there.
+            if polls % POLLS_PER_REMINDER == 0 {
+                self.sender.send(Down::Waiting(reason))?;
+            }
+            polls += 1;
+            if self.early.len() < MAX_EARLY {
+                self.early.extend(self.receiver.receive(POLL)?);
+            } else {
+                thread::sleep(POLL);
+            }
+        }
+    }
+
+    fn manifest(&mut self, index: &Index) -> Result<(), ReceiveError> {
+        let mut pages = index.entries.chunks(MAX_PAGE).peekable();
+        loop {
+            let page = pages.next().unwrap_or_default();
+            let entry = |entry: &Entry| (entry.path.as_bytes().to_vec(), entry.node.clone());
+            let (entries, last) = (page.iter().map(entry).collect(), pages.peek().is_none());
+            self.sender
+                .send(Down::Manifest(ManifestPage { entries, last }))?;
+            if last {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// What was staged in an earlier round and is wanted no more must not be installed with its
+/// directory.
+fn forget_stale(staged: &mut StagedFiles, wanted: &[Entry], staging: &Dir) -> Result<(), Refusal> {
+    let is_wanted = |path: &TreePath, hash: &Digest| {
+        let entry = manifest::find(wanted, path.as_bytes());
+        entry.is_some_and(
+            |entry| matches!(&entry.node, Node::File { hash: wanted, .. } if wanted == hash),
+        )
+    };
+    let stale: Vec<TreePath> = staged
+        .iter()
+        .filter(|(path, file)| !is_wanted(path, &file.hash))
+        .map(|(path, _)| path.clone())
+        .collect();
+    let mut parents = Parents::of(staging);
+    for path in stale {
+        staged.remove(&path);
+        let (parent, name) = path.split();
+        let removed = parents.get(parent).and_then(|dir| dir.remove_all(name));
+        removed.map_err(|errno| refusal("stage", path.as_bytes(), errno))?;
+    }
+    Ok(())
+}
+
+/// Refuses what looks like a mistake.
+fn guard(hello: &Hello, index: &Index, wanted: &[Entry], plan: &Plan) -> Result<(), Refusal> {
+    if hello.force_delete || hello.delete == Delete::Nothing {
+        return Ok(());
+    }
+    let tracked = manifest::count_files(&index.entries);
+    if tracked > 0 && manifest::count_files(wanted) == 0 {
+        return Err(Refusal::EmptyRoot { tracked });
+    }
+    let (would_delete, limit) = (plan.deleted_files, MIN_DELETES.max(tracked / 2));
+    if would_delete > limit {
+        return Err(Refusal::MassDelete {
+            would_delete,
+            tracked,
+            limit,
+        });
+    }
+    Ok(())
+}
+
+/// Files that may always be deleted.
+const MIN_DELETES: u64 = 50;

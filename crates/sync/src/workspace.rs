@@ -10,23 +10,42 @@
 //! <dir>/writer    flock(2): exclusive for one session; its mtime is when the workspace was last used
 //! ```
 
+use std::fs::{self, FileTimes};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use crate::commit::{self, Recovery};
 use crate::digest::Digest;
+use crate::dir::{Dir, Use};
 use crate::error::StoreError;
+use crate::faults::Faults;
+use crate::index::{self, Index};
+use crate::journal;
+use crate::lease::{self, Kind, Lock};
+use crate::store::failed;
+use crate::trash;
 
 /// An open workspace.
 #[derive(Debug)]
 pub struct Workspace {
     dir: PathBuf,
     boot_id: String,
+    pub(crate) held: Held,
+    pub(crate) faults: Faults,
+}
+
+/// The directories of a workspace, held open.
+#[derive(Debug)]
+pub(crate) struct Held {
+    pub(crate) tree: Dir,
+    pub(crate) staging: Dir,
+    pub(crate) trash: Dir,
 }
 
 /// Keeps commits from changing the tree, as long as it lives.
 #[derive(Debug)]
 pub struct SharedLease {
-    _file: std::fs::File,
+    _lock: Lock,
 }
 
 /// What one commit displaced.
@@ -48,10 +67,47 @@ impl Workspace {
     /// # Errors
     /// [`StoreError`], for one when a newer version wrote it.
     pub fn open(dir: &Path, boot_id: &str) -> Result<Self, StoreError> {
-        Ok(Self {
+        Self::open_with(dir, boot_id, Faults::default())
+    }
+
+    /// As [`Workspace::open`]; `faults` is asked before every write.
+    ///
+    /// # Errors
+    /// As [`Workspace::open`].
+    pub fn open_with(dir: &Path, boot_id: &str, faults: Faults) -> Result<Self, StoreError> {
+        let hold = |name: &str| {
+            let path = dir.join(name);
+            fs::create_dir_all(&path).map_err(failed("create", &path))?;
+            Dir::open_root(&path).map_err(|errno| failed("open", &path)(errno.into()))
+        };
+        let held = Held {
+            tree: hold("tree")?,
+            staging: hold("staging")?,
+            trash: hold("trash")?,
+        };
+        let workspace = Self {
             dir: dir.to_owned(),
             boot_id: boot_id.to_owned(),
-        })
+            held,
+            faults,
+        };
+        // The header is checked even if nothing is to be completed.
+        journal::load_undamaged(&workspace.journal_path())?;
+        if workspace.journal_path().exists() {
+            workspace.recover()?;
+        }
+        Ok(workspace)
+    }
+
+    /// Completes an interrupted commit, unless another process has the workspace in hand.
+    fn recover(&self) -> Result<(), StoreError> {
+        let Some(_writer) = self.lock_writer()? else {
+            return Ok(());
+        };
+        let Some(_lease) = self.lock_lease()? else {
+            return Ok(());
+        };
+        commit::recover(self).map(|_: Recovery| ())
     }
 
     /// The directory that jobs work in.
@@ -60,20 +116,53 @@ impl Workspace {
         self.dir.join("tree")
     }
 
-    /// The file to lock (flock(2), `LOCK_SH`) while a job runs here.
+    /// The file to lock (flock(2), `LOCK_SH`) while a job runs here. A starter that takes it by
+    /// itself must then find no [`journal_path`](Self::journal_path).
     #[must_use]
     pub fn lease_path(&self) -> PathBuf {
         self.dir.join("lease")
     }
 
-    /// The root that is committed and in place; `None` before the first commit, after an unclean
-    /// boot, and while a commit is being applied or was interrupted.
+    /// The file that exists while the tree is neither the old nor the new one.
+    #[must_use]
+    pub fn journal_path(&self) -> PathBuf {
+        self.dir.join("journal")
+    }
+
+    pub(crate) fn index_path(&self) -> PathBuf {
+        self.dir.join("index")
+    }
+
+    pub(crate) fn boot_id(&self) -> &str {
+        &self.boot_id
+    }
+
+    fn writer_path(&self) -> PathBuf {
+        self.dir.join("writer")
+    }
+
+    pub(crate) fn lock_writer(&self) -> Result<Option<Lock>, StoreError> {
+        lease::try_lock(&self.writer_path(), Kind::Exclusive)
+    }
+
+    pub(crate) fn lock_lease(&self) -> Result<Option<Lock>, StoreError> {
+        lease::try_lock(&self.lease_path(), Kind::Exclusive)
+    }
+
+    pub(crate) fn index(&self) -> Result<Index, StoreError> {
+        index::load(&self.index_path(), &self.boot_id)
+    }
+
+    /// The root that is committed and in place; `None` before the first commit, in a new boot, and
+    /// while a commit is being applied or was interrupted.
     ///
     /// # Errors
     /// [`StoreError`] if the index is unusable.
     pub fn root(&self) -> Result<Option<Digest>, StoreError> {
-        let _ = &self.boot_id;
-        Ok(None)
+        let index = self.index()?;
+        let same_boot = index.boot_id == self.boot_id.as_bytes();
+        let settled = same_boot && index.generation > 0 && !self.journal_path().exists();
+        Ok(settled.then_some(index.root))
     }
 
     /// Takes the lease that keeps commits away, if `root` is what is committed; `None` if something
@@ -82,8 +171,11 @@ impl Workspace {
     /// # Errors
     /// [`StoreError`] if the lease cannot be opened or locked.
     pub fn share(&self, root: &Digest) -> Result<Option<SharedLease>, StoreError> {
-        let _ = root;
-        Ok(None)
+        let Some(lock) = lease::try_lock(&self.lease_path(), Kind::Shared)? else {
+            return Ok(None);
+        };
+        let current = self.root()?;
+        Ok((current.as_ref() == Some(root)).then_some(SharedLease { _lock: lock }))
     }
 
     /// When the workspace was last used: pushed to, pulled from, or [`touched`](Self::touch).
@@ -91,7 +183,9 @@ impl Workspace {
     /// # Errors
     /// [`StoreError`] if that cannot be read.
     pub fn last_used(&self) -> Result<SystemTime, StoreError> {
-        Ok(SystemTime::UNIX_EPOCH)
+        let path = self.writer_path();
+        let used = fs::metadata(&path).and_then(|metadata| metadata.modified());
+        used.map_err(failed("stat", &path))
     }
 
     /// Records a use at `now`.
@@ -99,8 +193,14 @@ impl Workspace {
     /// # Errors
     /// [`StoreError`] if it cannot be written.
     pub fn touch(&self, now: SystemTime) -> Result<(), StoreError> {
-        let _ = now;
-        Ok(())
+        let path = self.writer_path();
+        let file = fs::File::options()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path);
+        let set = file.and_then(|file| file.set_times(FileTimes::new().set_modified(now)));
+        set.map_err(failed("touch", &path))
     }
 
     /// What the last commits displaced, newest first.
@@ -108,7 +208,8 @@ impl Workspace {
     /// # Errors
     /// [`StoreError`] if the trash cannot be listed.
     pub fn trash(&self) -> Result<Vec<TrashDir>, StoreError> {
-        Ok(Vec::new())
+        trash::list(&self.held.trash)
+            .map_err(|errno| failed("list", &self.dir.join("trash"))(errno.into()))
     }
 
     /// Removes the workspace with all that is in it.
@@ -116,6 +217,29 @@ impl Workspace {
     /// # Errors
     /// [`StoreError::Busy`] while a job or a session uses it; it is then untouched.
     pub fn remove(self) -> Result<(), StoreError> {
-        Ok(())
+        let busy = || StoreError::Busy {
+            path: self.dir.clone(),
+        };
+        let _writer = self.lock_writer()?.ok_or_else(busy)?;
+        let _lease = self.lock_lease()?.ok_or_else(busy)?;
+        let cannot = |errno: rustix::io::Errno| failed("remove", &self.dir)(errno.into());
+        let dir = Dir::open_root(&self.dir).map_err(cannot)?;
+        // The locks go last: until then nobody takes this for a new, empty workspace.
+        for name in [
+            "tree", "staging", "trash", "index", "journal", "lease", "writer",
+        ] {
+            dir.remove_all(name.as_bytes()).map_err(cannot)?;
+        }
+        fs::remove_dir_all(&self.dir).map_err(failed("remove", &self.dir))
+    }
+
+    /// Empties the staging area and opens a new one.
+    pub(crate) fn fresh_staging(&self) -> rustix::io::Result<Dir> {
+        self.held.staging.remove_all(STAGED)?;
+        self.held.staging.make_dir(STAGED)?;
+        self.held.staging.child(STAGED, Use::Names)
     }
 }
+
+/// The directory in `staging` that has the shape of the tree.
+pub(crate) const STAGED: &[u8] = b"new";

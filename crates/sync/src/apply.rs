@@ -1,0 +1,199 @@
+//! A plan, done to the tree.
+//!
+//! Each step is one rename, removal or mode change of a single name in a held directory. Before a
+//! step takes away what the mirror wrote, it looks once more whether that is still what is there; a
+//! late change is moved to the trash, like any other work of a job. Nothing is written over anything
+//! unseen: what is installed where nothing should be is moved there with `RENAME_NOREPLACE`.
+
+use std::collections::HashMap;
+
+use rustix::fs::{AtFlags, Mode};
+use rustix::io::{Errno, Result};
+
+use crate::dir::{Dir, Parents};
+use crate::faults::Faults;
+use crate::path::TreePath;
+use crate::reconcile::Step;
+use crate::stat::FileStat;
+use crate::trash;
+
+/// Where a plan is applied.
+pub(crate) struct Place<'a> {
+    pub(crate) tree: &'a Dir,
+    /// Holds what is to be installed, in the shape of the tree.
+    pub(crate) staged: &'a Dir,
+    /// All trash directories.
+    pub(crate) trash: &'a Dir,
+    /// The name of this commit's own.
+    pub(crate) trash_name: &'a str,
+    pub(crate) faults: &'a Faults,
+}
+
+/// What came of it, beyond the plan.
+#[derive(Debug, Default)]
+pub(crate) struct Applied {
+    /// What files look like that were moved or changed by themselves.
+    pub(crate) looks: HashMap<TreePath, FileStat>,
+    /// Found changed at the last moment, and moved to the trash.
+    pub(crate) displaced: Vec<TreePath>,
+    /// Directories that were to go, but are not empty.
+    pub(crate) kept: Vec<TreePath>,
+}
+
+/// Does all steps.
+pub(crate) fn apply(
+    place: &Place<'_>,
+    steps: &[Step],
+) -> std::result::Result<Applied, (TreePath, Errno)> {
+    let mut applier = Applier {
+        place,
+        tree: Parents::of(place.tree),
+        staged: Parents::of(place.staged),
+        applied: Applied::default(),
+    };
+    for step in steps {
+        let path = match step {
+            Step::Remove(path, _) | Step::Displace(path) | Step::RemoveDir(path) => path,
+            Step::SetMode(path, _) | Step::Install(path) | Step::InstallOver(path, _) => path,
+        };
+        applier.step(step).map_err(|errno| (path.clone(), errno))?;
+    }
+    Ok(applier.applied)
+}
+
+struct Applier<'a> {
+    place: &'a Place<'a>,
+    tree: Parents<'a>,
+    staged: Parents<'a>,
+    applied: Applied,
+}
+
+impl Applier<'_> {
+    fn step(&mut self, step: &Step) -> Result<()> {
+        match step {
+            Step::Remove(path, look) => self.remove(path, look.as_ref()),
+            Step::Displace(path) => self.displace(path),
+            Step::RemoveDir(path) => self.remove_dir(path),
+            Step::SetMode(path, exec) => self.set_mode(path, *exec),
+            Step::Install(path) => self.install(path),
+            Step::InstallOver(path, look) => self.install_over(path, look.as_ref()),
+        }
+    }
+
+    fn remove(&mut self, path: &TreePath, look: Option<&FileStat>) -> Result<()> {
+        let (parent, name) = path.split();
+        let dir = self.tree.get(parent)?;
+        match dir.look(name)? {
+            None => Ok(()),
+            now if now.as_ref() == look => {
+                self.place.faults.before("remove")?;
+                dir.remove_file(name)
+            }
+            Some(_) => {
+                self.applied.displaced.push(path.clone());
+                self.displace(path)
+            }
+        }
+    }
+
+    fn displace(&mut self, path: &TreePath) -> Result<()> {
+        self.place.faults.before("displace")?;
+        let (parent, _) = path.split();
+        let into = self
+            .place
+            .trash
+            .make_beneath(self.place.trash_name.as_bytes())?;
+        match trash::displace(self.tree.get(parent)?, path, &into) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(error) => return Err(error),
+        }
+        self.tree.forget();
+        Ok(())
+    }
+
+    fn remove_dir(&mut self, path: &TreePath) -> Result<()> {
+        self.place.faults.before("remove directory")?;
+        let (parent, name) = path.split();
+        let removed = self.tree.get(parent)?.remove_dir(name);
+        self.tree.forget();
+        match removed {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(Errno::NOTEMPTY | Errno::EXIST) => {
+                self.applied.kept.push(path.clone());
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn set_mode(&mut self, path: &TreePath, exec: bool) -> Result<()> {
+        self.place.faults.before("mode")?;
+        let (parent, name) = path.split();
+        let dir = self.tree.get(parent)?;
+        let now = dir.look(name)?.ok_or(Errno::NOENT)?;
+        // Whoever may read may also execute, as the umask had it when the file was made.
+        let executable = (now.mode & 0o444) >> 2;
+        let mode = if exec {
+            now.mode | executable | 0o100
+        } else {
+            now.mode & !0o111
+        };
+        rustix::fs::chmodat(
+            dir,
+            name,
+            Mode::from_raw_mode(mode & 0o777),
+            AtFlags::SYMLINK_NOFOLLOW,
+        )
+        .or_else(|errno| match errno {
+            Errno::OPNOTSUPP | Errno::NOSYS => {
+                let (file, _) = crate::read::open(dir, name)?;
+                rustix::fs::fchmod(file, Mode::from_raw_mode(mode & 0o777))
+            }
+            errno => Err(errno),
+        })?;
+        self.note(path)
+    }
+
+    fn install(&mut self, path: &TreePath) -> Result<()> {
+        match self.move_new(path) {
+            Err(Errno::EXIST | Errno::NOTEMPTY) => {
+                self.applied.displaced.push(path.clone());
+                self.displace(path)?;
+                self.move_new(path)
+            }
+            done => done,
+        }
+    }
+
+    fn move_new(&mut self, path: &TreePath) -> Result<()> {
+        self.place.faults.before("install")?;
+        let (parent, name) = path.split();
+        self.staged
+            .get(parent)?
+            .move_new(name, self.tree.get(parent)?, name)?;
+        self.note(path)
+    }
+
+    fn install_over(&mut self, path: &TreePath, look: Option<&FileStat>) -> Result<()> {
+        let (parent, name) = path.split();
+        if self.tree.get(parent)?.look(name)?.as_ref() != look {
+            self.applied.displaced.push(path.clone());
+            self.displace(path)?;
+            return self.install(path);
+        }
+        self.place.faults.before("replace")?;
+        self.staged
+            .get(parent)?
+            .move_over(name, self.tree.get(parent)?, name)?;
+        self.note(path)
+    }
+
+    /// Remembers what a file looks like now: a rename may change its times.
+    fn note(&mut self, path: &TreePath) -> Result<()> {
+        let (parent, name) = path.split();
+        if let Some(look) = self.tree.get(parent)?.look(name)? {
+            self.applied.looks.insert(path.clone(), look);
+        }
+        Ok(())
+    }
+}

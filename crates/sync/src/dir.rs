@@ -1,0 +1,339 @@
+//! Directories held open, and everything that is done to a tree, by single names in them.
+//!
+//! The one module that touches trees. A path is never handed to the kernel whole, except to
+//! openat2(2) with `BENEATH | NO_SYMLINKS | NO_MAGICLINKS | NO_XDEV`, which opens the directory that
+//! an operation is about; the operation itself then takes one name and follows nothing. Whoever
+//! renames or links things meanwhile can make an operation fail, but not lead it elsewhere. Kernels
+//! without openat2 get the same by a walk with `O_NOFOLLOW`.
+
+use std::ffi::CStr;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, RenameFlags, ResolveFlags};
+use rustix::io::{Errno, Result};
+
+use crate::stat::FileStat;
+
+/// What an open directory handle may be used for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Use {
+    /// Operations on names in it; needs no permission to read the directory.
+    Names,
+    /// Also listing it.
+    List,
+}
+
+impl Use {
+    fn flags(self) -> OFlags {
+        let common = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        match self {
+            Self::Names => common | OFlags::PATH,
+            Self::List => common | OFlags::RDONLY,
+        }
+    }
+}
+
+/// A name found in a directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Name {
+    pub(crate) name: Box<[u8]>,
+    /// `Unknown` on file systems that do not say.
+    pub(crate) file_type: FileType,
+}
+
+/// A directory held open.
+#[derive(Debug)]
+pub(crate) struct Dir(OwnedFd);
+
+impl AsFd for Dir {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+static NO_OPENAT2: AtomicBool = AtomicBool::new(false);
+
+impl Dir {
+    /// Opens a directory that the user named; its own path may lead through links.
+    pub(crate) fn open_root(path: &Path) -> Result<Self> {
+        let flags = OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::RDONLY;
+        rustix::fs::open(path, flags, Mode::empty()).map(Self)
+    }
+
+    /// Opens the directory `name` in this one, which may be the root of another file system.
+    pub(crate) fn child(&self, name: &[u8], usage: Use) -> Result<Self> {
+        rustix::fs::openat(self, name, usage.flags(), Mode::empty()).map(Self)
+    }
+
+    /// Opens the directory at `path` below this one; the empty path is this directory.
+    pub(crate) fn beneath(&self, path: &[u8], usage: Use) -> Result<Self> {
+        if path.is_empty() {
+            return self.child(b".", usage);
+        }
+        if !NO_OPENAT2.load(Ordering::Relaxed) {
+            match self.openat2(path, usage) {
+                Err(Errno::NOSYS | Errno::PERM) => NO_OPENAT2.store(true, Ordering::Relaxed),
+                done => return done,
+            }
+        }
+        self.walk(path, usage, false)
+    }
+
+    /// As [`Dir::beneath`], but into other file systems mounted there too.
+    pub(crate) fn beneath_mounts(&self, path: &[u8], usage: Use) -> Result<Self> {
+        if path.is_empty() {
+            self.child(b".", usage)
+        } else {
+            self.walk(path, usage, true)
+        }
+    }
+
+    fn openat2(&self, path: &[u8], usage: Use) -> Result<Self> {
+        let resolve = ResolveFlags::BENEATH
+            | ResolveFlags::NO_SYMLINKS
+            | ResolveFlags::NO_MAGICLINKS
+            | ResolveFlags::NO_XDEV;
+        loop {
+            match rustix::fs::openat2(self, path, usage.flags(), Mode::empty(), resolve) {
+                Err(Errno::AGAIN | Errno::INTR) => {}
+                done => return done.map(Self),
+            }
+        }
+    }
+
+    /// As [`Dir::openat2`], name by name.
+    fn walk(&self, path: &[u8], usage: Use, mounts: bool) -> Result<Self> {
+        let device = rustix::fs::fstat(self)?.st_dev;
+        let mut names = path.split(|&byte| byte == b'/').peekable();
+        let mut here: Option<Self> = None;
+        while let Some(name) = names.next() {
+            if matches!(name, b"" | b"." | b"..") {
+                return Err(Errno::INVAL);
+            }
+            let usage = if names.peek().is_some() {
+                Use::Names
+            } else {
+                usage
+            };
+            let next = here.as_ref().unwrap_or(self).child(name, usage)?;
+            if !mounts && rustix::fs::fstat(&next)?.st_dev != device {
+                return Err(Errno::XDEV);
+            }
+            here = Some(next);
+        }
+        here.ok_or(Errno::INVAL)
+    }
+
+    /// Lists the directory, which was opened for it; `.` and `..` are left out.
+    pub(crate) fn names(&self, buffer: &mut [MaybeUninit<u8>]) -> Result<Vec<Name>> {
+        let mut names = Vec::new();
+        let mut listing = RawDir::new(self, buffer);
+        while let Some(entry) = listing.next() {
+            let entry = entry?;
+            let name = CStr::to_bytes(entry.file_name());
+            if name != b"." && name != b".." {
+                let file_type = entry.file_type();
+                names.push(Name {
+                    name: name.into(),
+                    file_type,
+                });
+            }
+        }
+        Ok(names)
+    }
+
+    /// What `name` is; a link itself, not what it points to. `None` if there is nothing.
+    pub(crate) fn look(&self, name: &[u8]) -> Result<Option<FileStat>> {
+        match rustix::fs::statat(self, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(Some(FileStat::of(&stat))),
+            Err(Errno::NOENT) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Opens the regular file `name` for reading. Never waits, whatever is there.
+    pub(crate) fn read_file(&self, name: &[u8]) -> Result<OwnedFd> {
+        let flags =
+            OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+        rustix::fs::openat(self, name, flags, Mode::empty())
+    }
+
+    /// Where the link `name` points.
+    pub(crate) fn read_link(&self, name: &[u8]) -> Result<Vec<u8>> {
+        Ok(rustix::fs::readlinkat(self, name, Vec::new())?.into_bytes())
+    }
+
+    /// Makes the regular file `name`, which must not be there, under the umask.
+    pub(crate) fn create_file(&self, name: &[u8], exec: bool) -> Result<OwnedFd> {
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mode = if exec { 0o755 } else { 0o644 };
+        rustix::fs::openat(self, name, flags, Mode::from_raw_mode(mode))
+    }
+
+    /// Makes the directory `name` under the umask.
+    pub(crate) fn make_dir(&self, name: &[u8]) -> Result<()> {
+        rustix::fs::mkdirat(self, name, Mode::from_raw_mode(0o777))
+    }
+
+    /// Makes the link `name`.
+    pub(crate) fn make_link(&self, name: &[u8], target: &[u8]) -> Result<()> {
+        rustix::fs::symlinkat(target, self, name)
+    }
+
+    /// Removes `name`, which is not a directory.
+    pub(crate) fn remove_file(&self, name: &[u8]) -> Result<()> {
+        rustix::fs::unlinkat(self, name, AtFlags::empty())
+    }
+
+    /// Removes the empty directory `name`.
+    pub(crate) fn remove_dir(&self, name: &[u8]) -> Result<()> {
+        rustix::fs::unlinkat(self, name, AtFlags::REMOVEDIR)
+    }
+
+    /// Moves `name` to `to_name` in `to`, where nothing must be.
+    pub(crate) fn move_new(&self, name: &[u8], to: &Self, to_name: &[u8]) -> Result<()> {
+        match rustix::fs::renameat_with(self, name, to, to_name, RenameFlags::NOREPLACE) {
+            Err(Errno::INVAL | Errno::NOSYS) if to.look(to_name)?.is_none() => {
+                rustix::fs::renameat(self, name, to, to_name)
+            }
+            done => done,
+        }
+    }
+
+    /// Moves `name` over the file `to_name` in `to`, atomically.
+    pub(crate) fn move_over(&self, name: &[u8], to: &Self, to_name: &[u8]) -> Result<()> {
+        rustix::fs::renameat(self, name, to, to_name)
+    }
+
+    /// Removes `name` and all below it, if it is there.
+    pub(crate) fn remove_all(&self, name: &[u8]) -> Result<()> {
+        match self.remove_file(name) {
+            Err(Errno::NOENT) => return Ok(()),
+            Err(Errno::ISDIR | Errno::PERM) => {}
+            done => return done,
+        }
+        let below = self.child(name, Use::List)?;
+        let mut buffer = [MaybeUninit::uninit(); 4096];
+        for entry in below.names(&mut buffer)? {
+            below.remove_all(&entry.name)?;
+        }
+        self.remove_dir(name)
+    }
+
+    /// Opens the directory at `path`, making what is missing of it.
+    pub(crate) fn make_beneath(&self, path: &[u8]) -> Result<Self> {
+        match self.beneath(path, Use::Names) {
+            Err(Errno::NOENT) => {}
+            done => return done,
+        }
+        let (parent, name) = match path.iter().rposition(|&byte| byte == b'/') {
+            Some(at) => (self.make_beneath(&path[..at])?, &path[at + 1..]),
+            None => (self.child(b".", Use::Names)?, path),
+        };
+        match parent.make_dir(name) {
+            Ok(()) | Err(Errno::EXIST) => parent.child(name, Use::Names),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Opens the parents of paths, remembering the last: neighbours are usually handled in a row.
+#[derive(Debug)]
+pub(crate) struct Parents<'a> {
+    root: &'a Dir,
+    make: bool,
+    last: Option<(Vec<u8>, Dir)>,
+}
+
+impl<'a> Parents<'a> {
+    /// Opens parents that are there.
+    pub(crate) fn of(root: &'a Dir) -> Self {
+        Self {
+            root,
+            make: false,
+            last: None,
+        }
+    }
+
+    /// Also makes those that are missing.
+    pub(crate) fn making(root: &'a Dir) -> Self {
+        Self {
+            root,
+            make: true,
+            last: None,
+        }
+    }
+
+    /// The directory at `parent`, open for names.
+    pub(crate) fn get(&mut self, parent: &[u8]) -> Result<&Dir> {
+        if !matches!(&self.last, Some((path, _)) if path == parent) {
+            self.last = None;
+            let dir = if self.make {
+                self.root.make_beneath(parent)?
+            } else {
+                self.root.beneath(parent, Use::Names)?
+            };
+            self.last = Some((parent.to_vec(), dir));
+        }
+        let (_, dir) = self.last.as_ref().expect("set above when it was not");
+        Ok(dir)
+    }
+
+    /// Forgets the last: a directory was moved or removed.
+    pub(crate) fn forget(&mut self) {
+        self.last = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::io::Errno;
+
+    use super::{Dir, Use};
+
+    fn fixture() -> (tempfile::TempDir, Dir) {
+        let temp = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(temp.path().join("a/b")).unwrap();
+        std::os::unix::fs::symlink("a", temp.path().join("link")).unwrap();
+        std::os::unix::fs::symlink("/", temp.path().join("a/out")).unwrap();
+        let dir = Dir::open_root(temp.path()).unwrap();
+        (temp, dir)
+    }
+
+    #[test]
+    fn no_link_and_no_dots_lead_anywhere_with_or_without_openat2() {
+        let (_temp, dir) = fixture();
+        let walk = |dir: &Dir, path: &[u8], usage| dir.walk(path, usage, false);
+        for open in [Dir::openat2, walk] {
+            assert!(open(&dir, b"a/b", Use::List).is_ok());
+            for refused in ["link/b", "a/out", "a/out/etc", "../x", "a/../../x", "/etc"] {
+                let refusal = open(&dir, refused.as_bytes(), Use::Names).unwrap_err();
+                assert_ne!(refusal, Errno::NOENT, "{refused}");
+            }
+        }
+    }
+
+    #[test]
+    fn missing_directories_are_made_but_not_through_links() {
+        let (temp, dir) = fixture();
+        assert!(dir.make_beneath(b"a/b/c/d").is_ok());
+        assert!(temp.path().join("a/b/c/d").is_dir());
+        assert!(dir.make_beneath(b"link/x").is_err());
+        assert!(!temp.path().join("a/x").exists());
+    }
+
+    #[test]
+    fn removing_all_does_not_follow_links() {
+        let (temp, dir) = fixture();
+        std::fs::write(temp.path().join("a/f"), "").unwrap();
+        dir.remove_all(b"link").unwrap();
+        assert!(temp.path().join("a/f").exists());
+        dir.remove_all(b"a").unwrap();
+        dir.remove_all(b"a").unwrap();
+        assert_eq!(std::fs::read_dir(temp.path()).unwrap().count(), 0);
+    }
+}

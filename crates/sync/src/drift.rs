@@ -1,0 +1,203 @@
+//! What jobs did to the files that the mirror wrote.
+//!
+//! Every tracked entry is looked at again, in the order of the manifest, each directory opened once
+//! and held while its entries are looked at. What looks as recorded is as it was; otherwise the
+//! content is compared, if it can be equal at all.
+
+use std::collections::HashMap;
+use std::thread;
+
+use rustix::fs::FileType;
+use rustix::io::{Errno, Result};
+
+use crate::dir::{Dir, Use};
+use crate::manifest::Entry;
+use crate::message::Node;
+use crate::path::{TreePath, is_below};
+use crate::read;
+use crate::reconcile::Disk;
+use crate::stat::FileStat;
+
+/// Tracked entries per thread that are worth a thread.
+const SHARE: usize = 2000;
+
+/// Where the disk differs from what the mirror wrote.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Drift {
+    /// By position in the manifest: what is there now, `None` for nothing.
+    pub(crate) changed: HashMap<usize, Option<Disk>>,
+    /// By position in the manifest: the same content in a file that looks different.
+    pub(crate) touched: HashMap<usize, FileStat>,
+}
+
+/// A failed look, and at what.
+pub(crate) type Failed = (TreePath, Errno);
+
+/// Compares `tracked` with the tree below `tree`. Without `trust`, by content only.
+pub(crate) fn find(
+    tree: &Dir,
+    tracked: &[Entry],
+    trust: bool,
+    threads: usize,
+) -> std::result::Result<Drift, Failed> {
+    let threads = threads.clamp(1, tracked.len().div_ceil(SHARE).max(1));
+    let share = tracked.len().div_ceil(threads).max(1);
+    let found = thread::scope(|scope| {
+        let start =
+            |(index, entries)| scope.spawn(move || part(tree, entries, index * share, trust));
+        let running: Vec<_> = tracked.chunks(share).enumerate().map(start).collect();
+        running
+            .into_iter()
+            .map(|part| part.join().expect("a look does not panic"))
+            .collect::<Vec<_>>()
+    });
+    let mut drift = Drift::default();
+    for part in found {
+        let part = part?;
+        drift.changed.extend(part.changed);
+        drift.touched.extend(part.touched);
+    }
+    Ok(drift)
+}
+
+fn part(
+    tree: &Dir,
+    entries: &[Entry],
+    first: usize,
+    trust: bool,
+) -> std::result::Result<Drift, Failed> {
+    let mut drift = Drift::default();
+    let mut dirs = Held::new(tree);
+    for (at, entry) in (first..).zip(entries) {
+        let failed = |errno| (entry.path.clone(), errno);
+        let (parent, name) = entry.path.split();
+        let now = match dirs.get(parent).map_err(failed)? {
+            None => None,
+            Some(dir) if entry.node == Node::Dir => {
+                let opened = opened(dir.child(name, Use::Names)).map_err(failed)?;
+                let there = if opened.is_some() {
+                    None
+                } else {
+                    dir.look(name).map_err(failed)?
+                };
+                dirs.push(entry.path.as_bytes(), opened);
+                if there.is_none() && dirs.holds_last() {
+                    continue;
+                }
+                there.map(|look| Disk {
+                    node: None,
+                    look: Some(look),
+                })
+            }
+            Some(dir) => match compare(dir, name, entry, trust).map_err(failed)? {
+                Look::Same => continue,
+                Look::Touched(stat) => {
+                    drift.touched.insert(at, stat);
+                    continue;
+                }
+                Look::Other(disk) => disk,
+            },
+        };
+        drift.changed.insert(at, now);
+    }
+    Ok(drift)
+}
+
+enum Look {
+    Same,
+    Touched(FileStat),
+    Other(Option<Disk>),
+}
+
+fn compare(dir: &Dir, name: &[u8], entry: &Entry, trust: bool) -> Result<Look> {
+    let Some(look) = dir.look(name)? else {
+        return Ok(Look::Other(None));
+    };
+    if trust && entry.stat == Some(look) {
+        return Ok(Look::Same);
+    }
+    let possible = match &entry.node {
+        Node::File { size, .. } => look.file_type() == FileType::RegularFile && look.size == *size,
+        Node::Symlink { .. } => look.file_type() == FileType::Symlink,
+        Node::Dir => false,
+    };
+    if !possible {
+        return Ok(Look::Other(Some(Disk {
+            node: coarse(&look),
+            look: Some(look),
+        })));
+    }
+    let (node, stat) = read::node(dir, name, &look)?;
+    if node.as_ref() != Some(&entry.node) {
+        return Ok(Look::Other(Some(Disk {
+            node,
+            look: Some(look),
+        })));
+    }
+    match (&entry.node, stat) {
+        (Node::File { .. }, Some(stat)) => Ok(Look::Touched(stat)),
+        _ => Ok(Look::Same),
+    }
+}
+
+/// What can be said without reading.
+pub(crate) fn coarse(look: &FileStat) -> Option<Node> {
+    (look.file_type() == FileType::Directory).then_some(Node::Dir)
+}
+
+/// `None` for a directory that is not there, or is something else.
+pub(crate) fn opened(dir: Result<Dir>) -> Result<Option<Dir>> {
+    match dir {
+        Ok(dir) => Ok(Some(dir)),
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The directories on the way to where a walk over sorted paths is.
+pub(crate) struct Held<'tree, 'a> {
+    tree: &'tree Dir,
+    stack: Vec<(&'a [u8], Option<Dir>)>,
+}
+
+impl<'tree, 'a> Held<'tree, 'a> {
+    pub(crate) fn new(tree: &'tree Dir) -> Self {
+        Self {
+            tree,
+            stack: Vec::new(),
+        }
+    }
+
+    /// The directory at `path`; `None` if there is none.
+    pub(crate) fn get(&mut self, path: &'a [u8]) -> Result<Option<&Dir>> {
+        while self
+            .stack
+            .last()
+            .is_some_and(|(top, _)| *top != path && !is_below(path, top))
+        {
+            self.stack.pop();
+        }
+        if path.is_empty() {
+            return Ok(Some(self.tree));
+        }
+        if self.stack.last().is_none_or(|(top, _)| *top != path) {
+            let missing = self.stack.last().is_some_and(|(_, dir)| dir.is_none());
+            let dir = if missing {
+                None
+            } else {
+                opened(self.tree.beneath(path, Use::Names))?
+            };
+            self.stack.push((path, dir));
+        }
+        Ok(self.stack.last().and_then(|(_, dir)| dir.as_ref()))
+    }
+
+    /// Holds the directory at `path`, whose parent was asked for last.
+    pub(crate) fn push(&mut self, path: &'a [u8], dir: Option<Dir>) {
+        self.stack.push((path, dir));
+    }
+
+    fn holds_last(&self) -> bool {
+        self.stack.last().is_some_and(|(_, dir)| dir.is_some())
+    }
+}

@@ -1,0 +1,110 @@
+//! What a workspace remembers of its last commit.
+//!
+//! Encoded as `boot id, generation, root, entries`; each file with what it looked like once it was
+//! written. That look proves nothing if the file could change again within the same tick of the
+//! file system's clock, so it is dropped for files not older than the index itself.
+
+use std::path::Path;
+
+use crate::codec::{Format, Reader, Writer};
+use crate::digest::Digest;
+use crate::error::StoreError;
+use crate::manifest::{Entry, empty_root};
+use crate::store::{self, Replacement};
+
+const FORMAT: Format = Format {
+    magic: *b"lwindex\0",
+    version: 1,
+};
+
+/// The last commit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Index {
+    /// The boot during which it was written.
+    pub(crate) boot_id: Vec<u8>,
+    /// Number of commits so far.
+    pub(crate) generation: u64,
+    pub(crate) root: Digest,
+    pub(crate) entries: Vec<Entry>,
+}
+
+impl Index {
+    fn empty(boot_id: &str) -> Self {
+        let boot_id = boot_id.as_bytes().to_vec();
+        Self {
+            boot_id,
+            generation: 0,
+            root: empty_root(),
+            entries: Vec::new(),
+        }
+    }
+}
+
+/// The index at `path`; an empty one if there is none, or it is damaged: then everything in the
+/// tree counts as a job's, which loses nothing.
+pub(crate) fn load(path: &Path, boot_id: &str) -> Result<Index, StoreError> {
+    let Some(bytes) = store::read(path)? else {
+        return Ok(Index::empty(boot_id));
+    };
+    match decode(&bytes, path) {
+        Err(StoreError::Damaged { .. }) => Ok(Index::empty(boot_id)),
+        other => other,
+    }
+}
+
+fn decode(bytes: &[u8], path: &Path) -> Result<Index, StoreError> {
+    let mut reader = Reader::new(FORMAT, bytes, path)?;
+    Ok(Index {
+        boot_id: reader.bytes()?.to_vec(),
+        generation: reader.u64()?,
+        root: reader.digest()?,
+        entries: reader.entries()?,
+    })
+}
+
+/// Writes the index: this is the moment of the commit.
+pub(crate) fn save(path: &Path, index: &mut Index) -> Result<(), StoreError> {
+    let replacement = Replacement::of(path)?;
+    let horizon_ns = replacement.made_ns()?;
+    for entry in &mut index.entries {
+        entry.stat = entry.stat.filter(|stat| stat.is_before(horizon_ns));
+    }
+    replacement.finish(&encode(index))
+}
+
+fn encode(index: &Index) -> Vec<u8> {
+    let mut writer = Writer::new(FORMAT, 128 + index.entries.len() * 112);
+    writer.bytes(&index.boot_id);
+    writer.u64(index.generation);
+    writer.digest(&index.root);
+    writer.entries(&index.entries);
+    writer.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Index, encode, load, save};
+
+    #[test]
+    fn the_encoding_is_pinned() {
+        let bytes = encode(&Index::empty("boot"));
+        let mut golden = b"lwindex\0\x01\0\0\0\x04\0boot\0\0\0\0\0\0\0\0".to_vec();
+        golden.extend_from_slice(crate::manifest::empty_root().as_bytes());
+        golden.extend_from_slice(&[0; 8]);
+        assert_eq!(&bytes[..bytes.len() - 32], golden);
+    }
+
+    #[test]
+    fn it_comes_back_and_a_damaged_one_owns_nothing() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("index");
+        let mut index = Index {
+            generation: 7,
+            ..Index::empty("a")
+        };
+        save(&path, &mut index).unwrap();
+        assert_eq!(load(&path, "b").unwrap(), index);
+        std::fs::write(&path, "torn").unwrap();
+        assert_eq!(load(&path, "b").unwrap(), Index::empty("b"));
+    }
+}

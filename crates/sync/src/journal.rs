@@ -1,0 +1,125 @@
+//! The intent of a commit, written before the tree is touched and removed after the index is.
+//!
+//! Encoded as `generation, deletes, base root, target root, entries, gone`: the entries that differ from
+//! the base, and the paths that are gone. It names no steps. Whoever finds a journal compares base,
+//! target and disk again and makes a new plan: what was done already is found done, so completing a
+//! commit twice is completing it once.
+
+use std::path::Path;
+
+use crate::codec::{Format, Reader, Writer};
+use crate::digest::Digest;
+use crate::error::StoreError;
+use crate::manifest::Entry;
+use crate::message::Delete;
+use crate::path::TreePath;
+use crate::store::{self, Replacement};
+
+const FORMAT: Format = Format {
+    magic: *b"lwjourn\0",
+    version: 1,
+};
+
+/// What is about to happen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Journal {
+    /// Number of the commit.
+    pub(crate) generation: u64,
+    /// What is done with what is gone.
+    pub(crate) delete: Delete,
+    pub(crate) base: Digest,
+    pub(crate) target: Digest,
+    /// New or different entries, sorted.
+    pub(crate) puts: Vec<Entry>,
+    /// Paths of the base that are gone, sorted.
+    pub(crate) gone: Vec<TreePath>,
+}
+
+/// The journal at `path`, if a commit was begun and not completed.
+pub(crate) fn load(path: &Path) -> Result<Option<Journal>, StoreError> {
+    store::read(path)?
+        .map(|bytes| decode(&bytes, path))
+        .transpose()
+}
+
+/// As [`load`]; a torn journal, which only an unclean boot leaves, is none that could be completed.
+pub(crate) fn load_undamaged(path: &Path) -> Result<Option<Journal>, StoreError> {
+    match load(path) {
+        Err(StoreError::Damaged { .. }) => Ok(None),
+        other => other,
+    }
+}
+
+fn decode(bytes: &[u8], path: &Path) -> Result<Journal, StoreError> {
+    let mut reader = Reader::new(FORMAT, bytes, path)?;
+    let generation = reader.u64()?;
+    let delete = if reader.u64()? == 0 {
+        Delete::Owned
+    } else {
+        Delete::Nothing
+    };
+    let (base, target) = (reader.digest()?, reader.digest()?);
+    let puts = reader.entries()?;
+    let mut gone = Vec::new();
+    for _ in 0..reader.u64()? {
+        let path = TreePath::new(reader.bytes()?).map_err(|_| reader.damaged("a bad path"))?;
+        gone.push(path);
+    }
+    Ok(Journal {
+        generation,
+        delete,
+        base,
+        target,
+        puts,
+        gone,
+    })
+}
+
+/// Writes the journal at `path`.
+pub(crate) fn save(path: &Path, journal: &Journal) -> Result<(), StoreError> {
+    Replacement::of(path)?.finish(&encode(journal))
+}
+
+fn encode(journal: &Journal) -> Vec<u8> {
+    let mut writer = Writer::new(FORMAT, 128 + journal.puts.len() * 80);
+    writer.u64(journal.generation);
+    writer.u64(u64::from(journal.delete == Delete::Nothing));
+    writer.digest(&journal.base);
+    writer.digest(&journal.target);
+    writer.entries(&journal.puts);
+    writer.u64(journal.gone.len() as u64);
+    for path in &journal.gone {
+        writer.bytes(path.as_bytes());
+    }
+    writer.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::{Journal, decode, encode};
+    use crate::digest::Digest;
+    use crate::message::Delete;
+    use crate::path::TreePath;
+
+    #[test]
+    fn the_encoding_is_pinned_and_comes_back() {
+        let journal = Journal {
+            generation: 2,
+            delete: Delete::Nothing,
+            base: Digest([1; 32]),
+            target: Digest([2; 32]),
+            puts: Vec::new(),
+            gone: vec![TreePath::new(*b"a").unwrap()],
+        };
+        let bytes = encode(&journal);
+        let mut golden = b"lwjourn\0\x01\0\0\0\x02\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0".to_vec();
+        golden.extend_from_slice(&[1; 32]);
+        golden.extend_from_slice(&[2; 32]);
+        golden.extend_from_slice(&[0; 8]);
+        golden.extend_from_slice(b"\x01\0\0\0\0\0\0\0\x01\0a");
+        assert_eq!(&bytes[..bytes.len() - 32], golden);
+        assert_eq!(decode(&bytes, Path::new("j")).unwrap(), journal);
+    }
+}

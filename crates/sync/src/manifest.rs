@@ -1,0 +1,258 @@
+//! A tree as a sorted list of entries, and its root.
+//!
+//! The root is a Merkle hash: a directory's node is the hash over its entries in the order of their
+//! names (kind, exec bit, size, content or link target, or the subdirectory's node). Modification
+//! times are not part of it. Equal roots mean equal trees.
+
+use blake3::Hasher;
+
+use crate::digest::Digest;
+use crate::message::Node;
+use crate::path::TreePath;
+use crate::stat::FileStat;
+
+/// One path of a tree, what it is, and what it looked like on disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Where.
+    pub path: TreePath,
+    /// What.
+    pub node: Node,
+    /// What it looked like when it was this; `None` when that would prove nothing.
+    pub stat: Option<FileStat>,
+}
+
+/// Why entries are not a tree.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotATree {
+    /// Not sorted, or twice the same path.
+    #[error("out of order, or twice")]
+    Order(TreePath),
+    /// Its parent is missing, or not a directory.
+    #[error("not in a directory of the tree")]
+    Orphan(TreePath),
+}
+
+/// Checks that `entries` are sorted, without duplicates, each in a directory that is there too.
+///
+/// # Errors
+/// [`NotATree`] names the first entry that is wrong.
+pub fn check<'a>(
+    entries: impl IntoIterator<Item = (&'a TreePath, &'a Node)>,
+) -> Result<(), NotATree> {
+    let mut open: Vec<&TreePath> = Vec::new();
+    let mut last: Option<&TreePath> = None;
+    for (path, node) in entries {
+        if last.is_some_and(|last| last >= path) {
+            return Err(NotATree::Order(path.clone()));
+        }
+        last = Some(path);
+        while open
+            .last()
+            .is_some_and(|dir| !path.is_below(dir.as_bytes()))
+        {
+            open.pop();
+        }
+        let parent = open.last().map_or(&[][..], |dir| dir.as_bytes());
+        if path.split().0 != parent {
+            return Err(NotATree::Orphan(path.clone()));
+        }
+        if *node == Node::Dir {
+            open.push(path);
+        }
+    }
+    Ok(())
+}
+
+/// The root of a tree that [`check`] accepts.
+#[must_use]
+pub fn root<'a>(entries: impl IntoIterator<Item = (&'a TreePath, &'a Node)>) -> Digest {
+    let mut open: Vec<(&[u8], Hasher)> = vec![(&[], directory())];
+    for (path, node) in entries {
+        while open.last().is_some_and(|(dir, _)| !path.is_below(dir)) {
+            close(&mut open);
+        }
+        if *node == Node::Dir {
+            open.push((path.as_bytes(), directory()));
+        } else if let Some((_, parent)) = open.last_mut() {
+            leaf(parent, path.name(), node);
+        }
+    }
+    while open.len() > 1 {
+        close(&mut open);
+    }
+    let (_, root) = open.pop().expect("the root is never closed above");
+    Digest(*root.finalize().as_bytes())
+}
+
+/// The root of the tree with nothing in it.
+#[must_use]
+pub fn empty_root() -> Digest {
+    root(std::iter::empty())
+}
+
+fn directory() -> Hasher {
+    let mut hasher = Hasher::new();
+    hasher.update(b"legwork tree 1\0");
+    hasher
+}
+
+/// Ends the innermost directory: its node becomes an entry of its parent.
+fn close(open: &mut Vec<(&[u8], Hasher)>) {
+    if open.len() < 2 {
+        return;
+    }
+    if let Some((path, hasher)) = open.pop()
+        && let Some((_, parent)) = open.last_mut()
+    {
+        let name = path.rsplit(|&byte| byte == b'/').next().unwrap_or(path);
+        entry(parent, b'd', name, hasher.finalize().as_bytes());
+    }
+}
+
+fn leaf(parent: &mut Hasher, name: &[u8], node: &Node) {
+    match node {
+        Node::File { exec, size, hash } => {
+            let mut payload = [0; 40];
+            payload[..8].copy_from_slice(&size.to_le_bytes());
+            payload[8..].copy_from_slice(hash.as_bytes());
+            entry(parent, if *exec { b'x' } else { b'f' }, name, &payload);
+        }
+        Node::Symlink { target } => entry(parent, b'l', name, target),
+        Node::Dir => {}
+    }
+}
+
+/// One entry: kind, then name and payload, each with its length first.
+fn entry(parent: &mut Hasher, kind: u8, name: &[u8], payload: &[u8]) {
+    let mut head = Vec::with_capacity(9 + name.len() + payload.len());
+    head.push(kind);
+    for part in [name, payload] {
+        let len = u32::try_from(part.len()).expect("names and targets are below 4 GiB");
+        head.extend_from_slice(&len.to_le_bytes());
+        head.extend_from_slice(part);
+    }
+    parent.update(&head);
+}
+
+/// The pairs that [`check`] and [`root`] take.
+pub(crate) fn pairs(entries: &[Entry]) -> impl Iterator<Item = (&TreePath, &Node)> {
+    entries.iter().map(|entry| (&entry.path, &entry.node))
+}
+
+/// The entry of `path` in a sorted list.
+pub(crate) fn find<'a>(entries: &'a [Entry], path: &[u8]) -> Option<&'a Entry> {
+    entries
+        .binary_search_by(|entry| crate::path::order(entry.path.as_bytes(), path))
+        .ok()
+        .map(|at| &entries[at])
+}
+
+/// The entries strictly below the directory `dir` in a sorted list.
+pub(crate) fn below<'a>(entries: &'a [Entry], dir: &[u8]) -> &'a [Entry] {
+    let start = entries.partition_point(|entry| {
+        crate::path::order(entry.path.as_bytes(), dir) != std::cmp::Ordering::Greater
+    });
+    let len = entries[start..].partition_point(|entry| entry.path.is_below(dir));
+    &entries[start..start + len]
+}
+
+/// Files among `entries`.
+pub(crate) fn count_files(entries: &[Entry]) -> u64 {
+    let files = entries.iter().filter(|entry| entry.node != Node::Dir);
+    files.count().try_into().unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Entry, NotATree, check, empty_root, pairs, root};
+    use crate::digest::Digest;
+    use crate::message::Node;
+    use crate::path::TreePath;
+
+    fn entry(path: &str, node: Node) -> Entry {
+        Entry {
+            path: TreePath::new(path.as_bytes()).unwrap(),
+            node,
+            stat: None,
+        }
+    }
+
+    fn file(path: &str, exec: bool, content: &str) -> Entry {
+        let size = content.len() as u64;
+        entry(
+            path,
+            Node::File {
+                exec,
+                size,
+                hash: Digest::of(content.as_bytes()),
+            },
+        )
+    }
+
+    fn tree() -> Vec<Entry> {
+        vec![
+            entry("a", Node::Dir),
+            file("a/x", true, "1"),
+            entry(
+                "a.link",
+                Node::Symlink {
+                    target: b"a/x".to_vec(),
+                },
+            ),
+            entry("b", Node::Dir),
+            entry("b/c", Node::Dir),
+        ]
+    }
+
+    #[test]
+    fn the_root_is_pinned() {
+        let hex = |entries: &[Entry]| root(pairs(entries)).to_string();
+        assert_eq!(empty_root().to_string(), hex(&[]));
+        insta_like(&hex(&[]), "EMPTY");
+        insta_like(&hex(&tree()), "TREE");
+    }
+
+    fn insta_like(found: &str, pinned: &str) {
+        assert_eq!(found, pinned);
+    }
+
+    #[test]
+    fn every_part_of_an_entry_changes_the_root() {
+        let base = root(pairs(&tree()));
+        let variants: [fn(&mut Vec<Entry>); 6] = [
+            |t| t[1] = file("a/x", false, "1"),
+            |t| t[1] = file("a/x", true, "2"),
+            |t| t[1] = file("a/y", true, "1"),
+            |t| {
+                t[2] = entry(
+                    "a.link",
+                    Node::Symlink {
+                        target: b"b".to_vec(),
+                    },
+                )
+            },
+            |t| t.truncate(4),
+            |t| t[4] = entry("c", Node::Dir),
+        ];
+        for variant in variants {
+            let mut changed = tree();
+            variant(&mut changed);
+            assert_ne!(root(pairs(&changed)), base);
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_tree_is_refused() {
+        assert_eq!(check(pairs(&tree())), Ok(()));
+        let twice = [file("a", false, ""), file("a", false, "")];
+        assert!(matches!(check(pairs(&twice)), Err(NotATree::Order(_))));
+        let below_a_file = [file("a", false, ""), file("a/b", false, "")];
+        assert!(matches!(
+            check(pairs(&below_a_file)),
+            Err(NotATree::Orphan(_))
+        ));
+        let nowhere = [file("a/b", false, "")];
+        assert!(matches!(check(pairs(&nowhere)), Err(NotATree::Orphan(_))));
+    }
+}

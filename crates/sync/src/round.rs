@@ -1,0 +1,267 @@
+//! What a client sends in the rounds of one session, checked and put in order.
+
+use bytes::Bytes;
+
+use crate::manifest::{self, Entry, NotATree};
+use crate::message::{Data, Delta, MAX_FRAME, MAX_PAGE, Node, Refusal};
+use crate::path::TreePath;
+use crate::receive::Options;
+use crate::stage::{MAX_OPEN, Offered, Work};
+
+/// One path that the client sent, the round in which it did, and what it has there.
+struct Sent {
+    path: TreePath,
+    round: u32,
+    node: Option<Node>,
+}
+
+/// A numbered file, and how much of it came; `None` when what it belonged to became void.
+struct Numbered {
+    offered: Option<Offered>,
+    received: u64,
+}
+
+/// All that came so far.
+pub(crate) struct Rounds<'a> {
+    options: &'a Options,
+    /// The mtime that files get: at most this, if they keep the client's at all.
+    keep_mtimes_until: Option<i64>,
+    sent: Vec<Sent>,
+    files: Vec<Numbered>,
+    open: usize,
+    bytes: u64,
+    pub(crate) round: u32,
+    /// What comes is against a base that the server does not have.
+    pub(crate) void: bool,
+}
+
+pub(crate) fn protocol(what: &str) -> Refusal {
+    Refusal::Protocol {
+        what: what.to_owned(),
+    }
+}
+
+fn too_much(what: &str, limit: u64) -> Refusal {
+    Refusal::TooMuch {
+        what: what.to_owned(),
+        limit,
+    }
+}
+
+fn checked(path: Vec<u8>) -> Result<TreePath, Refusal> {
+    TreePath::new(path.as_slice()).map_err(|bad| Refusal::BadPath {
+        path,
+        why: bad.to_string(),
+    })
+}
+
+impl<'a> Rounds<'a> {
+    pub(crate) fn new(options: &'a Options, keep_mtimes_until: Option<i64>, void: bool) -> Self {
+        Self {
+            options,
+            keep_mtimes_until,
+            sent: Vec::new(),
+            files: Vec::new(),
+            open: 0,
+            bytes: 0,
+            round: 0,
+            void,
+        }
+    }
+
+    /// Forgets all that came: the client begins again from the server's manifest.
+    pub(crate) fn rebase(&mut self) {
+        self.void = false;
+        self.sent.clear();
+        self.open = 0;
+        for file in &mut self.files {
+            file.offered = None;
+        }
+    }
+
+    /// Takes a page of changes; returns the empty files in it, which have no data.
+    pub(crate) fn delta(&mut self, delta: Delta) -> Result<Option<Work>, Refusal> {
+        if delta.puts.len() + delta.deletes.len() > MAX_PAGE {
+            return Err(too_much("entries in a page", MAX_PAGE as u64));
+        }
+        let mut empty = Vec::new();
+        for put in delta.puts {
+            let path = checked(put.path)?;
+            if let Node::Symlink { target } = &put.node
+                && (target.is_empty()
+                    || target.len() > crate::path::MAX_PATH
+                    || target.contains(&0))
+            {
+                let why = "a bad link target".to_owned();
+                return Err(Refusal::BadPath {
+                    path: path.as_bytes().to_vec(),
+                    why,
+                });
+            }
+            if put.send {
+                let Node::File { exec, size, hash } = put.node else {
+                    return Err(protocol("content for what is not a file"));
+                };
+                let mtime_ns = self.keep_mtimes_until.map(|now| put.mtime_ns.min(now));
+                let offered = Offered {
+                    path: path.clone(),
+                    exec,
+                    size,
+                    hash,
+                    mtime_ns,
+                };
+                if size == 0 && !self.void {
+                    empty.push((offered.clone(), Bytes::new()));
+                }
+                let offered = (!self.void).then_some(offered);
+                self.files.push(Numbered {
+                    offered,
+                    received: 0,
+                });
+            }
+            if !self.void {
+                self.sent.push(Sent {
+                    path,
+                    round: self.round,
+                    node: Some(put.node),
+                });
+            }
+        }
+        for path in delta.deletes {
+            let path = checked(path)?;
+            if !self.void {
+                self.sent.push(Sent {
+                    path,
+                    round: self.round,
+                    node: None,
+                });
+            }
+        }
+        if self.sent.len().max(self.files.len()) as u64 > self.options.max_entries {
+            return Err(too_much("entries", self.options.max_entries));
+        }
+        Ok((!empty.is_empty()).then_some(Work::Whole(empty)))
+    }
+
+    /// Takes a frame of content.
+    pub(crate) fn data(&mut self, data: &Data) -> Result<Option<Work>, Refusal> {
+        if data.bytes.len() > MAX_FRAME || data.pieces.len() > MAX_PAGE {
+            return Err(too_much("bytes in a frame", MAX_FRAME as u64));
+        }
+        self.bytes += data.bytes.len() as u64;
+        if self.bytes > self.options.max_bytes {
+            return Err(too_much("bytes", self.options.max_bytes));
+        }
+        if self.void {
+            return Ok(None);
+        }
+        let (mut at, mut whole) = (0, Vec::with_capacity(data.pieces.len()));
+        for piece in &data.pieces {
+            let number = usize::try_from(piece.file).unwrap_or(usize::MAX);
+            let file = self
+                .files
+                .get_mut(number)
+                .ok_or_else(|| protocol("data for a file that was not offered"))?;
+            let offered = file
+                .offered
+                .as_ref()
+                .ok_or_else(|| protocol("data for a void file"))?;
+            let len = u64::from(piece.len);
+            let end = piece
+                .offset
+                .checked_add(len)
+                .filter(|&end| end <= offered.size);
+            let Some(end) = end.filter(|_| piece.offset == file.received && len > 0) else {
+                return Err(protocol("a piece out of place"));
+            };
+            let to = at + usize::try_from(len).unwrap_or(usize::MAX);
+            if to > data.bytes.len() {
+                return Err(protocol("more pieces than bytes"));
+            }
+            let bytes = data.bytes.slice(at..to);
+            at = to;
+            file.received = end;
+            if len == offered.size {
+                whole.push((offered.clone(), bytes));
+            } else if data.pieces.len() == 1 {
+                self.open =
+                    self.open + usize::from(piece.offset == 0) - usize::from(end == offered.size);
+                if self.open > MAX_OPEN {
+                    return Err(too_much("large files at once", MAX_OPEN as u64));
+                }
+                let file = offered.clone();
+                return Ok(Some(Work::Piece {
+                    number: piece.file,
+                    file,
+                    offset: piece.offset,
+                    bytes,
+                }));
+            } else {
+                return Err(protocol("a piece of a large file among others"));
+            }
+        }
+        if at != data.bytes.len() {
+            return Err(protocol("more bytes than pieces"));
+        }
+        Ok((!whole.is_empty()).then_some(Work::Whole(whole)))
+    }
+
+    /// Ends a round: what differs from `tracked`, sorted, as entries and as paths that are gone.
+    pub(crate) fn end(
+        &mut self,
+        tracked: &[Entry],
+    ) -> Result<(Vec<Entry>, Vec<TreePath>), Refusal> {
+        self.round += 1;
+        self.sent.sort_by(|a, b| a.path.cmp(&b.path));
+        let twice = self
+            .sent
+            .windows(2)
+            .find(|pair| pair[0].path == pair[1].path && pair[0].round == pair[1].round);
+        if let Some([sent, _]) = twice {
+            let why = "twice in one round".to_owned();
+            return Err(Refusal::BadPath {
+                path: sent.path.as_bytes().to_vec(),
+                why,
+            });
+        }
+        let (mut puts, mut gone) = (Vec::with_capacity(self.sent.len()), Vec::new());
+        for (at, sent) in self.sent.iter().enumerate() {
+            if self
+                .sent
+                .get(at + 1)
+                .is_some_and(|later| later.path == sent.path)
+            {
+                continue;
+            }
+            match &sent.node {
+                Some(node) => puts.push(Entry {
+                    path: sent.path.clone(),
+                    node: node.clone(),
+                    stat: None,
+                }),
+                None if manifest::find(tracked, sent.path.as_bytes()).is_some() => {
+                    gone.push(sent.path.clone())
+                }
+                None if at > 0 && self.sent[at - 1].path == sent.path => {}
+                None => {
+                    let why = "deleted, but not there".to_owned();
+                    return Err(Refusal::BadPath {
+                        path: sent.path.as_bytes().to_vec(),
+                        why,
+                    });
+                }
+            }
+        }
+        Ok((puts, gone))
+    }
+}
+
+/// A tree that is none, as the client is told.
+pub(crate) fn not_a_tree(bad: NotATree) -> Refusal {
+    let why = bad.to_string();
+    let (NotATree::Order(path) | NotATree::Orphan(path)) = bad;
+    Refusal::BadPath {
+        path: path.as_bytes().to_vec(),
+        why,
+    }
+}

@@ -1,0 +1,171 @@
+//! What the client leaves out: ignore files and built-in excludes.
+//!
+//! The strongest rule that matches a path decides, and of one kind the one of the deepest directory:
+//! `.legworkignore` first, then `.gitignore`, then the built-ins (`.git/`, `.hg/`, `.svn/`, and a
+//! `target/` that carries the cache tag). A negated rule includes. What is in an excluded directory is
+//! never looked at, so a rule cannot bring it back. Inside a git checkout the `.gitignore` files
+//! above the mirrored directory count too, up to the checkout's top.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use ignore::Match;
+use ignore::gitignore::{Gitignore, GitignoreBuilder};
+
+use crate::dir::{Dir, Name, Use};
+use crate::path::to_path_buf;
+use crate::read::read_small;
+
+const GIT: &[u8] = b".gitignore";
+const OWN: &[u8] = b".legworkignore";
+/// The file that marks a directory as a cache, and how it begins.
+const CACHE_TAG: &[u8] = b"CACHEDIR.TAG";
+const CACHE_SIGNATURE: &[u8] = b"Signature: 8a477f597d28d172789f06886806bc55";
+/// Bytes of an ignore file that are read at most.
+const MAX_RULES: usize = 1 << 20;
+
+/// The rules in force in one directory: its own files' and those of all directories above.
+#[derive(Debug, Default)]
+pub(crate) struct Rules {
+    /// The way from the top of the checkout down to the mirrored directory. All matchers see paths
+    /// from that top.
+    prefix: PathBuf,
+    /// `None` only where no rule is in force at all.
+    above: Option<Arc<Rules>>,
+    own: Option<Gitignore>,
+    git: Option<Gitignore>,
+    /// Nothing is left out, here and below.
+    off: bool,
+}
+
+impl Rules {
+    /// No rules at all, not even the built-in ones.
+    pub(crate) fn none() -> Arc<Self> {
+        Arc::new(Self {
+            off: true,
+            ..Self::default()
+        })
+    }
+
+    /// The rules from above the mirrored directory `root`.
+    pub(crate) fn above(root: &Path) -> Arc<Self> {
+        let Ok(root) = root.canonicalize() else {
+            return Arc::default();
+        };
+        if root.join(".git").exists() {
+            return Arc::default();
+        }
+        let Some(top) = root
+            .ancestors()
+            .skip(1)
+            .position(|dir| dir.join(".git").exists())
+        else {
+            return Arc::default();
+        };
+        let mut dirs: Vec<&Path> = root.ancestors().skip(1).take(top + 1).collect();
+        let Some(top) = dirs.last().copied() else {
+            return Arc::default();
+        };
+        let way = |dir: &Path| dir.strip_prefix(top).unwrap_or(Path::new("")).to_path_buf();
+        let prefix = way(&root);
+        let mut rules = Arc::new(Self {
+            prefix: prefix.clone(),
+            ..Self::default()
+        });
+        while let Some(dir) = dirs.pop() {
+            let text = Dir::open_root(dir)
+                .ok()
+                .and_then(|dir| read_small(&dir, GIT, MAX_RULES));
+            if let Some(text) = text {
+                let git = Some(parse(&way(dir), &text));
+                rules = Arc::new(Self {
+                    prefix: prefix.clone(),
+                    above: Some(rules),
+                    git,
+                    ..Self::default()
+                });
+            }
+        }
+        rules
+    }
+
+    /// The rules in the directory `dir` at `path`, whose listing is `names`.
+    pub(crate) fn enter(above: &Arc<Self>, dir: &Dir, path: &[u8], names: &[Name]) -> Arc<Self> {
+        if above.off {
+            return Arc::clone(above);
+        }
+        let has = |wanted: &[u8]| names.iter().any(|entry| &*entry.name == wanted);
+        let load = |name: &[u8]| {
+            let text = has(name)
+                .then(|| read_small(dir, name, MAX_RULES))
+                .flatten()?;
+            Some(parse(&above.prefix.join(to_path_buf(path)), &text))
+        };
+        let (own, git) = (load(OWN), load(GIT));
+        if own.is_none() && git.is_none() {
+            return Arc::clone(above);
+        }
+        let prefix = above.prefix.clone();
+        Arc::new(Self {
+            prefix,
+            above: Some(Arc::clone(above)),
+            own,
+            git,
+            off: false,
+        })
+    }
+
+    /// Whether the entry `name` of the directory at `parent` is left out.
+    pub(crate) fn excludes(&self, parent: &[u8], name: &[u8], is_dir: bool) -> bool {
+        match self.verdict(parent, name, is_dir) {
+            Some(excluded) => excluded,
+            None => !self.off && is_dir && matches!(name, b".git" | b".hg" | b".svn"),
+        }
+    }
+
+    /// Whether the directory `name` of `dir`, at `parent`, is a build cache to be left out.
+    pub(crate) fn excludes_cache(&self, dir: &Dir, parent: &[u8], name: &[u8]) -> bool {
+        let tag = || read_small(&dir.child(name, Use::Names).ok()?, CACHE_TAG, 4096);
+        name == b"target"
+            && !self.off
+            && self.verdict(parent, name, true) != Some(false)
+            && tag().is_some_and(|tag| tag.starts_with(CACHE_SIGNATURE))
+    }
+
+    /// What the ignore files say; `None` if nothing.
+    fn verdict(&self, parent: &[u8], name: &[u8], is_dir: bool) -> Option<bool> {
+        self.above.as_ref()?;
+        let mut path = self.prefix.join(to_path_buf(parent));
+        path.push(OsStr::from_bytes(name));
+        self.strongest(&path, is_dir, |rules| rules.own.as_ref())
+            .or_else(|| self.strongest(&path, is_dir, |rules| rules.git.as_ref()))
+    }
+
+    fn strongest(
+        &self,
+        path: &Path,
+        is_dir: bool,
+        kind: impl Fn(&Self) -> Option<&Gitignore>,
+    ) -> Option<bool> {
+        let mut here = Some(self);
+        while let Some(rules) = here {
+            match kind(rules).map(|file| file.matched(path, is_dir)) {
+                Some(Match::Ignore(_)) => return Some(true),
+                Some(Match::Whitelist(_)) => return Some(false),
+                Some(Match::None) | None => here = rules.above.as_deref(),
+            }
+        }
+        None
+    }
+}
+
+/// The rules of a file in the directory `dir`. A line that makes no sense is skipped.
+fn parse(dir: &Path, text: &[u8]) -> Gitignore {
+    let mut builder = GitignoreBuilder::new(dir);
+    for line in String::from_utf8_lossy(text).lines() {
+        let _ignored = builder.add_line(None, line);
+    }
+    builder.build().unwrap_or_else(|_| Gitignore::empty())
+}

@@ -1,0 +1,259 @@
+//! Content on its way in: written beside the tree, in the shape of the tree, and verified.
+//!
+//! `staging/new/<path>` is where `<path>` waits for the commit, so that a directory which is new as
+//! a whole comes into the tree by one rename. Writers hash what they write: nothing is taken from
+//! the peer's word. Whole files are shared out to several writers; pieces of large files go to one
+//! that keeps them open.
+
+use std::collections::HashMap;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{Scope, ScopedJoinHandle};
+
+use blake3::Hasher;
+use bytes::Bytes;
+use crossbeam_channel::{Receiver, Sender};
+use rustix::fs::{Timespec, Timestamps};
+use rustix::io::{Errno, Result};
+
+use crate::digest::Digest;
+use crate::dir::{Dir, Parents};
+use crate::faults::Faults;
+use crate::path::TreePath;
+use crate::read;
+use crate::stat::FileStat;
+
+/// Frames that wait for a writer, for each kind of writer.
+const QUEUE: usize = 8;
+/// Large files that one session may have open at once.
+pub(crate) const MAX_OPEN: usize = 64;
+
+/// A file that was offered.
+#[derive(Debug, Clone)]
+pub(crate) struct Offered {
+    pub(crate) path: TreePath,
+    pub(crate) exec: bool,
+    pub(crate) size: u64,
+    pub(crate) hash: Digest,
+    /// The modification time it is to have; `None` for that of its writing.
+    pub(crate) mtime_ns: Option<i64>,
+}
+
+/// A file that is staged and has the promised content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Staged {
+    pub(crate) exec: bool,
+    pub(crate) hash: Digest,
+    pub(crate) stat: FileStat,
+}
+
+/// What became of an offered file.
+pub(crate) type Outcome = (TreePath, std::result::Result<Staged, Bad>);
+
+/// Why a file is not staged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Bad {
+    /// Its content is not what was promised.
+    Hash,
+    /// It could not be written.
+    Io(Errno),
+}
+
+/// Some bytes of a file.
+pub(crate) enum Work {
+    Whole(Vec<(Offered, Bytes)>),
+    Piece {
+        number: u32,
+        file: Offered,
+        offset: u64,
+        bytes: Bytes,
+    },
+}
+
+/// Where writers write.
+pub(crate) struct Stage<'a> {
+    pub(crate) dir: &'a Dir,
+    pub(crate) faults: &'a Faults,
+    /// A writer failed: what else comes is not worth writing.
+    pub(crate) failed: AtomicBool,
+}
+
+/// The writers of one round.
+pub(crate) struct Writers<'scope> {
+    whole: Sender<Work>,
+    pieces: Sender<Work>,
+    running: Vec<ScopedJoinHandle<'scope, Vec<Outcome>>>,
+}
+
+impl<'scope> Writers<'scope> {
+    pub(crate) fn start<'env>(
+        scope: &'scope Scope<'scope, 'env>,
+        stage: &'env Stage<'env>,
+        threads: usize,
+    ) -> Self {
+        let (whole, shared) = crossbeam_channel::bounded(QUEUE);
+        let (pieces, large) = crossbeam_channel::bounded(QUEUE);
+        let mut running = vec![scope.spawn(move || write(stage, &large))];
+        for _ in 0..threads.clamp(1, 16) {
+            let shared = shared.clone();
+            running.push(scope.spawn(move || write(stage, &shared)));
+        }
+        Self {
+            whole,
+            pieces,
+            running,
+        }
+    }
+
+    /// Hands over work, waiting while the writers are behind.
+    pub(crate) fn give(&self, work: Work) {
+        let queue = if matches!(work, Work::Whole(_)) {
+            &self.whole
+        } else {
+            &self.pieces
+        };
+        queue
+            .send(work)
+            .expect("writers end only after this is dropped");
+    }
+
+    /// What became of every file that was completed.
+    pub(crate) fn finish(self) -> Vec<Outcome> {
+        drop((self.whole, self.pieces));
+        let outcome = |writer: ScopedJoinHandle<'_, Vec<Outcome>>| {
+            writer.join().expect("a writer does not panic")
+        };
+        self.running.into_iter().flat_map(outcome).collect()
+    }
+}
+
+fn write(stage: &Stage<'_>, queue: &Receiver<Work>) -> Vec<Outcome> {
+    let mut writer = Writer {
+        stage,
+        parents: Parents::making(stage.dir),
+        open: HashMap::new(),
+    };
+    let mut outcomes = Vec::new();
+    for work in queue {
+        if stage.failed.load(Ordering::Relaxed) {
+            continue;
+        }
+        match work {
+            Work::Whole(files) => {
+                for (file, bytes) in files {
+                    let written = writer.whole(&file, &bytes);
+                    outcomes.push((file.path, written));
+                }
+            }
+            Work::Piece {
+                number,
+                file,
+                offset,
+                bytes,
+            } => {
+                let done = writer.piece(number, &file, offset, &bytes);
+                outcomes.extend(done.map(|done| (file.path, done)));
+            }
+        }
+        if matches!(outcomes.last(), Some((_, Err(Bad::Io(_))))) {
+            stage.failed.store(true, Ordering::Relaxed);
+        }
+    }
+    outcomes
+}
+
+struct Writer<'a> {
+    stage: &'a Stage<'a>,
+    parents: Parents<'a>,
+    open: HashMap<u32, (OwnedFd, Hasher)>,
+}
+
+impl Writer<'_> {
+    fn whole(&mut self, file: &Offered, bytes: &[u8]) -> std::result::Result<Staged, Bad> {
+        if Digest::of(bytes) != file.hash {
+            return Err(Bad::Hash);
+        }
+        self.create(file)
+            .and_then(|created| {
+                append(&created, bytes)?;
+                complete(&created, file)
+            })
+            .map_err(Bad::Io)
+    }
+
+    fn piece(
+        &mut self,
+        number: u32,
+        file: &Offered,
+        offset: u64,
+        bytes: &[u8],
+    ) -> Option<std::result::Result<Staged, Bad>> {
+        if offset == 0 {
+            match self.create(file) {
+                Ok(created) => self.open.insert(number, (created, Hasher::new())),
+                Err(errno) => return Some(Err(Bad::Io(errno))),
+            };
+        }
+        let (open, hasher) = self.open.get_mut(&number)?;
+        hasher.update(bytes);
+        if let Err(errno) = append(&*open, bytes) {
+            return Some(Err(Bad::Io(errno)));
+        }
+        if offset + bytes.len() as u64 != file.size {
+            return None;
+        }
+        let (open, hasher) = self.open.remove(&number)?;
+        if hasher.finalize().as_bytes() != file.hash.as_bytes() {
+            return Some(Err(Bad::Hash));
+        }
+        Some(complete(&open, file).map_err(Bad::Io))
+    }
+
+    fn create(&mut self, file: &Offered) -> Result<OwnedFd> {
+        self.stage.faults.before("stage")?;
+        let (parent, name) = file.path.split();
+        let dir = self.parents.get(parent)?;
+        match dir.create_file(name, file.exec) {
+            Err(Errno::EXIST | Errno::ISDIR) => {
+                dir.remove_all(name)?;
+                dir.create_file(name, file.exec)
+            }
+            done => done,
+        }
+    }
+}
+
+fn append(file: &OwnedFd, mut bytes: &[u8]) -> Result<()> {
+    while !bytes.is_empty() {
+        let written = rustix::io::retry_on_intr(|| rustix::io::write(file, bytes))?;
+        bytes = &bytes[written..];
+    }
+    Ok(())
+}
+
+fn complete(file: &OwnedFd, offered: &Offered) -> Result<Staged> {
+    if let Some(mtime_ns) = offered.mtime_ns {
+        set_mtime(file, mtime_ns)?;
+    }
+    let stat = read::look(file)?;
+    Ok(Staged {
+        exec: offered.exec,
+        hash: offered.hash,
+        stat,
+    })
+}
+
+/// Sets a file's modification time, nanoseconds since the epoch.
+pub(crate) fn set_mtime(file: &OwnedFd, mtime_ns: i64) -> Result<()> {
+    let time = Timespec {
+        tv_sec: mtime_ns.div_euclid(1_000_000_000),
+        tv_nsec: mtime_ns.rem_euclid(1_000_000_000),
+    };
+    rustix::fs::futimens(
+        file,
+        &Timestamps {
+            last_access: time,
+            last_modification: time,
+        },
+    )
+}

@@ -1,0 +1,225 @@
+//! Where what was written, what is wanted and what is on disk are not all equal.
+
+use std::cmp::Ordering;
+use std::collections::HashSet;
+use std::mem::MaybeUninit;
+use std::sync::Arc;
+
+use rustix::fs::FileType;
+
+use crate::dir::{Dir, Name, Use};
+use crate::drift::{Drift, Failed, Held, coarse, opened};
+use crate::manifest::Entry;
+use crate::message::Node;
+use crate::path::TreePath;
+use crate::read;
+use crate::reconcile::{Change, Disk, Stranger};
+use crate::rules::Rules;
+
+/// The input of a plan.
+pub(crate) struct Survey<'a> {
+    pub(crate) changes: Vec<Change<'a>>,
+    pub(crate) strangers: Vec<Stranger>,
+}
+
+/// Compares the tracked entries, of which `drift` says how they are now, with the wanted ones.
+pub(crate) fn survey<'a>(
+    tree: &Dir,
+    tracked: &'a [Entry],
+    wanted: &'a [Entry],
+    drift: &Drift,
+) -> Result<Survey<'a>, Failed> {
+    let mut changes = Vec::new();
+    let mut held = Held::new(tree);
+    let (mut t, mut w) = (0, 0);
+    while t < tracked.len() || w < wanted.len() {
+        let order = match (tracked.get(t), wanted.get(w)) {
+            (Some(was), Some(want)) => was.path.cmp(&want.path),
+            (Some(_), None) => Ordering::Less,
+            (None, _) => Ordering::Greater,
+        };
+        let was = (order != Ordering::Greater).then(|| &tracked[t]);
+        let want = (order != Ordering::Less).then(|| &wanted[w]);
+        let drifted = was.and_then(|_| drift.changed.get(&t));
+        let same = was.map(|entry| &entry.node) == want.map(|entry| &entry.node);
+        if !same || drifted.is_some() {
+            let path = was
+                .or(want)
+                .map(|entry| &entry.path)
+                .expect("one of both is there");
+            let disk = match (drifted, was) {
+                (Some(now), _) => now.clone(),
+                (None, Some(was)) => {
+                    let look = drift.touched.get(&t).copied().or(was.stat);
+                    Some(Disk {
+                        node: Some(was.node.clone()),
+                        look,
+                    })
+                }
+                (None, None) => Some(Disk {
+                    node: None,
+                    look: None,
+                }),
+            };
+            let mut change = Change {
+                path,
+                was: was.map(|e| &e.node),
+                want: want.map(|e| &e.node),
+                disk,
+            };
+            look_closer(&mut held, &mut change).map_err(|errno| (path.clone(), errno))?;
+            changes.push(change);
+        }
+        t += usize::from(was.is_some());
+        w += usize::from(want.is_some());
+    }
+    let strangers = strangers(tree, &changes)?;
+    Ok(Survey { changes, strangers })
+}
+
+/// Finds out what is on disk where the mirror did not write, and whether it is what is wanted.
+fn look_closer<'a>(held: &mut Held<'_, 'a>, change: &mut Change<'a>) -> rustix::io::Result<()> {
+    let Some(disk) = &mut change.disk else {
+        return Ok(());
+    };
+    if disk.node.is_some() && disk.look.is_some() {
+        return Ok(());
+    }
+    let (parent, name) = change.path.split();
+    let look = match held.get(parent)? {
+        Some(dir) => dir.look(name)?.map(|look| (dir, look)),
+        None => None,
+    };
+    let Some((dir, look)) = look else {
+        change.disk = None;
+        return Ok(());
+    };
+    disk.look = Some(look);
+    let possible = match change.want {
+        Some(Node::File { size, .. }) => {
+            look.file_type() == FileType::RegularFile && look.size == *size
+        }
+        Some(Node::Symlink { .. }) => look.file_type() == FileType::Symlink,
+        _ => false,
+    };
+    if disk.node.is_none() {
+        disk.node = if possible {
+            read::node(dir, name, &look)?.0
+        } else {
+            coarse(&look)
+        };
+    }
+    Ok(())
+}
+
+/// What is in the directories that are to go, and in neither tree.
+fn strangers(tree: &Dir, changes: &[Change<'_>]) -> Result<Vec<Stranger>, Failed> {
+    let goes = |change: &&Change<'_>| {
+        let is_dir = change
+            .disk
+            .as_ref()
+            .is_some_and(|disk| disk.node == Some(Node::Dir));
+        change.was == Some(&Node::Dir) && change.want != Some(&Node::Dir) && is_dir
+    };
+    let going: Vec<&Change<'_>> = changes.iter().filter(goes).collect();
+    if going.is_empty() {
+        return Ok(Vec::new());
+    }
+    let known: HashSet<&[u8]> = changes
+        .iter()
+        .map(|change| change.path.as_bytes())
+        .collect();
+    let mut search = Search {
+        known,
+        found: Vec::new(),
+        buffer: vec![MaybeUninit::uninit(); 32 << 10],
+    };
+    for change in going {
+        let path = change.path.as_bytes();
+        let failed = |errno| (change.path.clone(), errno);
+        let rules = search.rules(tree, change.path.split().0).map_err(failed)?;
+        if let Some(dir) = opened(tree.beneath(path, Use::List)).map_err(failed)? {
+            search.dir(&dir, path, &rules).map_err(failed)?;
+        }
+    }
+    Ok(search.found)
+}
+
+struct Search<'a> {
+    known: HashSet<&'a [u8]>,
+    found: Vec<Stranger>,
+    buffer: Vec<MaybeUninit<u8>>,
+}
+
+impl Search<'_> {
+    /// The ignore rules in force in the directory at `path`, as they are in the workspace.
+    fn rules(&mut self, tree: &Dir, path: &[u8]) -> rustix::io::Result<Arc<Rules>> {
+        let ends = path
+            .iter()
+            .enumerate()
+            .filter(|(_, byte)| **byte == b'/')
+            .map(|(at, _)| at);
+        let all = std::iter::once(0)
+            .chain(ends)
+            .chain((!path.is_empty()).then_some(path.len()));
+        let mut rules = Arc::<Rules>::default();
+        for end in all {
+            let Some(dir) = opened(tree.beneath(&path[..end], Use::List))? else {
+                break;
+            };
+            let names = dir.names(&mut self.buffer)?;
+            rules = Rules::enter(&rules, &dir, &path[..end], &names);
+        }
+        Ok(rules)
+    }
+
+    /// Notes what is strange directly in one directory.
+    fn dir(&mut self, dir: &Dir, path: &[u8], above: &Arc<Rules>) -> rustix::io::Result<()> {
+        let names = dir.names(&mut self.buffer)?;
+        let rules = Rules::enter(above, dir, path, &names);
+        for name in &names {
+            let Ok(below) = TreePath::join(path, &name.name) else {
+                continue;
+            };
+            if !self.known.contains(below.as_bytes()) {
+                let ignored = self.ignored(dir, path, name, &rules)?;
+                self.found.push(Stranger {
+                    path: below,
+                    ignored,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the rules match an entry or, of a directory, all that is in it.
+    fn ignored(
+        &mut self,
+        dir: &Dir,
+        path: &[u8],
+        name: &Name,
+        rules: &Arc<Rules>,
+    ) -> rustix::io::Result<bool> {
+        let is_dir = name.file_type == FileType::Directory;
+        if rules.excludes(path, &name.name, is_dir)
+            || is_dir && rules.excludes_cache(dir, path, &name.name)
+        {
+            return Ok(true);
+        }
+        if !is_dir {
+            return Ok(false);
+        }
+        let Some(below) = opened(dir.child(&name.name, Use::List))? else {
+            return Ok(false);
+        };
+        let names = below.names(&mut self.buffer)?;
+        let path = [path, &name.name].join(&b'/');
+        let rules = Rules::enter(rules, &below, &path, &names);
+        for name in &names {
+            if !self.ignored(&below, &path, name, &rules)? {
+                return Ok(false);
+            }
+        }
+        Ok(!names.is_empty())
+    }
+}
