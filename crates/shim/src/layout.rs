@@ -1,4 +1,6 @@
 //! The names in a job directory.
+//!
+//! Besides them there may be names that end in `.tmp`: files on the way to their own names.
 
 /// What to run: [`crate::spec::Spec`], written and fsynced by the launcher before anything starts.
 pub const SPEC: &str = "spec";

@@ -6,7 +6,6 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{AtFlags, Mode};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, listen, socket_with,
@@ -39,9 +38,8 @@ impl Control {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
         // Relative to the working directory, which is the job directory: its path may be longer than a
-        // socket address. The file mode mask leaves it to its owner alone.
+        // socket address. The file mode mask (see `Inherited::take`) makes it 0600.
         bind(&socket, &SocketAddrUnix::new(DRAFT)?)?;
-        rustix::fs::chmodat(dir, DRAFT, Mode::RUSR | Mode::WUSR, AtFlags::empty())?;
         listen(&socket, 8)?;
         rustix::fs::renameat(dir, DRAFT, dir, layout::CONTROL)?;
         self.listener = Some(socket);

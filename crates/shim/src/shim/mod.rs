@@ -4,8 +4,10 @@
 //! job's `lock` file, locked already; 1 is the writing end of the handshake pipe; 2 is where the text
 //! of a panic may go. The handshake is one line, `started <pid>` or `failed <json>` with a
 //! [`NotStarted`](legwork_shim::exit::NotStarted); in the second case the exit record has been
-//! written before. No line at all, and an exit code that is not 0, means that this shim has touched
-//! nothing: the lock is somebody else's, or the directory is claimed or finished already.
+//! written before. No line at all, and exit code 3, means that this shim has touched nothing: the lock
+//! is somebody else's, or the directory is claimed or finished already. The exit code says no
+//! more than where to look: 0 for a record of a job that ran, 2 for one of a job that did not, 4 if the directory
+//! has vanished, 5 if the system refused the most basic things.
 //!
 //! **Order.** [`inherited`] takes the descriptors over, [`start`] reads the spec, takes the lease, forks
 //! the payload ([`payload`]), claims the launch durably and only then lets the payload exec. [`watch`]
@@ -20,12 +22,14 @@ mod clock;
 mod connection;
 mod control;
 mod course;
+mod desk;
 mod end;
 mod index_file;
 mod inherited;
 mod output;
 mod payload;
 mod program;
+mod ready;
 mod reap;
 mod segments;
 mod source;
@@ -34,6 +38,9 @@ mod stdin;
 mod sys;
 mod tree;
 mod watch;
+mod write_back;
+
+use std::io;
 
 use self::end::Outcome;
 use self::inherited::Inherited;
@@ -46,10 +53,15 @@ const NOT_OURS: i32 = 3;
 /// The end could not be written down, because the directory is gone.
 const UNRECORDED: i32 = 4;
 
+/// The system refuses what every process has; nothing has been touched.
+const UNABLE: i32 = 5;
+
 /// The whole life of a shim; the result is its exit code.
 pub(crate) fn run() -> i32 {
-    let Ok(mut inherited) = Inherited::take() else {
-        return NOT_OURS;
+    let mut inherited = match Inherited::take() {
+        Ok(inherited) => inherited,
+        Err(e) if e.kind() == io::ErrorKind::WouldBlock => return NOT_OURS,
+        Err(_) => return UNABLE,
     };
     let exit = match start::start(&mut inherited) {
         Ok(running) => watch::watch(running, &inherited),

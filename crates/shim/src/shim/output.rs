@@ -17,9 +17,10 @@ use rustix::pipe::{SpliceFlags, splice};
 use legwork_shim::index::{Entry, Stream};
 use legwork_shim::layout::segment_name;
 
+use super::best_effort;
 use super::index_file::IndexFile;
 use super::segments::{Room, Segments};
-use super::{best_effort, clock, sys};
+use super::write_back::WriteBack;
 
 /// Most bytes moved in one call, so that the two streams take turns.
 const CHUNK: usize = 1024 * 1024;
@@ -37,13 +38,6 @@ struct Moved {
     lost: u64,
 }
 
-/// New bytes of a segment after which the disk gets to work on them.
-const WRITE_BACK: u64 = 8 * 1024 * 1024;
-/// Handing them over takes less than this many milliseconds, or the disk is too slow for it.
-const SLOW_MS: u64 = 10;
-/// How many milliseconds a slow disk is then left to the kernel.
-const SLOW_REST_MS: u64 = 2000;
-
 /// Where a job's output goes.
 #[derive(Debug)]
 pub(super) struct Output<'a> {
@@ -58,10 +52,7 @@ pub(super) struct Output<'a> {
     rest_until_us: u64,
     /// Set once splice(2) has said that it cannot.
     buffer: Option<Vec<u8>>,
-    /// How much of the open segment has been handed to the disk.
-    written_back: u64,
-    /// No more of it before then.
-    no_write_back_until_ms: u64,
+    write_back: WriteBack,
     /// Closed segments that are not synced.
     unsynced: Vec<u64>,
     /// Bytes since the last sync.
@@ -82,8 +73,7 @@ impl<'a> Output<'a> {
             hole: None,
             rest_until_us: 0,
             buffer: None,
-            written_back: 0,
-            no_write_back_until_ms: 0,
+            write_back: WriteBack::default(),
             unsynced: Vec::new(),
             fresh: 0,
             seen: 0,
@@ -126,7 +116,9 @@ impl<'a> Output<'a> {
             Ok(Moved { kept, lost }) => {
                 self.segments.kept(kept);
                 self.fresh += kept;
-                self.write_back();
+                if let (Some(file), Some(open)) = (&self.file, self.segments.open_segment()) {
+                    self.write_back.grown(file.as_fd(), open.len);
+                }
                 if lost > 0 {
                     self.abandon_segment(now_us);
                     self.segments.lost(lost);
@@ -190,28 +182,6 @@ impl<'a> Output<'a> {
         Ok(())
     }
 
-    /// Keeps the disk busy beside a busy job, so that little is left to wait for at its end. A disk that
-    /// makes this wait is slower than the job, and left to the kernel for a while: the payload must not
-    /// feel it.
-    fn write_back(&mut self) {
-        let (Some(file), Some(open)) = (&self.file, self.segments.open_segment()) else {
-            return;
-        };
-        if open.len - self.written_back < WRITE_BACK {
-            return;
-        }
-        let begun = clock::mono_ms();
-        if begun >= self.no_write_back_until_ms {
-            let (from, length) = (self.written_back, open.len - self.written_back);
-            best_effort(sys::start_writeback(file.as_fd(), from, length));
-            let ended = clock::mono_ms();
-            if ended - begun >= SLOW_MS {
-                self.no_write_back_until_ms = ended + SLOW_REST_MS;
-            }
-        }
-        self.written_back = open.len;
-    }
-
     /// Closes the open segment and opens the next, deleting what the limit no longer allows.
     fn begin_segment(&mut self) -> Result<(), Errno> {
         self.close_segment();
@@ -230,7 +200,7 @@ impl<'a> Output<'a> {
             Mode::RUSR | Mode::WUSR,
         )?);
         self.segments.begin();
-        self.written_back = 0;
+        self.write_back.new_file();
         Ok(())
     }
 

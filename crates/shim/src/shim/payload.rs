@@ -190,6 +190,7 @@ impl Child<'_> {
         rustix::stdio::dup2_stdout(self.stdout).map_err(at(Step::Setup))?;
         rustix::stdio::dup2_stderr(self.stderr).map_err(at(Step::Setup))?;
         if let Some(user) = &spec.run_as {
+            self.give_pipes_to(user, spec.stdin == Stdin::Pipe);
             become_user(user).map_err(at(Step::User))?;
         }
         // After the change of user, which clears it. Whoever died before it was set is no longer the parent.
@@ -200,6 +201,16 @@ impl Child<'_> {
         }
         rustix::process::chdir(spec.dir.as_os_str()).map_err(at(Step::Dir))?;
         Ok(program)
+    }
+
+    /// Lets the user open `/dev/stdout` and its like, which asks for rights on the pipe itself. One who
+    /// cannot still has the open descriptors.
+    fn give_pipes_to(&self, user: &RunAs, stdin: bool) {
+        let pipes = [self.stdout, self.stderr].into_iter();
+        for pipe in pipes.chain(stdin.then_some(self.stdin)) {
+            let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
+            best_effort(rustix::fs::fchown(pipe, Some(uid), Some(gid)));
+        }
     }
 
     fn exec(&self, program: Program) -> Failure {

@@ -34,7 +34,26 @@ fn checked(result: c_int) -> io::Result<c_int> {
 pub(super) fn close_the_rest() -> io::Result<()> {
     // SAFETY: called before anything else has been opened, so no descriptor above 2 has an owner in
     // this program that could be surprised.
-    checked(unsafe { libc::close_range(3, libc::c_uint::MAX, 0) }).map(drop)
+    match checked(unsafe { libc::close_range(3, libc::c_uint::MAX, 0) }) {
+        Err(e) if e.raw_os_error() == Some(libc::ENOSYS) => close_one_by_one(),
+        done => done.map(drop),
+    }
+}
+
+/// The same for kernels before 5.9.
+fn close_one_by_one() -> io::Result<()> {
+    for fd in descriptors_above_the_standard_ones()? {
+        // SAFETY: as above. The descriptor through which the list was read is in it and closed already;
+        // closing it again fails without harm, because nothing has been opened since.
+        unsafe { libc::close(fd) };
+    }
+    Ok(())
+}
+
+fn descriptors_above_the_standard_ones() -> io::Result<Vec<c_int>> {
+    let names = std::fs::read_dir("/proc/self/fd")?;
+    let numbers = names.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    Ok(numbers.filter(|fd| *fd > 2).collect())
 }
 
 /// Forks; `None` in the child.
@@ -180,4 +199,19 @@ pub(super) fn exec(path: &CStr, argv: &StringArray, env: &StringArray) -> io::Er
     // stays where it is when the `Vec` around it moves).
     unsafe { libc::execve(path.as_ptr(), argv.pointers.as_ptr(), env.pointers.as_ptr()) };
     io::Error::last_os_error()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsRawFd;
+
+    use super::descriptors_above_the_standard_ones;
+
+    #[test]
+    fn open_descriptors_are_found() {
+        let file = std::fs::File::open("/dev/null").unwrap();
+        let found = descriptors_above_the_standard_ones().unwrap();
+        assert!(found.contains(&file.as_raw_fd()));
+        assert!(found.iter().all(|fd| *fd > 2));
+    }
 }

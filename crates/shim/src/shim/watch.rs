@@ -2,21 +2,22 @@
 
 use std::os::fd::OwnedFd;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::PollFlags;
 use rustix::io::Errno;
 
-use legwork_shim::control::{Reply, Request, Stop};
 use legwork_shim::exit::{self, Cause, Exit, Survivor};
 use legwork_shim::index::Stream;
 
-use super::control::{CONNECTIONS_MAX, Control};
+use super::control::Control;
 use super::course::{Course, Next, Sight};
+use super::desk::Desk;
 use super::inherited::Inherited;
 use super::output::Output;
+use super::ready::{Interest, Ready, Token};
 use super::reap::{self, Main};
 use super::source::Source;
 use super::start::Running;
-use super::stdin::{Offer, Stdin};
+use super::stdin::Stdin;
 use super::{best_effort, clock, end, sys, tree};
 
 /// What a job must outlive before it gets a control socket and a reserved exit record, in milliseconds.
@@ -27,39 +28,9 @@ const SYNC_MS: u64 = 5000;
 const SWEEP_MS: u64 = 20;
 /// Bytes of a `signalfd_siginfo`.
 const SIGNAL_INFO: usize = 128;
-/// Longest name of a principal in the exit record, in bytes.
-const BY_MAX: usize = 512;
-/// Descriptors waited for: signals, two streams, standard input, the listener, connections.
-const POLLED_MAX: usize = 5 + CONNECTIONS_MAX;
 
 /// Most reads of one stream after the end of the tree: what a widened pipe can hold, and then some.
 const LAST_READS: usize = 4;
-
-/// Something that can become ready.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Token {
-    Signals,
-    Source(usize),
-    Stdin,
-    Listener,
-    Connection(usize),
-}
-
-/// What has become ready.
-struct Ready {
-    tokens: [(Token, PollFlags); POLLED_MAX],
-    count: usize,
-}
-
-impl Ready {
-    fn iter(&self) -> impl Iterator<Item = (Token, PollFlags)> {
-        self.tokens[..self.count].iter().copied()
-    }
-
-    fn has(&self, wanted: Token) -> bool {
-        self.iter().any(|(token, _)| token == wanted)
-    }
-}
 
 /// A job in flight.
 struct Watch<'a> {
@@ -145,21 +116,10 @@ impl<'a> Watch<'a> {
 
     /// Sleeps until something is ready or the time has come.
     fn wait(&self, now: u64, until: Option<u64>) -> Ready {
-        let mut tokens = [(Token::Signals, PollFlags::IN); POLLED_MAX];
-        let signals = self.inherited.signals();
-        let mut fds: [PollFd<'_>; POLLED_MAX] =
-            std::array::from_fn(|_| PollFd::from_borrowed_fd(signals, PollFlags::IN));
-        let mut count = 1;
-        let mut add = |token, fd, flags| {
-            if let (Some(of), Some(slot)) = (tokens.get_mut(count), fds.get_mut(count)) {
-                *of = (token, flags);
-                *slot = PollFd::from_borrowed_fd(fd, flags);
-                count += 1;
-            }
-        };
+        let mut interest = Interest::new(self.inherited.signals());
         for (at, source) in self.sources.iter().enumerate() {
             if let Some(source) = source {
-                add(Token::Source(at), source.pipe(), PollFlags::IN);
+                interest.add(Token::Source(at), source.pipe(), PollFlags::IN);
             }
         }
         if let Some(pipe) = self.stdin.pipe() {
@@ -170,27 +130,17 @@ impl<'a> Watch<'a> {
             } else {
                 PollFlags::empty()
             };
-            add(Token::Stdin, pipe, flags);
+            interest.add(Token::Stdin, pipe, flags);
         }
         if let Some(listener) = self.control.listener() {
-            add(Token::Listener, listener, PollFlags::IN);
+            interest.add(Token::Listener, listener, PollFlags::IN);
         }
         for (at, connection) in self.control.connections().iter().enumerate() {
             if let Some(flags) = connection.interest() {
-                add(Token::Connection(at), connection.socket(), flags);
+                interest.add(Token::Connection(at), connection.socket(), flags);
             }
         }
-        let mut ready = Ready { tokens, count: 0 };
-        // A failed wait (for want of kernel memory) looks like one that nothing has ended.
-        if poll(&mut fds[..count], timeout(now, until).as_ref()).is_ok() {
-            for (fd, (token, _)) in fds[..count].iter().zip(tokens) {
-                if !fd.revents().is_empty() {
-                    ready.tokens[ready.count] = (token, fd.revents());
-                    ready.count += 1;
-                }
-            }
-        }
-        ready
+        interest.wait(now, until)
     }
 
     /// Reaps, and takes a termination signal for a stop.
@@ -317,60 +267,5 @@ impl<'a> Watch<'a> {
             usage: reap::usage(),
             survivors,
         }
-    }
-}
-
-fn timeout(now: u64, until: Option<u64>) -> Option<Timespec> {
-    let wait = until?.saturating_sub(now);
-    Some(Timespec {
-        tv_sec: i64::try_from(wait / 1000).unwrap_or(i64::MAX),
-        tv_nsec: i64::try_from(wait % 1000 * 1_000_000).unwrap_or(0),
-    })
-}
-
-/// What control requests may touch.
-struct Desk<'a> {
-    main: &'a Main,
-    course: &'a mut Course,
-    stdin: &'a mut Stdin,
-}
-
-impl Desk<'_> {
-    /// The reply, or `None` while it must wait.
-    fn answer(&mut self, request: &Request) -> Option<Reply> {
-        Some(match request {
-            Request::Stdin { offset, data } => match self.stdin.offer(*offset, data) {
-                Offer::Taken(upto) => Reply::StdinTaken(upto),
-                Offer::Full => return None,
-                Offer::Closed => Reply::StdinClosed,
-                Offer::Gap => Reply::Failed(libc::EINVAL),
-            },
-            Request::StdinEnd if self.stdin.was_given() => {
-                self.stdin.close();
-                Reply::Done
-            }
-            Request::StdinEnd => Reply::StdinClosed,
-            Request::Signal(number) => match self.main.signal(*number) {
-                Ok(()) => Reply::Done,
-                Err(e) => Reply::Failed(e.raw_os_error().unwrap_or(0)),
-            },
-            Request::Stop(stop) => self.stop(stop),
-        })
-    }
-
-    fn stop(&mut self, stop: &Stop) -> Reply {
-        if stop
-            .signal
-            .is_some_and(|number| !(1..=libc::SIGRTMAX()).contains(&number))
-        {
-            return Reply::Failed(libc::EINVAL);
-        }
-        let by = stop.by[..stop.by.floor_char_boundary(BY_MAX)].to_owned();
-        let cause = Cause::Stopped { by };
-        let first = self
-            .course
-            .stop(clock::mono_ms(), cause, stop.signal, stop.grace_ms);
-        self.main.stop(first);
-        Reply::Done
     }
 }

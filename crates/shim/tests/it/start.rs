@@ -258,8 +258,10 @@ fn another_user_is_what_the_spec_says_and_dies_with_the_shim_too() {
     if !is_root("changes the payload's user") {
         return;
     }
-    let mut spec =
-        script("id -u; id -g; id -G; grep NoNewPrivs /proc/self/status; exec sleep 1000");
+    let mut spec = script(
+        "id -u; id -g; id -G; echo again >/dev/stdout; \
+                           grep NoNewPrivs /proc/self/status; exec sleep 1000",
+    );
     spec.run_as = Some(RunAs {
         uid: 12_345,
         gid: 23_456,
@@ -267,8 +269,14 @@ fn another_user_is_what_the_spec_says_and_dies_with_the_shim_too() {
     });
     let job = Job::start(&spec);
     assert_eq!(
-        job.lines(4),
-        ["12345", "23456", "23456 34567 45678", "NoNewPrivs:\t1"]
+        job.lines(5),
+        [
+            "12345",
+            "23456",
+            "23456 34567 45678",
+            "again",
+            "NoNewPrivs:\t1"
+        ]
     );
     let main = job.main().as_raw_nonzero().get();
     kill(job.shim(), Signal::KILL);
