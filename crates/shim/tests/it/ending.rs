@@ -65,7 +65,7 @@ fn killing_the_shim_kills_the_payload_and_frees_the_lock() {
     assert!(job.alive() && lives(main));
     kill(job.shim(), Signal::KILL);
     until("the payload's death", || (!lives(main)).then_some(()));
-    until("the lock", || (!job.alive()).then_some(()));
+    job.unlocked();
     assert!(job.has(layout::SHIM) && !job.has(layout::EXIT));
 }
 

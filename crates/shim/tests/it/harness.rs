@@ -150,7 +150,7 @@ impl Job {
         assert_eq!(self.shim_code(), Some(0), "handshake: {}", self.handshake);
         assert!(!self.has(layout::CONTROL), "the socket is left behind");
         assert!(!self.has("exit.tmp") && !self.has("control.tmp"));
-        assert!(!lock::is_held(open_lock(&self.path)).expect("locks work here"));
+        self.unlocked();
         assert_eq!(self.processes(), Vec::<i32>::new(), "left behind");
         serde_json::from_slice(&self.read(layout::EXIT)).expect("a record is JSON")
     }
@@ -178,6 +178,12 @@ impl Job {
     /// Whether the directory has such a file.
     pub(crate) fn has(&self, name: &str) -> bool {
         fs::symlink_metadata(self.path.join(name)).is_ok()
+    }
+
+    /// Waits until nobody holds the lock. (Whatever another thread of this process is about to execute
+    /// may have a copy of it for a moment after the shim's end.)
+    pub(crate) fn unlocked(&self) {
+        until("the lock", || (!self.alive()).then_some(()));
     }
 
     /// Whether somebody holds the lock.
