@@ -5,19 +5,22 @@ use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::io::Errno;
 
 /// Puts a file in place: whole or not at all, also when the power fails or two processes do it at once.
 /// The directory is for the caller to sync.
 pub(crate) fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+    static ATTEMPTS: AtomicU32 = AtomicU32::new(0);
+    let attempt = ATTEMPTS.fetch_add(1, Ordering::Relaxed);
     let mut name = OsString::from(path);
-    name.push(format!(".{}.new", std::process::id()));
+    name.push(format!(".{}-{attempt}.new", std::process::id()));
     let temporary = Path::new(&name);
     let written =
         write_synced(temporary, content, mode).and_then(|()| std::fs::rename(temporary, path));
     if written.is_err() {
-        // The first error is the one to tell; what stays is overwritten by the next attempt.
+        // The first error is the one to tell.
         drop(std::fs::remove_file(temporary));
     }
     written

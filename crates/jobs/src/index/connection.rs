@@ -10,8 +10,8 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use uuid::Uuid;
 
-use super::query::{self, Entry};
-use super::{Opened, QueryError, row};
+use super::query;
+use super::{Opened, QueryError};
 use crate::error::IndexError;
 use crate::files;
 use crate::id::JobId;
@@ -150,21 +150,26 @@ impl Files {
         }
     }
 
-    /// Builds a file from the job directories and puts it in place. The lock is held.
+    /// Puts an empty file in place and fills it from the job directories. The lock is held.
+    ///
+    /// In this order: a job that somebody is starting now is either written to the new file by its starter, who waits for the
+    /// lock to open it, or its spec was there before the new file was, and is found.
     fn build(&self) -> Result<usize, IndexError> {
+        let io = |source| self.told(source);
+        remove_if_there(&self.boot).map_err(io)?;
         let fresh = self.path.with_extension("db.new");
         for suffix in ["", "-wal", "-shm"] {
-            remove_if_there(&sibling(&fresh, suffix)).map_err(|source| self.told(source))?;
+            remove_if_there(&sibling(&fresh, suffix)).map_err(io)?;
         }
-        let entries = scan(&self.jobs).map_err(|source| self.told(source))?;
-        fill(&fresh, &entries).map_err(|error| error.told(&self.path))?;
+        create(&fresh).map_err(|error| error.told(&self.path))?;
         for suffix in ["-wal", "-shm"] {
-            remove_if_there(&sibling(&self.path, suffix)).map_err(|source| self.told(source))?;
+            remove_if_there(&sibling(&self.path, suffix)).map_err(io)?;
         }
-        std::fs::rename(&fresh, &self.path).map_err(|source| self.told(source))?;
-        files::replace(&self.boot, self.boot_id.as_bytes(), 0o600)
-            .map_err(|source| self.told(source))?;
-        Ok(entries.len())
+        std::fs::rename(&fresh, &self.path).map_err(io)?;
+        let jobs = scan(&self.jobs).map_err(io)?;
+        fill(&self.path, &jobs).map_err(|error| error.told(&self.path))?;
+        files::replace(&self.boot, self.boot_id.as_bytes(), 0o600).map_err(io)?;
+        Ok(jobs.len())
     }
 }
 
@@ -191,24 +196,28 @@ fn connect(path: &Path, flags: OpenFlags) -> rusqlite::Result<(Connection, i64)>
     Ok((connection, version))
 }
 
-fn fill(path: &Path, entries: &[Entry]) -> Result<(), QueryError> {
-    let create = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
-    let (mut connection, _) = connect(path, create)?;
+fn create(path: &Path) -> Result<(), QueryError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
+    let (connection, _) = connect(path, flags)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
-    let transaction = connection.transaction()?;
-    transaction.execute_batch(SCHEMA)?;
-    for entry in entries {
-        query::insert(&transaction, &entry.job)?;
-    }
-    transaction.pragma_update(None, "user_version", VERSION)?;
-    transaction.commit()?;
+    connection.execute_batch(SCHEMA)?;
+    connection.pragma_update(None, "user_version", VERSION)?;
     // Closing folds the log into the file, which is then renamed without it.
     connection.close().map_err(|(_, error)| error.into())
 }
 
+fn fill(path: &Path, jobs: &[Job]) -> Result<(), QueryError> {
+    let (mut connection, _) = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    let transaction = connection.transaction()?;
+    for job in jobs {
+        query::insert(&transaction, job)?;
+    }
+    Ok(transaction.commit()?)
+}
+
 /// What the job directories say. A job without an exit record is open, whatever else is true of it.
-fn scan(jobs: &Path) -> io::Result<Vec<Entry>> {
+fn scan(jobs: &Path) -> io::Result<Vec<Job>> {
     let names = job_dir::scan(jobs)?;
     let read = |name: &std::ffi::OsString| {
         let id = JobId::from(Uuid::try_parse(name.to_str()?).ok()?);
@@ -222,26 +231,7 @@ fn scan(jobs: &Path) -> io::Result<Vec<Entry>> {
             None => JobState::Starting,
         };
         let asked = Asked::from(&spec);
-        Some(Entry {
-            open: !state.is_settled(),
-            job: Job { id, asked, state },
-        })
+        Some(Job { id, asked, state })
     };
     Ok(names.iter().filter_map(read).collect())
-}
-
-impl Entry {
-    pub(super) fn decode(
-        id: [u8; 16],
-        open: bool,
-        asked: Asked,
-        state: &[u8],
-    ) -> Result<Self, QueryError> {
-        let state = row::decode_state(state)?;
-        let id = JobId::from(Uuid::from_bytes(id));
-        Ok(Self {
-            open,
-            job: Job { id, asked, state },
-        })
-    }
 }

@@ -2,6 +2,7 @@
 
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, Row, params};
+use uuid::Uuid;
 
 use super::{QueryError, row};
 use crate::id::JobId;
@@ -30,11 +31,18 @@ fn entry(row: &Row<'_>, labels: &[(String, String)]) -> Result<Option<Entry>, Qu
         ValueRef::Blob(bytes) => Ok(bytes),
         _ => Err(QueryError::Row),
     };
-    let id = blob(0)?.try_into().map_err(|_| QueryError::Row)?;
+    let id = Uuid::from_slice(blob(0)?).map_err(|_| QueryError::Row)?;
     let Some(asked) = row::decode_asked(blob(2)?, labels)? else {
         return Ok(None);
     };
-    Entry::decode(id, row.get(1)?, asked, blob(3)?).map(Some)
+    Ok(Some(Entry {
+        open: row.get(1)?,
+        job: Job {
+            id: id.into(),
+            asked,
+            state: row::decode_state(blob(3)?)?,
+        },
+    }))
 }
 
 /// Adds a job.
@@ -124,7 +132,7 @@ pub(crate) fn in_range(
     let ids = select.query_map(params![number(first), number(last), owner, limit], |row| {
         row.get::<_, [u8; 16]>(0)
     })?;
-    ids.map(|id| Ok(JobId::from(uuid::Uuid::from_bytes(id?))))
+    ids.map(|id| Ok(JobId::from(Uuid::from_bytes(id?))))
         .collect()
 }
 

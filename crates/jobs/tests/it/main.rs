@@ -1,0 +1,16 @@
+//! The library as a whole, with real shims and real payloads.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "tests, also outside of test functions"
+)]
+
+mod examples;
+mod lifecycle;
+mod output;
+mod refusals;
+mod sandbox;
+mod stdin;
+mod stop;
+mod survival;
+mod truth;

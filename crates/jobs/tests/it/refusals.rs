@@ -1,0 +1,210 @@
+//! What is refused, each with an error of its own.
+
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
+use legwork_jobs::{
+    Config, IndexError, InvalidRequest, JobError, Jobs, ListQuery, OpenError, ResolveError,
+    StartError, StartRequest,
+};
+use rustix::mount::{MountFlags, UnmountFlags};
+
+use crate::sandbox::{Sandbox, request};
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+#[tokio::test]
+async fn requests_that_cannot_be_jobs() {
+    let sandbox = Sandbox::new();
+    let jobs = sandbox.open();
+    type Change = fn(&mut StartRequest);
+    type Expected = fn(&InvalidRequest) -> bool;
+    let cases: [(Change, Expected); 9] = [
+        (
+            |r| r.argv.clear(),
+            |e| matches!(e, InvalidRequest::EmptyCommand),
+        ),
+        (
+            |r| r.argv.push(vec![b'a', 0].into()),
+            |e| matches!(e, InvalidRequest::Nul { .. }),
+        ),
+        (
+            |r| r.env.push(("A=B".into(), "".into())),
+            |e| matches!(e, InvalidRequest::VariableName { .. }),
+        ),
+        (
+            |r| r.dir = "relative".into(),
+            |e| matches!(e, InvalidRequest::NotAbsolute { .. }),
+        ),
+        (
+            |r| r.argv.push("x".repeat(200_000).into()),
+            |e| matches!(e, InvalidRequest::TooLarge { .. }),
+        ),
+        (
+            |r| drop(r.labels.insert("a=b".into(), String::new())),
+            |e| matches!(e, InvalidRequest::LabelKey { .. }),
+        ),
+        (
+            |r| r.name = Some("a\nb".into()),
+            |e| matches!(e, InvalidRequest::ControlCharacter { .. }),
+        ),
+        (
+            |r| r.stop_signal = 0,
+            |e| matches!(e, InvalidRequest::Signal { number: 0 }),
+        ),
+        (
+            |r| r.timeout = Some(std::time::Duration::ZERO),
+            |e| matches!(e, InvalidRequest::ZeroTimeout),
+        ),
+    ];
+    for (change, expected) in cases {
+        let mut asked = request(&["true"]);
+        change(&mut asked);
+        match jobs.start(asked).await {
+            Err(StartError::Invalid(why)) => assert!(expected(&why), "{why}"),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(
+        jobs.list(&ListQuery::default())
+            .await
+            .unwrap()
+            .jobs
+            .is_empty()
+    );
+}
+
+#[tokio::test]
+async fn names_that_name_nothing_or_too_much() {
+    let sandbox = Sandbox::new();
+    let jobs = sandbox.open();
+    for _ in 0..40 {
+        let id = jobs.start(request(&["true"])).await.unwrap().id;
+        jobs.wait(id).await.unwrap();
+    }
+    let all = jobs.list(&ListQuery::default()).await.unwrap().jobs;
+    // Of forty jobs two share a first character, for there are only thirty-two.
+    let first = |job: &legwork_jobs::Job| format!("{:.1}", job.id);
+    let shared = all
+        .iter()
+        .map(first)
+        .find(|letter| all.iter().filter(|job| first(job) == *letter).count() > 1);
+    match jobs.resolve(&shared.unwrap(), None).await {
+        Err(ResolveError::Ambiguous { matches, .. }) => assert!(matches.len() > 1),
+        other => panic!("{other:?}"),
+    }
+    let absent = (0..32_u32)
+        .map(|n| format!("{n:012}"))
+        .find(|code| !all.iter().any(|job| job.id.to_string() == *code));
+    let refused = jobs.resolve(&absent.unwrap(), None).await;
+    assert!(matches!(refused, Err(ResolveError::NotFound { .. })));
+    assert!(matches!(
+        jobs.resolve("", None).await,
+        Err(ResolveError::NotAnId(_))
+    ));
+}
+
+#[tokio::test]
+async fn state_of_a_newer_version_or_of_another_user() {
+    let sandbox = Sandbox::new();
+    drop(sandbox.open());
+    let state = sandbox.state();
+    std::fs::write(state.join("version"), "2\n").unwrap();
+    assert!(matches!(
+        Jobs::open(sandbox.config()),
+        Err(OpenError::Newer { found: 2, .. })
+    ));
+    std::fs::write(state.join("version"), "1\n").unwrap();
+
+    let jobs = sandbox.open();
+    jobs.list(&ListQuery::default()).await.unwrap();
+    let index = rusqlite::Connection::open(state.join("index.db")).unwrap();
+    index.pragma_update(None, "user_version", 99).unwrap();
+    drop(index);
+    let refused = sandbox.open().list(&ListQuery::default()).await;
+    assert!(matches!(
+        refused,
+        Err(JobError::Index(IndexError::Newer { found: 99, .. }))
+    ));
+
+    std::fs::set_permissions(&state, std::fs::Permissions::from_mode(0o755)).unwrap();
+    drop(sandbox.open());
+    assert_eq!(std::fs::metadata(&state).unwrap().mode() & 0o777, 0o700);
+    if is_root() {
+        std::os::unix::fs::chown(&state, Some(12345), None).unwrap();
+        let refused = Jobs::open(sandbox.config());
+        assert!(matches!(
+            refused,
+            Err(OpenError::OtherOwner {
+                owner: 12345,
+                user: 0,
+                ..
+            })
+        ));
+        std::os::unix::fs::chown(&state, Some(0), None).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_and_one_that_is_read_only() {
+    let sandbox = Sandbox::new();
+    let mount = sandbox.path("mount");
+    std::fs::create_dir(&mount).unwrap();
+    // Only root may mount, and not in every container.
+    let Some(mounted) = Mounted::new(mount.clone()) else {
+        return;
+    };
+    let jobs = Jobs::open(Config::new(mount.join("state"))).unwrap();
+    let id = jobs.start(request(&["true"])).await.unwrap().id;
+    jobs.wait(id).await.unwrap();
+    drop(std::fs::write(mount.join("filler"), vec![0; 4 << 20]));
+    let refused = jobs.start(request(&["true"])).await;
+    assert!(
+        matches!(
+            refused,
+            Err(StartError::DiskFull { .. } | StartError::Index(IndexError::DiskFull { .. }))
+        ),
+        "{refused:?}"
+    );
+    assert_eq!(
+        jobs.list(&ListQuery::default()).await.unwrap().jobs.len(),
+        1
+    );
+    let full = Jobs::open(Config::new(mount.join("other")));
+    assert!(matches!(full, Err(OpenError::DiskFull { .. })), "{full:?}");
+
+    std::fs::remove_file(mount.join("filler")).unwrap();
+    jobs.close().await;
+    drop(jobs);
+    mounted.make_read_only().await;
+    for name in ["new", "state"] {
+        let refused = Jobs::open(Config::new(mount.join(name)));
+        assert!(
+            matches!(refused, Err(OpenError::NotWritable { .. })),
+            "{refused:?}"
+        );
+    }
+}
+
+/// A small file system in memory.
+struct Mounted(std::path::PathBuf);
+
+impl Mounted {
+    fn new(at: std::path::PathBuf) -> Option<Self> {
+        let mounted = rustix::mount::mount("none", &at, "tmpfs", MountFlags::empty(), c"size=2m");
+        (is_root() && mounted.is_ok()).then_some(Self(at))
+    }
+
+    /// Once nobody writes to it any more: a shim may still be on its way out.
+    async fn make_read_only(&self) {
+        let remount = || rustix::mount::mount_remount(&self.0, MountFlags::RDONLY, c"").is_ok();
+        crate::sandbox::until(remount).await;
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        rustix::mount::unmount(&self.0, UnmountFlags::DETACH).unwrap_or(());
+    }
+}

@@ -1,0 +1,151 @@
+//! A state directory of a test's own, and what tests say often.
+
+use std::path::{Path, PathBuf};
+
+use legwork_jobs::output::{Output, OutputEvent, Read};
+use legwork_jobs::{Config, Finished, Job, JobId, JobState, Jobs, StartRequest, SystemClock};
+use legwork_shim::launch::Launch;
+use legwork_shim::{layout, lock};
+use rustix::process::{Pid, Signal};
+use tempfile::TempDir;
+
+/// A state directory. Whatever still runs in it dies with it.
+pub(crate) struct Sandbox {
+    dir: TempDir,
+}
+
+impl Sandbox {
+    pub(crate) fn new() -> Self {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        Self { dir }
+    }
+
+    pub(crate) fn state(&self) -> PathBuf {
+        self.dir.path().join("state")
+    }
+
+    /// A place for payloads to write to.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub(crate) fn open(&self) -> Jobs {
+        Jobs::open(self.config()).expect("a state directory")
+    }
+
+    pub(crate) fn config(&self) -> Config {
+        Config::new(self.state())
+    }
+
+    pub(crate) fn launch(&self, id: JobId) -> Launch {
+        launch_in(&self.state().join("jobs").join(id.uuid().to_string())).expect("a claim")
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        let Ok(dirs) = std::fs::read_dir(self.state().join("jobs")) else {
+            return;
+        };
+        for dir in dirs.flatten() {
+            let held = std::fs::File::open(dir.path().join(layout::LOCK)).and_then(lock::is_held);
+            if let (Ok(true), Some(launch)) = (held, launch_in(&dir.path())) {
+                kill(launch.shim_pid);
+            }
+        }
+    }
+}
+
+fn launch_in(dir: &Path) -> Option<Launch> {
+    serde_json::from_slice(&std::fs::read(dir.join(layout::SHIM)).ok()?).ok()
+}
+
+/// Sends SIGKILL.
+pub(crate) fn kill(pid: u32) {
+    let pid = Pid::from_raw(i32::try_from(pid).expect("a pid")).expect("a pid");
+    rustix::process::kill_process(pid, Signal::KILL).unwrap_or(());
+}
+
+/// Whether a process is there and not a zombie.
+pub(crate) fn runs(pid: u32) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/stat"))
+        .is_ok_and(|stat| !stat.rsplit(')').next().unwrap_or("").starts_with(" Z"))
+}
+
+pub(crate) fn new_id() -> JobId {
+    JobId::generate(legwork_jobs::Clock::now_ms(&SystemClock))
+}
+
+pub(crate) fn request(argv: &[&str]) -> StartRequest {
+    let mut request = StartRequest::new(new_id(), argv.iter().copied(), "/");
+    request.env = vec![("PATH".into(), "/usr/local/bin:/usr/bin:/bin".into())];
+    request
+}
+
+pub(crate) fn shell(script: &str) -> StartRequest {
+    request(&["sh", "-c", script])
+}
+
+pub(crate) fn end_of(job: &Job) -> &Finished {
+    match &job.state {
+        JobState::Finished(end) => end,
+        other => panic!("not finished: {other:?}"),
+    }
+}
+
+/// Everything up to the end: the bytes, and the last event.
+pub(crate) async fn drain(output: &mut Output) -> (Vec<u8>, OutputEvent) {
+    let mut bytes = Vec::new();
+    loop {
+        match output
+            .next()
+            .await
+            .expect("an end comes last")
+            .expect("readable")
+        {
+            OutputEvent::Chunk(chunk) => {
+                assert_eq!(
+                    chunk.runs.iter().map(|run| run.len).sum::<usize>(),
+                    chunk.data.len()
+                );
+                bytes.extend(&chunk.data);
+            }
+            OutputEvent::Gap { .. } => panic!("a gap"),
+            end @ OutputEvent::End { .. } => {
+                assert!(output.next().await.is_none());
+                return (bytes, end);
+            }
+        }
+    }
+}
+
+/// What a job printed until its end.
+pub(crate) async fn printed(jobs: &Jobs, id: JobId) -> String {
+    let mut output = jobs.output(id, Read::all()).await.expect("a job");
+    String::from_utf8(drain(&mut output).await.0).expect("text")
+}
+
+/// Waits until a job has printed this.
+pub(crate) async fn until_printed(jobs: &Jobs, id: JobId, wanted: &str) {
+    let mut output = jobs.output(id, Read::all()).await.expect("a job");
+    let mut seen = String::new();
+    while !seen.contains(wanted) {
+        match output.next().await.expect("goes on").expect("readable") {
+            OutputEvent::Chunk(chunk) => seen.push_str(&String::from_utf8_lossy(&chunk.data)),
+            other => panic!("{other:?} before {wanted:?}; seen: {seen:?}"),
+        }
+    }
+}
+
+/// Waits until something that nobody tells of is so.
+pub(crate) async fn until(mut so: impl FnMut() -> bool) {
+    let patience = std::time::Duration::from_secs(20);
+    let looking = async {
+        while !so() {
+            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(patience, looking)
+        .await
+        .expect("in time");
+}

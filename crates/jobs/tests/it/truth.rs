@@ -1,0 +1,110 @@
+//! Two openers, and an index that is wiped, damaged or new.
+
+use legwork_jobs::output::Read;
+use legwork_jobs::{JobState, Jobs, ListQuery};
+
+use crate::sandbox::{Sandbox, drain, request, shell, until_printed};
+
+async fn listed(jobs: &Jobs) -> Vec<legwork_jobs::Job> {
+    jobs.list(&ListQuery::default()).await.unwrap().jobs
+}
+
+#[tokio::test]
+async fn two_openers_tell_the_same() {
+    let sandbox = Sandbox::new();
+    let (one, two) = (sandbox.open(), sandbox.open());
+    let id = one.start(shell("echo ready; sleep 60")).await.unwrap().id;
+    until_printed(&two, id, "ready").await;
+    assert!(matches!(
+        two.get(id).await.unwrap().state,
+        JobState::Running { .. }
+    ));
+    assert_eq!(listed(&one).await, listed(&two).await);
+    let mut follower = two.output(id, Read::all()).await.unwrap();
+    two.signal(id, 9).await.unwrap();
+    let (ended, seen) = tokio::join!(one.wait(id), two.wait(id));
+    assert_eq!(ended.unwrap(), seen.unwrap());
+    drain(&mut follower).await;
+    assert_eq!(listed(&one).await, listed(&two).await);
+}
+
+#[tokio::test]
+async fn many_open_a_new_state_directory_at_once() {
+    let sandbox = Sandbox::new();
+    let mut openers = tokio::task::JoinSet::new();
+    for _ in 0..8 {
+        let config = sandbox.config();
+        openers.spawn_blocking(move || Jobs::open(config).unwrap());
+    }
+    let jobs: Vec<_> = openers.join_all().await;
+    let mut starts = tokio::task::JoinSet::new();
+    for opener in &jobs {
+        let opener = opener.clone();
+        starts.spawn(async move {
+            let id = opener.start(request(&["true"])).await.unwrap().id;
+            opener.wait(id).await.unwrap()
+        });
+    }
+    assert_eq!(starts.join_all().await.len(), 8);
+    for opener in &jobs {
+        assert_eq!(listed(opener).await.len(), 8);
+    }
+}
+
+#[tokio::test]
+async fn the_index_is_disposable() {
+    let sandbox = Sandbox::new();
+    let jobs = sandbox.open();
+    for _ in 0..3 {
+        let id = jobs.start(request(&["true"])).await.unwrap().id;
+        jobs.wait(id).await.unwrap();
+    }
+    let running = jobs.start(shell("echo ready; sleep 60")).await.unwrap().id;
+    until_printed(&jobs, running, "ready").await;
+    let before = listed(&jobs).await;
+    let index = sandbox.state().join("index.db");
+
+    // Removed, while it is open and for the next opener.
+    std::fs::remove_file(&index).unwrap();
+    assert_eq!(listed(&jobs).await, before);
+    std::fs::remove_file(&index).unwrap();
+    assert_eq!(listed(&sandbox.open()).await, before);
+    assert_eq!(listed(&jobs).await, before);
+
+    // Overwritten with something else.
+    std::fs::write(&index, vec![7; 40_000]).unwrap();
+    assert_eq!(listed(&sandbox.open()).await, before);
+    assert_eq!(listed(&jobs).await, before);
+
+    // Of an earlier form.
+    let old = rusqlite::Connection::open(&index).unwrap();
+    old.execute_batch("PRAGMA user_version = 0; DROP TABLE job;")
+        .unwrap();
+    drop(old);
+    assert_eq!(listed(&sandbox.open()).await, before);
+
+    assert_eq!(jobs.rebuild().await.unwrap(), 4);
+    assert_eq!(listed(&jobs).await, before);
+}
+
+#[tokio::test]
+async fn a_start_while_the_index_is_built_is_in_it() {
+    let sandbox = Sandbox::new();
+    let jobs = sandbox.open();
+    let (starter, builder) = (jobs.clone(), sandbox.open());
+    let starting = async {
+        for _ in 0..20 {
+            starter.start(request(&["true"])).await.unwrap();
+        }
+    };
+    let building = async {
+        for _ in 0..10 {
+            builder.rebuild().await.unwrap();
+        }
+    };
+    tokio::join!(starting, building);
+    assert_eq!(listed(&jobs).await.len(), 20);
+    for job in listed(&jobs).await {
+        jobs.wait(job.id).await.unwrap();
+    }
+}
