@@ -17,7 +17,7 @@ use crate::faults::Faults;
 use crate::index::{self, Index};
 use crate::journal::{self, Journal};
 use crate::manifest::{self, Entry};
-use crate::message::{Delete, Node, Refusal};
+use crate::message::{Node, Refusal};
 use crate::path::TreePath;
 use crate::reconcile::{Plan, reconcile};
 use crate::rules::Rules;

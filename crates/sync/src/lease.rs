@@ -27,7 +27,7 @@ pub(crate) enum Kind {
 /// A lock, until dropped.
 #[derive(Debug)]
 pub(crate) struct Lock {
-    pub(crate) file: File,
+    _file: File,
 }
 
 /// Takes the lock on the file at `path`, if it is free.
@@ -40,7 +40,7 @@ pub(crate) fn try_lock(path: &Path, kind: Kind) -> Result<Option<Lock>, StoreErr
         Kind::Exclusive => FlockOperation::NonBlockingLockExclusive,
     };
     match rustix::io::retry_on_intr(|| rustix::fs::flock(&file, operation)) {
-        Ok(()) => Ok(Some(Lock { file })),
+        Ok(()) => Ok(Some(Lock { _file: file })),
         Err(Errno::WOULDBLOCK) => Ok(None),
         Err(errno) => Err(failed("lock", path)(errno.into())),
     }

@@ -209,11 +209,11 @@ mod tests {
     fn the_root_is_pinned() {
         let hex = |entries: &[Entry]| root(pairs(entries)).to_string();
         assert_eq!(empty_root().to_string(), hex(&[]));
-        insta_like(&hex(&[]), "EMPTY");
-        insta_like(&hex(&tree()), "TREE");
+        pinned(&hex(&[]), "EMPTY");
+        pinned(&hex(&tree()), "TREE");
     }
 
-    fn insta_like(found: &str, pinned: &str) {
+    fn pinned(found: &str, pinned: &str) {
         assert_eq!(found, pinned);
     }
 
@@ -230,7 +230,7 @@ mod tests {
                     Node::Symlink {
                         target: b"b".to_vec(),
                     },
-                )
+                );
             },
             |t| t.truncate(4),
             |t| t[4] = entry("c", Node::Dir),

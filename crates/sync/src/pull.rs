@@ -2,12 +2,18 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::error::{PullError, ReceiveError};
-use crate::link::{Closed, Link, Receiving, Sending};
-use crate::message::{PullDown, PullUp};
+use rustix::io::Errno;
+
+use crate::dir::Dir;
+use crate::error::PullError;
+use crate::globs::Globs;
+use crate::link::{Link, Receiving, Sending};
+use crate::message::{Ask, MAX_PAGE, PullDown, PullUp, VERSION, Want};
 use crate::observer::Observer;
+use crate::pull_record::{load, save};
+use crate::puller::Puller;
 use crate::push::Unreadable;
-use crate::workspace::Workspace;
+pub use crate::serve_pull::serve;
 
 /// What to pull.
 #[derive(Debug, Clone, Default)]
@@ -55,19 +61,39 @@ where
     S: Sending<PullUp>,
     R: Receiving<PullDown>,
 {
-    let _ = (into, options, record, link, observer.cancelled());
-    Err(Closed.into())
-}
-
-/// Serves one pull from `workspace` over `link`. Reads only; needs no lease.
-///
-/// # Errors
-/// See [`ReceiveError`].
-pub fn serve<S, R>(workspace: &Workspace, link: Link<S, R>) -> Result<(), ReceiveError>
-where
-    S: Sending<PullDown>,
-    R: Receiving<PullUp>,
-{
-    let _ = (workspace, link);
-    Err(Closed.into())
+    let globs = Globs::new(&options.globs)?;
+    let cannot = |errno: Errno| PullError::Destination {
+        what: "open",
+        path: into.to_owned(),
+        source: errno.into(),
+    };
+    let dir = Dir::open_root(into).map_err(cannot)?;
+    let Link {
+        mut sender,
+        mut receiver,
+    } = link;
+    sender.send(PullUp::Ask(Ask {
+        version: VERSION,
+        globs: options.globs.clone(),
+    }))?;
+    let mut puller = Puller::new(&dir, options.force, load(record)?, &mut receiver, observer);
+    let offered = puller.offered(&globs)?;
+    let wanted = puller.compare(&offered);
+    let mut pages = wanted.chunks(MAX_PAGE).peekable();
+    loop {
+        let (files, last) = (
+            pages.next().unwrap_or_default().to_vec(),
+            pages.peek().is_none(),
+        );
+        sender.send(PullUp::Want(Want { files, last }))?;
+        if last {
+            break;
+        }
+    }
+    let received = puller.take(&offered, &wanted);
+    puller.drop_unfinished(&offered);
+    save(record, &puller.record)?;
+    received?;
+    puller.pulled.written.sort();
+    Ok(puller.pulled)
 }

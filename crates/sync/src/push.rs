@@ -1,28 +1,22 @@
 //! The client's side of a commit.
 
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
-use crossbeam_channel::RecvTimeoutError;
 use rustix::io::Errno;
 
-use crate::cache::{self, Cache};
+use crate::cache;
 use crate::digest::Digest;
-use crate::dir::{Dir, Use};
+use crate::dir::Dir;
 use crate::error::PushError;
-use crate::link::{Closed, Link, Receiving, Sending};
-use crate::manifest::{self, Entry};
-use crate::message::{Delete, Delta, Down, End, Hello, MAX_PAGE, Node, Summary, Up, VERSION};
-use crate::observer::{Observer, Progress};
-use crate::path::TreePath;
+use crate::link::{Link, Receiving, Sending};
+use crate::message::{Delete, Down, Hello, Summary, Up, VERSION};
+use crate::observer::Observer;
+use crate::pusher::Pusher;
 use crate::rules::Rules;
-use crate::scan::{self, Index, Scanned, Worker};
-use crate::send::{Batch, Outbox};
-use crate::stat::RACY_NS;
+use crate::send::Outbox;
 
 /// How to push.
 #[derive(Debug, Clone)]
@@ -136,9 +130,7 @@ where
 /// Messages of the server that may wait for the scan to end.
 const INBOX: usize = 1024;
 /// How soon a cancelled or failed push ends.
-const TICK: Duration = Duration::from_millis(50);
-/// How often a file may change between being hashed and being sent.
-const ROUNDS: u32 = 3;
+pub(crate) const TICK: Duration = Duration::from_millis(50);
 
 fn hello(options: &Options, base: Option<Digest>) -> Hello {
     Hello {
@@ -181,267 +173,5 @@ fn listen(
         if forward.send(message).is_err() || last {
             return;
         }
-    }
-}
-
-struct Pusher<'a> {
-    dir: Dir,
-    rules: Arc<Rules>,
-    options: &'a Options,
-    outbox: &'a Outbox<'a>,
-    observer: &'a dyn Observer,
-    inbox: crossbeam_channel::Receiver<Down>,
-}
-
-impl Pusher<'_> {
-    fn run(&self, known: Option<Cache>, cache: &Path) -> Result<Pushed, PushError> {
-        let (base, mut based) = match known {
-            Some(known) => (known.entries, true),
-            None => (self.manifest()?, false),
-        };
-        if !based {
-            self.outbox.void.store(false, Ordering::Relaxed);
-            self.outbox.send(Up::Rebase)?;
-        }
-        let mut tree = self.scan(&base)?;
-        protect(&mut tree, &base);
-        if based && self.outbox.void.load(Ordering::Relaxed) {
-            self.rebase(&mut tree)?;
-            based = false;
-        } else {
-            self.end(&base, &tree.entries)?;
-        }
-        let summary = self.converse(&mut tree, based)?;
-        if !self.options.dry_run && (!based || base != tree.entries) {
-            cache::save(cache, &summary.root, &tree.entries)?;
-        }
-        Ok(Pushed {
-            summary,
-            dry_run: self.options.dry_run,
-            sent_files: self.outbox.files.load(Ordering::Relaxed),
-            sent_bytes: self.outbox.bytes.load(Ordering::Relaxed),
-            special: tree.special,
-            unreadable: tree.unreadable,
-        })
-    }
-
-    fn scan(&self, base: &[Entry]) -> Result<Scanned, PushError> {
-        let index = scan::index(base);
-        let batch = |_| Batch::new(self.outbox, &index);
-        let sinks = (0..self.options.threads.clamp(1, 16)).map(batch).collect();
-        let dir = self
-            .dir
-            .child(b".", Use::List)
-            .map_err(|errno| PushError::Root {
-                path: PathBuf::from("."),
-                source: errno.into(),
-            })?;
-        let horizon = since_epoch(self.options.now).saturating_sub(RACY_NS);
-        let tree = scan::scan_with(dir, Arc::clone(&self.rules), &index, horizon, sinks);
-        self.observer.scanned(Progress {
-            files: manifest::count_files(&tree.entries),
-            bytes: 0,
-        });
-        self.going()?;
-        Ok(tree)
-    }
-
-    /// An error if nothing more can be sent: the server's reason, where it gave one.
-    fn going(&self) -> Result<(), PushError> {
-        if self.observer.cancelled() {
-            return Err(PushError::Cancelled);
-        }
-        if !self.outbox.stop() {
-            return Ok(());
-        }
-        loop {
-            if let Down::Refused(refusal) = self.next()? {
-                return Err(PushError::Refused(refusal));
-            }
-        }
-    }
-
-    fn next(&self) -> Result<Down, PushError> {
-        loop {
-            match self.inbox.recv_timeout(TICK) {
-                Ok(Down::Refused(refusal)) => return Err(PushError::Refused(refusal)),
-                Ok(message) => return Ok(message),
-                Err(RecvTimeoutError::Disconnected) => return Err(Closed.into()),
-                Err(RecvTimeoutError::Timeout) if self.observer.cancelled() => {
-                    return Err(PushError::Cancelled);
-                }
-                Err(RecvTimeoutError::Timeout) => {}
-            }
-        }
-    }
-
-    /// What the server tracks, in full.
-    fn manifest(&self) -> Result<Vec<Entry>, PushError> {
-        let mut entries = Vec::new();
-        loop {
-            match self.next()? {
-                Down::Welcome(_) => {}
-                Down::Waiting(reason) => self.observer.waiting(reason),
-                Down::Manifest(page) => {
-                    for (path, node) in page.entries {
-                        let path = TreePath::new(path)
-                            .map_err(|bad| PushError::Protocol(bad.to_string()))?;
-                        entries.push(Entry {
-                            path,
-                            node,
-                            stat: None,
-                        });
-                    }
-                    if page.last {
-                        break;
-                    }
-                }
-                other => return Err(unexpected(&other)),
-            }
-        }
-        manifest::check(manifest::pairs(&entries))
-            .map_err(|bad| PushError::Protocol(bad.to_string()))?;
-        Ok(entries)
-    }
-
-    /// Sends what is gone, and the end of the round.
-    fn end(&self, base: &[Entry], entries: &[Entry]) -> Result<(), PushError> {
-        let gone = missing(base, entries);
-        for page in gone.chunks(MAX_PAGE) {
-            let deletes = page.iter().map(|path| path.as_bytes().to_vec()).collect();
-            self.outbox.send(Up::Delta(Delta {
-                puts: Vec::new(),
-                deletes,
-            }))?;
-        }
-        let root = manifest::root(manifest::pairs(entries));
-        Ok(self.outbox.send(Up::End(End { root }))?)
-    }
-
-    /// Begins again from what the server tracks: the cached base is not what it has.
-    fn rebase(&self, tree: &mut Scanned) -> Result<(), PushError> {
-        let base = self.manifest()?;
-        self.outbox.void.store(false, Ordering::Relaxed);
-        self.outbox.send(Up::Rebase)?;
-        protect(tree, &base);
-        let index = scan::index(&base);
-        let changed = |entry: &&Entry| {
-            index
-                .get(entry.path.as_bytes())
-                .is_none_or(|base| base.node != entry.node)
-        };
-        let paths: Vec<TreePath> = tree
-            .entries
-            .iter()
-            .filter(changed)
-            .map(|entry| entry.path.clone())
-            .collect();
-        self.resend(tree, &paths, &index);
-        self.going()?;
-        self.end(&base, &tree.entries)
-    }
-
-    /// Looks at `paths` again and sends those that differ from `base`. What cannot be read any more
-    /// is dropped from the tree.
-    fn resend(&self, tree: &mut Scanned, paths: &[TreePath], base: &Index<'_>) {
-        let nothing = Index::new();
-        let horizon = since_epoch(self.options.now).saturating_sub(RACY_NS);
-        let mut worker = Worker::new(&nothing, horizon, Batch::new(self.outbox, base));
-        for path in paths {
-            let at = tree.entries.binary_search_by(|entry| entry.path.cmp(path));
-            let Ok(at) = at else { continue };
-            if !matches!(tree.entries[at].node, Node::File { .. }) {
-                worker.again(&tree.entries[at]);
-                continue;
-            }
-            let parent = self.dir.beneath_mounts(path.split().0, Use::Names);
-            match parent.and_then(|parent| worker.file(&parent, path.clone())) {
-                Ok(entry) => tree.entries[at] = entry,
-                Err(errno) => {
-                    tree.unreadable.push(Unreadable {
-                        path: path.to_path_buf(),
-                        why: errno.to_string(),
-                    });
-                    tree.entries.remove(at);
-                }
-            }
-        }
-    }
-
-    /// Answers the server until it says its last word.
-    fn converse(&self, tree: &mut Scanned, based: bool) -> Result<Summary, PushError> {
-        let (mut rounds, mut needed) = (0, Vec::new());
-        loop {
-            match self.next()? {
-                Down::Welcome(welcome) if welcome.base_known || !based => {}
-                Down::Welcome(_) => self.rebase(tree)?,
-                Down::Waiting(reason) => self.observer.waiting(reason),
-                Down::Need(need) => {
-                    for path in need.paths {
-                        needed.push(offered(&tree.entries, path)?);
-                    }
-                    if !need.last {
-                        continue;
-                    }
-                    rounds += 1;
-                    if rounds > ROUNDS {
-                        let path = needed
-                            .first()
-                            .map(TreePath::to_path_buf)
-                            .unwrap_or_default();
-                        return Err(PushError::KeepsChanging { path });
-                    }
-                    let before = tree.entries.clone();
-                    self.resend(tree, &std::mem::take(&mut needed), &Index::new());
-                    self.going()?;
-                    self.end(&before, &tree.entries)?;
-                }
-                Down::Committed(summary) | Down::Planned(summary) => return Ok(summary),
-                other => return Err(unexpected(&other)),
-            }
-        }
-    }
-}
-
-/// A path that the server asks for must be a file of the tree that it was told about.
-fn offered(entries: &[Entry], path: Vec<u8>) -> Result<TreePath, PushError> {
-    match manifest::find(entries, &path) {
-        Some(entry) if matches!(entry.node, Node::File { .. }) => Ok(entry.path.clone()),
-        _ => Err(PushError::Protocol(
-            "asked for a file that was not offered".to_owned(),
-        )),
-    }
-}
-
-fn unexpected(message: &Down) -> PushError {
-    let mut text = format!("{message:?}");
-    text.truncate(text.find(['(', '{']).unwrap_or(text.len()));
-    PushError::Protocol(format!("unexpected {text}"))
-}
-
-/// Paths of `base` that are not in `entries`; both sorted.
-fn missing<'a>(base: &'a [Entry], entries: &[Entry]) -> Vec<&'a TreePath> {
-    let mut entries = entries.iter().map(|entry| &entry.path).peekable();
-    let gone = |path: &&TreePath| {
-        while entries.next_if(|entry| entry < path).is_some() {}
-        entries.peek() != Some(path)
-    };
-    base.iter().map(|entry| &entry.path).filter(gone).collect()
-}
-
-/// Takes over from `base` all at and below what could not be read, so that none of it is deleted.
-fn protect(tree: &mut Scanned, base: &[Entry]) {
-    for unreadable in &tree.unreadable {
-        let path = unreadable.path.as_os_str().as_bytes();
-        let at = manifest::find(base, path);
-        if at.is_some() || path.is_empty() {
-            tree.entries
-                .retain(|entry| entry.path.as_bytes() != path && !entry.path.is_below(path));
-            tree.entries.extend(at.cloned());
-            tree.entries.extend_from_slice(manifest::below(base, path));
-        }
-    }
-    if !tree.unreadable.is_empty() {
-        tree.entries.sort_by(|a, b| a.path.cmp(&b.path));
     }
 }

@@ -6,29 +6,22 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, Scope};
 use std::time::{Duration, SystemTime};
 
-use crate::commit::{self, Commit, StagedFiles, merge, refusal};
+use crate::commit::{self, StagedFiles, refusal};
 use crate::digest::Digest;
-use crate::dir::{Dir, Parents, Use};
-use crate::drift::{self, Drift, Failed};
+use crate::dir::Use;
 use crate::error::{ReceiveError, StoreError};
-use crate::index::{self, Index};
-use crate::journal::Journal;
+use crate::index::Index;
 use crate::lease::{Lock, POLL};
 use crate::link::{Link, Receiving, Sending};
-use crate::manifest::{self, Entry};
+use crate::manifest::Entry;
 use crate::message::{
-    Delete, Down, Hello, MAX_PAGE, ManifestPage, Need, Node, Refusal, Summary, Up, VERSION,
-    Waiting, Welcome,
+    Down, MAX_PAGE, ManifestPage, Need, Refusal, Summary, Up, VERSION, Waiting, Welcome,
 };
 use crate::path::TreePath;
 use crate::push::since_epoch;
-use crate::reconcile::{Plan, reconcile};
-use crate::round::{Rounds, not_a_tree, protocol};
+use crate::round::{Rounds, protocol};
 use crate::stage::{Bad, Stage, Writers};
-use crate::store;
-use crate::summary;
-use crate::survey::survey;
-use crate::trash;
+use crate::turn::{Context, Turn};
 use crate::workspace::Workspace;
 
 /// Bounds and threads of the server's side.
@@ -94,7 +87,7 @@ where
     let received = session.serve();
     match &received {
         Ok(Received::Committed(summary)) => {
-            session.sender.send(Down::Committed(summary.clone()))?
+            session.sender.send(Down::Committed(summary.clone()))?;
         }
         Ok(Received::Planned(summary)) => session.sender.send(Down::Planned(summary.clone()))?,
         Err(ReceiveError::Refused(refusal)) => {
@@ -124,31 +117,10 @@ struct Session<'a> {
     early: VecDeque<Up>,
 }
 
-/// What follows from a round.
-enum Turn {
-    Done(Received),
-    /// Files whose content is lacking.
-    Need(Vec<TreePath>),
-}
-
-/// What one session works with.
-struct Context<'a> {
-    hello: Hello,
-    index: &'a Index,
-    trust: bool,
-    /// An interrupted commit could not be completed.
-    unsettled: bool,
-    staging: &'a Dir,
-}
-
 impl From<StoreError> for ReceiveError {
     fn from(error: StoreError) -> Self {
         Self::Refused(error.into())
     }
-}
-
-fn failed((path, errno): Failed) -> Refusal {
-    refusal("look at", path.as_bytes(), errno)
 }
 
 impl Session<'_> {
@@ -180,58 +152,54 @@ impl Session<'_> {
             base_known: known,
         }))?;
         let trust = index.boot_id == workspace.boot_id().as_bytes();
-        let staging = workspace
-            .fresh_staging()
-            .map_err(|errno| refusal("stage", &[], errno))?;
-        let keep_mtimes_until = self.keep_mtimes_until(&index)?;
+        let staging = if hello.dry_run {
+            workspace.held.staging.child(b".", Use::Names)
+        } else {
+            workspace.fresh_staging()
+        };
+        let staging = staging.map_err(|errno| refusal("stage", &[], errno))?;
         let context = Context {
+            workspace,
+            options: self.options,
             hello,
             index: &index,
             trust,
             unsettled,
             staging: &staging,
         };
+        self.rounds(&context, known)
+    }
+
+    fn rounds(&mut self, context: &Context<'_>, known: bool) -> Result<Received, ReceiveError> {
+        let keep_mtimes_until = self.keep_mtimes_until(context.index)?;
+        let mut rounds = Rounds::new(self.options, keep_mtimes_until, !known);
         let stage = Stage {
-            dir: &staging,
-            faults: &workspace.faults,
+            dir: context.staging,
+            faults: &self.workspace.faults,
             failed: AtomicBool::new(false),
         };
+        let (mut staged, mut lease) = (StagedFiles::new(), None);
         thread::scope(|scope| {
-            let (tracked, threads) = (&index.entries, self.options.threads);
-            let looking =
-                scope.spawn(move || drift::find(&workspace.held.tree, tracked, trust, threads));
+            let mut looking = Some(scope.spawn(|| context.look()));
             if !known {
-                self.manifest(&index)?;
+                self.manifest(context.index)?;
             }
-            let mut rounds = Rounds::new(self.options, keep_mtimes_until, !known);
-            let (mut staged, mut lease) = (StagedFiles::new(), None);
-            let root = self.collect(scope, &stage, &mut rounds, &mut staged)?;
-            let mut drift = looking
-                .join()
-                .expect("a look does not panic")
-                .map_err(failed)?;
-            let mut turn = self.turn(
-                &context,
-                &mut rounds,
-                root,
-                &mut staged,
-                (&mut drift, &mut lease),
-            )?;
-            while let Turn::Need(paths) = turn {
-                self.need(&paths, rounds.round)?;
+            loop {
                 let root = self.collect(scope, &stage, &mut rounds, &mut staged)?;
-                drift = self.look(&context)?;
-                turn = self.turn(
-                    &context,
-                    &mut rounds,
-                    root,
-                    &mut staged,
-                    (&mut drift, &mut lease),
-                )?;
-            }
-            match turn {
-                Turn::Done(received) => Ok(received),
-                Turn::Need(_) => Err(protocol("no end").into()),
+                let mut drift = match looking.take() {
+                    Some(looking) => looking.join().expect("a look does not panic")?,
+                    None => context.look()?,
+                };
+                let target = context.target(&mut rounds, root, &mut staged)?;
+                loop {
+                    match context.turn(&target, &drift, &staged, lease.is_some())? {
+                        Turn::Done(received) => return Ok(received),
+                        Turn::Need(paths) => break self.need(&paths, rounds.round)?,
+                        Turn::Lease => {}
+                    }
+                    lease = Some(self.wait(Waiting::Lease, Workspace::lock_lease)?);
+                    drift = context.look()?;
+                }
             }
         })
     }
@@ -285,121 +253,6 @@ impl Session<'_> {
             };
         }
         ended.ok_or_else(|| protocol("a writer failed").into())
-    }
-
-    fn look(&self, context: &Context<'_>) -> Result<Drift, Refusal> {
-        let tree = &self.workspace.held.tree;
-        drift::find(
-            tree,
-            &context.index.entries,
-            context.trust,
-            self.options.threads,
-        )
-        .map_err(failed)
-    }
-
-    /// After a round: commits, or says what is lacking.
-    fn turn(
-        &mut self,
-        context: &Context<'_>,
-        rounds: &mut Rounds<'_>,
-        root: Digest,
-        staged: &mut StagedFiles,
-        (drift, lease): (&mut Drift, &mut Option<Lock>),
-    ) -> Result<Turn, ReceiveError> {
-        let index = context.index;
-        let (puts, gone) = rounds.end(&index.entries)?;
-        let wanted = merge(&index.entries, &puts, &gone);
-        manifest::check(manifest::pairs(&wanted)).map_err(not_a_tree)?;
-        if manifest::root(manifest::pairs(&wanted)) != root {
-            return Err(Refusal::RootMismatch.into());
-        }
-        if wanted.len() as u64 > self.options.max_entries {
-            let limit = self.options.max_entries;
-            return Err(Refusal::TooMuch {
-                what: "entries".to_owned(),
-                limit,
-            }
-            .into());
-        }
-        forget_stale(staged, &wanted, context.staging)?;
-        let tree = &self.workspace.held.tree;
-        loop {
-            let nothing = summary::unchanged(root, index.generation, &wanted);
-            if root == index.root && drift.changed.is_empty() {
-                return Ok(Turn::Done(self.unchanged(context, drift, nothing)?));
-            }
-            let survey = survey(tree, &index.entries, &wanted, drift).map_err(failed)?;
-            let plan = reconcile(&survey.changes, &survey.strangers, context.hello.delete);
-            guard(&context.hello, index, &wanted, &plan)?;
-            let mut summary = summary::planned(nothing, &survey, &plan);
-            if context.hello.dry_run {
-                return Ok(Turn::Done(Received::Planned(summary)));
-            }
-            let (workspace, staging, generation) =
-                (self.workspace, context.staging, index.generation + 1);
-            let commit = Commit {
-                workspace,
-                index,
-                wanted: &wanted,
-                drift,
-                survey: &survey,
-                plan: &plan,
-                staged,
-                staging,
-                generation,
-            };
-            let lacking = commit.lacking();
-            if !lacking.is_empty() {
-                return Ok(Turn::Need(lacking));
-            }
-            if plan.is_empty() || lease.is_some() {
-                let delete = context.hello.delete;
-                let journal = Journal {
-                    generation,
-                    delete,
-                    base: index.root,
-                    target: root,
-                    puts,
-                    gone,
-                };
-                let applied = commit.run(&journal)?;
-                summary::add(&mut summary.displaced, &applied.displaced);
-                summary::add(&mut summary.kept, &applied.kept);
-                summary.generation = generation;
-                if summary.displaced.total > 0 {
-                    summary.trash = trash::name(generation);
-                }
-                return Ok(Turn::Done(Received::Committed(summary)));
-            }
-            *lease = Some(self.wait(Waiting::Lease, Workspace::lock_lease)?);
-            *drift = self.look(context)?;
-        }
-    }
-
-    /// Nothing to do to the tree. What files look like may be worth remembering.
-    fn unchanged(
-        &self,
-        context: &Context<'_>,
-        drift: &Drift,
-        summary: Summary,
-    ) -> Result<Received, Refusal> {
-        if context.hello.dry_run {
-            return Ok(Received::Planned(summary));
-        }
-        if context.trust && drift.touched.is_empty() && !context.unsettled {
-            return Ok(Received::Committed(summary));
-        }
-        let mut index = context.index.clone();
-        index.boot_id = self.workspace.boot_id().as_bytes().to_vec();
-        for (at, stat) in &drift.touched {
-            index.entries[*at].stat = Some(*stat);
-        }
-        index::save(&self.workspace.index_path(), &mut index)?;
-        if context.unsettled {
-            store::remove(&self.workspace.journal_path())?;
-        }
-        Ok(Received::Committed(summary))
     }
 
     fn need(&mut self, paths: &[TreePath], round: u32) -> Result<(), ReceiveError> {
@@ -470,50 +323,3 @@ impl Session<'_> {
         }
     }
 }
-
-/// What was staged in an earlier round and is wanted no more must not be installed with its
-/// directory.
-fn forget_stale(staged: &mut StagedFiles, wanted: &[Entry], staging: &Dir) -> Result<(), Refusal> {
-    let is_wanted = |path: &TreePath, hash: &Digest| {
-        let entry = manifest::find(wanted, path.as_bytes());
-        entry.is_some_and(
-            |entry| matches!(&entry.node, Node::File { hash: wanted, .. } if wanted == hash),
-        )
-    };
-    let stale: Vec<TreePath> = staged
-        .iter()
-        .filter(|(path, file)| !is_wanted(path, &file.hash))
-        .map(|(path, _)| path.clone())
-        .collect();
-    let mut parents = Parents::of(staging);
-    for path in stale {
-        staged.remove(&path);
-        let (parent, name) = path.split();
-        let removed = parents.get(parent).and_then(|dir| dir.remove_all(name));
-        removed.map_err(|errno| refusal("stage", path.as_bytes(), errno))?;
-    }
-    Ok(())
-}
-
-/// Refuses what looks like a mistake.
-fn guard(hello: &Hello, index: &Index, wanted: &[Entry], plan: &Plan) -> Result<(), Refusal> {
-    if hello.force_delete || hello.delete == Delete::Nothing {
-        return Ok(());
-    }
-    let tracked = manifest::count_files(&index.entries);
-    if tracked > 0 && manifest::count_files(wanted) == 0 {
-        return Err(Refusal::EmptyRoot { tracked });
-    }
-    let (would_delete, limit) = (plan.deleted_files, MIN_DELETES.max(tracked / 2));
-    if would_delete > limit {
-        return Err(Refusal::MassDelete {
-            would_delete,
-            tracked,
-            limit,
-        });
-    }
-    Ok(())
-}
-
-/// Files that may always be deleted.
-const MIN_DELETES: u64 = 50;

@@ -270,7 +270,7 @@ impl Draft {
         for change in &changes[at + 1..=at + below] {
             match decide(change, Delete::Owned) {
                 Decision::Delete if change.was == Some(&Node::Dir) => {
-                    emptied.push(change.path.clone())
+                    emptied.push(change.path.clone());
                 }
                 Decision::Delete => self.delete(change),
                 Decision::Forget => {}

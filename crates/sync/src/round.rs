@@ -240,7 +240,7 @@ impl<'a> Rounds<'a> {
                     stat: None,
                 }),
                 None if manifest::find(tracked, sent.path.as_bytes()).is_some() => {
-                    gone.push(sent.path.clone())
+                    gone.push(sent.path.clone());
                 }
                 None if at > 0 && self.sent[at - 1].path == sent.path => {}
                 None => {

@@ -33,7 +33,7 @@ pub(crate) struct Rules {
     /// from that top.
     prefix: PathBuf,
     /// `None` only where no rule is in force at all.
-    above: Option<Arc<Rules>>,
+    above: Option<Arc<Self>>,
     own: Option<Gitignore>,
     git: Option<Gitignore>,
     /// Nothing is left out, here and below.

@@ -223,7 +223,8 @@ impl Writer<'_> {
     }
 }
 
-fn append(file: &OwnedFd, mut bytes: &[u8]) -> Result<()> {
+/// Writes all of `bytes` at the end of an open file.
+pub(crate) fn append(file: &OwnedFd, mut bytes: &[u8]) -> Result<()> {
     while !bytes.is_empty() {
         let written = rustix::io::retry_on_intr(|| rustix::io::write(file, bytes))?;
         bytes = &bytes[written..];

@@ -1,0 +1,211 @@
+//! After a round: what follows from it.
+
+use crate::commit::{Commit, StagedFiles, merge, refusal};
+use crate::digest::Digest;
+use crate::dir::{Dir, Parents};
+use crate::drift::{self, Drift, Failed};
+use crate::index::{self, Index};
+use crate::journal::Journal;
+use crate::manifest::{self, Entry};
+use crate::message::{Delete, Hello, Node, Refusal, Summary};
+use crate::path::TreePath;
+use crate::receive::{Options, Received};
+use crate::reconcile::{Plan, reconcile};
+use crate::round::{Rounds, not_a_tree};
+use crate::store;
+use crate::summary;
+use crate::survey::survey;
+use crate::trash;
+use crate::workspace::Workspace;
+
+/// Files that may always be deleted.
+const MIN_DELETES: u64 = 50;
+
+/// What one session works with.
+pub(crate) struct Context<'a> {
+    pub(crate) workspace: &'a Workspace,
+    pub(crate) options: &'a Options,
+    pub(crate) hello: Hello,
+    pub(crate) index: &'a Index,
+    /// Whether what files look like proves anything: not after an unclean boot.
+    pub(crate) trust: bool,
+    /// An interrupted commit could not be completed.
+    pub(crate) unsettled: bool,
+    pub(crate) staging: &'a Dir,
+}
+
+/// What the client has, after a round.
+pub(crate) struct Target {
+    root: Digest,
+    wanted: Vec<Entry>,
+    puts: Vec<Entry>,
+    gone: Vec<TreePath>,
+}
+
+/// What follows from a round.
+pub(crate) enum Turn {
+    Done(Received),
+    /// Files whose content is lacking.
+    Need(Vec<TreePath>),
+    /// The tree is to be changed, and that takes the lease. Then look again, and take another turn.
+    Lease,
+}
+
+pub(crate) fn failed((path, errno): Failed) -> Refusal {
+    refusal("look at", path.as_bytes(), errno)
+}
+
+impl Context<'_> {
+    /// How the tracked files are now.
+    pub(crate) fn look(&self) -> Result<Drift, Refusal> {
+        let tree = &self.workspace.held.tree;
+        drift::find(tree, &self.index.entries, self.trust, self.options.threads).map_err(failed)
+    }
+
+    /// Checks what the client sent, in this round and those before, against the root it claims.
+    pub(crate) fn target(
+        &self,
+        rounds: &mut Rounds<'_>,
+        root: Digest,
+        staged: &mut StagedFiles,
+    ) -> Result<Target, Refusal> {
+        let (puts, gone) = rounds.end(&self.index.entries)?;
+        let wanted = merge(&self.index.entries, &puts, &gone);
+        manifest::check(manifest::pairs(&wanted)).map_err(not_a_tree)?;
+        if manifest::root(manifest::pairs(&wanted)) != root {
+            return Err(Refusal::RootMismatch);
+        }
+        if wanted.len() as u64 > self.options.max_entries {
+            let (what, limit) = ("entries".to_owned(), self.options.max_entries);
+            return Err(Refusal::TooMuch { what, limit });
+        }
+        forget_stale(staged, &wanted, self.staging)?;
+        Ok(Target {
+            root,
+            wanted,
+            puts,
+            gone,
+        })
+    }
+
+    /// Commits, or says what is lacking for it.
+    pub(crate) fn turn(
+        &self,
+        target: &Target,
+        drift: &Drift,
+        staged: &StagedFiles,
+        leased: bool,
+    ) -> Result<Turn, Refusal> {
+        let (index, wanted, root) = (self.index, &target.wanted, target.root);
+        let nothing = summary::unchanged(root, index.generation, wanted);
+        if root == index.root && drift.changed.is_empty() {
+            return self.unchanged(drift, nothing).map(Turn::Done);
+        }
+        let survey =
+            survey(&self.workspace.held.tree, &index.entries, wanted, drift).map_err(failed)?;
+        let plan = reconcile(&survey.changes, &survey.strangers, self.hello.delete);
+        guard(&self.hello, index, wanted, &plan)?;
+        let mut summary = summary::planned(nothing, &survey, &plan);
+        if self.hello.dry_run {
+            return Ok(Turn::Done(Received::Planned(summary)));
+        }
+        let commit = Commit {
+            workspace: self.workspace,
+            index,
+            wanted,
+            drift,
+            survey: &survey,
+            plan: &plan,
+            staged,
+            staging: self.staging,
+            generation: index.generation + 1,
+        };
+        let lacking = commit.lacking();
+        if !lacking.is_empty() {
+            return Ok(Turn::Need(lacking));
+        }
+        if !plan.is_empty() && !leased {
+            return Ok(Turn::Lease);
+        }
+        let journal = Journal {
+            generation: commit.generation,
+            delete: self.hello.delete,
+            base: index.root,
+            target: root,
+            puts: target.puts.clone(),
+            gone: target.gone.clone(),
+        };
+        let applied = commit.run(&journal)?;
+        summary::add(&mut summary.displaced, &applied.displaced);
+        summary::add(&mut summary.kept, &applied.kept);
+        summary.generation = commit.generation;
+        if summary.displaced.total > 0 {
+            summary.trash = trash::name(commit.generation);
+        }
+        Ok(Turn::Done(Received::Committed(summary)))
+    }
+
+    /// Nothing to do to the tree. What files look like may be worth remembering.
+    fn unchanged(&self, drift: &Drift, summary: Summary) -> Result<Received, Refusal> {
+        if self.hello.dry_run {
+            return Ok(Received::Planned(summary));
+        }
+        if self.trust && drift.touched.is_empty() && !self.unsettled {
+            return Ok(Received::Committed(summary));
+        }
+        let mut index = self.index.clone();
+        index.boot_id = self.workspace.boot_id().as_bytes().to_vec();
+        for (at, stat) in &drift.touched {
+            index.entries[*at].stat = Some(*stat);
+        }
+        index::save(&self.workspace.index_path(), &mut index)?;
+        if self.unsettled {
+            store::remove(&self.workspace.journal_path())?;
+        }
+        Ok(Received::Committed(summary))
+    }
+}
+
+/// What was staged in an earlier round and is wanted no more must not be installed with its
+/// directory.
+fn forget_stale(staged: &mut StagedFiles, wanted: &[Entry], staging: &Dir) -> Result<(), Refusal> {
+    let is_wanted = |path: &TreePath, hash: &Digest| {
+        let entry = manifest::find(wanted, path.as_bytes());
+        entry.is_some_and(
+            |entry| matches!(&entry.node, Node::File { hash: wanted, .. } if wanted == hash),
+        )
+    };
+    let stale: Vec<TreePath> = staged
+        .iter()
+        .filter(|(path, file)| !is_wanted(path, &file.hash))
+        .map(|(path, _)| path.clone())
+        .collect();
+    let mut parents = Parents::of(staging);
+    for path in stale {
+        staged.remove(&path);
+        let (parent, name) = path.split();
+        let removed = parents.get(parent).and_then(|dir| dir.remove_all(name));
+        removed.map_err(|errno| refusal("stage", path.as_bytes(), errno))?;
+    }
+    Ok(())
+}
+
+/// Refuses what looks like a mistake.
+fn guard(hello: &Hello, index: &Index, wanted: &[Entry], plan: &Plan) -> Result<(), Refusal> {
+    if hello.force_delete || hello.delete == Delete::Nothing {
+        return Ok(());
+    }
+    let tracked = manifest::count_files(&index.entries);
+    if tracked > 0 && manifest::count_files(wanted) == 0 {
+        return Err(Refusal::EmptyRoot { tracked });
+    }
+    let (would_delete, limit) = (plan.deleted_files, MIN_DELETES.max(tracked / 2));
+    if would_delete > limit {
+        return Err(Refusal::MassDelete {
+            would_delete,
+            tracked,
+            limit,
+        });
+    }
+    Ok(())
+}
