@@ -1,9 +1,13 @@
 //! How fast is it? Prints figures for many short jobs, for opening, and for listing.
 //!
-//! `cargo run --release -p legwork-jobs --example burst [JOBS [AT_ONCE]]`
+//! `cargo run --release -p legwork-jobs --example burst [JOBS [AT_ONCE [STATE]]]`
+//!
+//! Without STATE the jobs live in a temporary directory, which is deleted in the end. Beware: ext4 makes files slowly for
+//! minutes where many have been deleted, so measure with a STATE that is kept.
 #![expect(clippy::print_stdout, reason = "an example prints")]
 
 use std::error::Error;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -15,13 +19,16 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
     let jobs = arguments.next().map_or(Ok(200), |count| count.parse())?;
     let at_once = arguments.next().map_or(Ok(8), |count| count.parse())?;
-    let state = tempfile::tempdir()?;
+    let temporary = tempfile::tempdir()?;
+    let state = arguments
+        .next()
+        .map_or_else(|| temporary.path().to_owned(), PathBuf::from);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
     runtime.block_on(async {
         for round in 0..5 {
-            let opened = Jobs::open(Config::new(state.path()))?;
+            let opened = Jobs::open(Config::new(&state))?;
             let begun = Instant::now();
             burst(&opened, jobs, at_once).await?;
             let seconds = begun.elapsed().as_secs_f64();
@@ -31,8 +38,8 @@ fn main() -> Result<(), Box<dyn Error>> {
             );
             opened.close().await;
         }
-        one(state.path()).await?;
-        list(state.path()).await
+        one(&state).await?;
+        list(&state).await
     })
 }
 
@@ -67,7 +74,7 @@ async fn burst(jobs: &Jobs, count: u32, at_once: usize) -> Result<(), Box<dyn Er
 }
 
 /// What a command line does: open, start, wait.
-async fn one(state: &std::path::Path) -> Result<(), Box<dyn Error>> {
+async fn one(state: &Path) -> Result<(), Box<dyn Error>> {
     for _ in 0..5 {
         let begun = Instant::now();
         let jobs = Jobs::open(Config::new(state))?;
@@ -83,7 +90,7 @@ async fn one(state: &std::path::Path) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-async fn list(state: &std::path::Path) -> Result<(), Box<dyn Error>> {
+async fn list(state: &Path) -> Result<(), Box<dyn Error>> {
     for _ in 0..3 {
         let begun = Instant::now();
         let jobs = Jobs::open(Config::new(state))?;

@@ -17,6 +17,9 @@ pub struct Config {
     pub clock: Arc<dyn Clock>,
     /// This boot of the host. `None` means what the kernel says in `/proc/sys/kernel/random/boot_id`.
     pub boot_id: Option<String>,
+    /// Look for news by the clock only, every few milliseconds at first and four times a second in the end. Meant for file
+    /// systems that other hosts write to and that do not look like it; those that do are polled anyhow.
+    pub poll: bool,
     /// What starts shims and knows whether they live. `None` means processes of this host.
     pub launcher: Option<Arc<dyn Launcher>>,
 }
@@ -30,6 +33,7 @@ impl Config {
             jobs_dir: None,
             clock: Arc::new(SystemClock),
             boot_id: None,
+            poll: false,
             launcher: None,
         }
     }

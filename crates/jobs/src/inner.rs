@@ -49,7 +49,11 @@ impl Inner {
         let boot_id = config.boot_id.map_or_else(this_boot, Ok)?;
         Ok(Self {
             index: Index::new(&state.path, &state.jobs, boot_id.clone()),
-            watcher: Watcher::new(&state.jobs),
+            watcher: if config.poll {
+                Watcher::by_the_clock()
+            } else {
+                Watcher::new(&state.jobs)
+            },
             state,
             clock: config.clock,
             launcher: config.launcher.unwrap_or_else(|| Arc::new(LocalLauncher)),

@@ -1,7 +1,6 @@
 //! What the files of one job directory say.
 //!
-//! Only looks; the shim is the writer. Liveness is asked before the exit record is looked for the last time, so a job
-//! that ends meanwhile is never taken for lost.
+//! Only looks; the shim is the writer.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -16,13 +15,35 @@ use serde::de::DeserializeOwned;
 use crate::error::JobError;
 use crate::files;
 use crate::launcher::Launcher;
-use crate::state::{Facts, Liveness};
+use crate::state::{self, Facts, Liveness, Source};
 
 /// One job's directory.
 #[derive(Debug, Clone)]
 pub(crate) struct JobDir {
     /// Where it is.
     pub(crate) path: PathBuf,
+}
+
+/// A directory, and who knows whether its launch lives.
+struct Looked<'a> {
+    dir: &'a JobDir,
+    launcher: &'a dyn Launcher,
+}
+
+impl Source for Looked<'_> {
+    type Error = JobError;
+
+    fn liveness(&mut self) -> Liveness {
+        self.launcher.liveness(&self.dir.path)
+    }
+
+    fn launch(&mut self) -> Result<Option<Launch>, JobError> {
+        self.dir.launch()
+    }
+
+    fn exit(&mut self) -> Result<Option<Exit>, JobError> {
+        self.dir.exit()
+    }
 }
 
 /// A record of which newer versions may exist.
@@ -82,19 +103,10 @@ impl JobDir {
 
     /// Everything from which the state follows.
     pub(crate) fn facts(&self, launcher: &dyn Launcher) -> Result<Facts, JobError> {
-        let mut facts = Facts {
-            liveness: Liveness::Unknown,
-            launch: None,
-            exit: self.exit()?,
-        };
-        if facts.exit.is_none() {
-            facts.liveness = launcher.liveness(&self.path);
-            facts.launch = self.launch()?;
-            if facts.liveness == Liveness::Ended {
-                facts.exit = self.exit()?;
-            }
-        }
-        Ok(facts)
+        state::gather(&mut Looked {
+            dir: self,
+            launcher,
+        })
     }
 
     fn record<R: Record>(&self, name: &str) -> Result<Option<R>, JobError> {

@@ -120,6 +120,36 @@ pub struct Facts {
     pub exit: Option<Exit>,
 }
 
+/// Where facts come from. What it tells may change between one question and the next.
+pub(crate) trait Source {
+    /// Why something cannot be read.
+    type Error;
+    /// Whether the launch lives.
+    fn liveness(&mut self) -> Liveness;
+    /// The claim.
+    fn launch(&mut self) -> Result<Option<Launch>, Self::Error>;
+    /// The exit record.
+    fn exit(&mut self) -> Result<Option<Exit>, Self::Error>;
+}
+
+/// Asks for the facts in the order that [`observe`] relies on.
+pub(crate) fn gather<S: Source>(source: &mut S) -> Result<Facts, S::Error> {
+    let mut facts = Facts {
+        liveness: Liveness::Unknown,
+        launch: None,
+        exit: source.exit()?,
+    };
+    if facts.exit.is_none() {
+        facts.liveness = source.liveness();
+        facts.launch = source.launch()?;
+        // What has ended writes no more: if there is no record now, there never will be.
+        if facts.liveness == Liveness::Ended {
+            facts.exit = source.exit()?;
+        }
+    }
+    Ok(facts)
+}
+
 /// The state that follows from the facts, for an observer in the boot `boot_id`.
 ///
 /// An exit record decides alone. What may be alive is not gone, whatever else is missing.
@@ -258,3 +288,6 @@ impl From<&Exit> for Finished {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
