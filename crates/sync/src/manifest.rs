@@ -209,8 +209,14 @@ mod tests {
     fn the_root_is_pinned() {
         let hex = |entries: &[Entry]| root(pairs(entries)).to_string();
         assert_eq!(empty_root().to_string(), hex(&[]));
-        pinned(&hex(&[]), "EMPTY");
-        pinned(&hex(&tree()), "TREE");
+        pinned(
+            &hex(&[]),
+            "175a3a9528d8c026c3289114c6b59880ea7790c6f6871d4d3b5ef38eea4f0187",
+        );
+        pinned(
+            &hex(&tree()),
+            "f8629fdd11c80ed4f0f893ccd5a55ff5aee9b8b44b541e0bc056b4639ad80a86",
+        );
     }
 
     fn pinned(found: &str, pinned: &str) {

@@ -121,7 +121,10 @@ where
             observer,
             inbox,
         };
-        let pushed = pusher.run(known, cache);
+        let mut pushed = pusher.run(known, cache);
+        if matches!(pushed, Err(PushError::Closed(_))) {
+            pushed = Err(pusher.why_closed());
+        }
         over.store(true, Ordering::Relaxed);
         pushed
     })

@@ -88,17 +88,24 @@ impl Pusher<'_> {
         Ok(tree)
     }
 
-    /// An error if nothing more can be sent: the server's reason, where it gave one.
+    /// An error if nothing more can be sent.
     fn going(&self) -> Result<(), PushError> {
         if self.observer.cancelled() {
             return Err(PushError::Cancelled);
         }
-        if !self.outbox.stop() {
-            return Ok(());
+        if self.outbox.stop() {
+            Err(Closed.into())
+        } else {
+            Ok(())
         }
+    }
+
+    /// The server's last word, where it gave one before the link closed.
+    pub(crate) fn why_closed(&self) -> PushError {
         loop {
-            if let Down::Refused(refusal) = self.next()? {
-                return Err(PushError::Refused(refusal));
+            match self.next() {
+                Ok(_) => {}
+                Err(reason) => return reason,
             }
         }
     }

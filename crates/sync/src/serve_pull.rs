@@ -85,15 +85,21 @@ impl Server<'_> {
         })?;
         let found = self.find(&globs)?;
         self.offer(&found)?;
+        // All of it first: the client does not listen before it has said everything.
+        let mut wanted: Vec<u32> = Vec::new();
         loop {
             let PullUp::Want(want) = self.next()? else {
                 return Err(protocol("a second question").into());
             };
-            self.send(&found.entries, &want.files)?;
+            wanted.extend(want.files);
+            if !wanted.is_sorted_by(|a, b| a < b) {
+                return Err(protocol("wants a file twice, or out of order").into());
+            }
             if want.last {
                 break;
             }
         }
+        self.send(&found.entries, &wanted)?;
         Ok(self.sender.send(PullDown::Done)?)
     }
 

@@ -53,10 +53,19 @@ pub(crate) type Outcome = (TreePath, std::result::Result<Staged, Bad>);
 /// Why a file is not staged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Bad {
-    /// Its content is not what was promised.
+    /// Its content is not what was promised, or its path clashes with another's.
     Hash,
     /// It could not be written.
     Io(Errno),
+}
+
+impl From<Errno> for Bad {
+    fn from(errno: Errno) -> Self {
+        match errno {
+            Errno::NOTDIR => Self::Hash,
+            errno => Self::Io(errno),
+        }
+    }
 }
 
 /// Some bytes of a file.
@@ -178,7 +187,7 @@ impl Writer<'_> {
                 append(&created, bytes)?;
                 complete(&created, file)
             })
-            .map_err(Bad::Io)
+            .map_err(Bad::from)
     }
 
     fn piece(
@@ -191,13 +200,13 @@ impl Writer<'_> {
         if offset == 0 {
             match self.create(file) {
                 Ok(created) => self.open.insert(number, (created, Hasher::new())),
-                Err(errno) => return Some(Err(Bad::Io(errno))),
+                Err(errno) => return Some(Err(errno.into())),
             };
         }
         let (open, hasher) = self.open.get_mut(&number)?;
         hasher.update(bytes);
         if let Err(errno) = append(&*open, bytes) {
-            return Some(Err(Bad::Io(errno)));
+            return Some(Err(errno.into()));
         }
         if offset + bytes.len() as u64 != file.size {
             return None;
@@ -206,7 +215,7 @@ impl Writer<'_> {
         if hasher.finalize().as_bytes() != file.hash.as_bytes() {
             return Some(Err(Bad::Hash));
         }
-        Some(complete(&open, file).map_err(Bad::Io))
+        Some(complete(&open, file).map_err(Bad::from))
     }
 
     fn create(&mut self, file: &Offered) -> Result<OwnedFd> {

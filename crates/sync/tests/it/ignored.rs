@@ -1,0 +1,99 @@
+//! What is left out of the mirror.
+
+use crate::support::{Bench, write};
+
+fn names(bench: &Bench) -> Vec<String> {
+    bench
+        .tree()
+        .0
+        .into_iter()
+        .filter(|(_, what)| what != "dir")
+        .map(|(path, _)| path)
+        .collect()
+}
+
+#[test]
+fn ignore_files_nest_and_the_mirrors_own_wins() {
+    let bench = Bench::new();
+    bench.write(".gitignore", "*.log\n/build/\n");
+    bench.write(".legworkignore", "!keep.log\nsecret*\n");
+    bench.write("sub/.gitignore", "!sub.log\nlocal\n");
+    for path in [
+        "a.log",
+        "keep.log",
+        "build/x",
+        "secret.key",
+        "sub/build/y",
+        "sub/sub.log",
+        "sub/other.log",
+        "sub/local",
+        "sub/x",
+    ] {
+        bench.write(path, "x");
+    }
+    bench.mirror();
+    let expected = [
+        ".gitignore",
+        ".legworkignore",
+        "keep.log",
+        "sub/.gitignore",
+        "sub/build/y",
+        "sub/sub.log",
+        "sub/x",
+    ];
+    assert_eq!(names(&bench), expected);
+}
+
+#[test]
+fn repositories_and_build_caches_are_left_out() {
+    let bench = Bench::new();
+    let tag = "Signature: 8a477f597d28d172789f06886806bc55\n";
+    for (path, content) in [
+        (".git/config", "x"),
+        ("sub/.hg/x", "x"),
+        ("sub/.svn/x", "x"),
+        ("target/CACHEDIR.TAG", tag),
+        ("target/debug/app", "x"),
+        ("sub/target/CACHEDIR.TAG", "not a tag"),
+        ("sub/target/kept", "x"),
+        ("cache/CACHEDIR.TAG", tag),
+        (".gitmodules", "x"),
+        (".legwork-tmp.123", "x"),
+    ] {
+        bench.write(path, content);
+    }
+    bench.mirror();
+    assert_eq!(
+        names(&bench),
+        [
+            ".gitmodules",
+            "cache/CACHEDIR.TAG",
+            "sub/target/CACHEDIR.TAG",
+            "sub/target/kept"
+        ]
+    );
+}
+
+#[test]
+fn the_mirrors_own_file_brings_built_in_excludes_back() {
+    let bench = Bench::new();
+    bench.write(".legworkignore", "!.git/\n");
+    bench.write(".git/HEAD", "x");
+    bench.mirror();
+    assert_eq!(names(&bench), [".git/HEAD", ".legworkignore"]);
+}
+
+#[test]
+fn rules_above_count_inside_a_checkout_only() {
+    let bench = Bench::new();
+    let above = bench.temp.path();
+    write(&above.join(".gitignore"), "*.tmp\n/source/top\n");
+    for path in ["a.tmp", "top", "kept"] {
+        bench.write(path, "x");
+    }
+    bench.mirror();
+    assert_eq!(names(&bench), ["a.tmp", "kept", "top"]);
+    std::fs::create_dir(above.join(".git")).unwrap();
+    bench.mirror();
+    assert_eq!(names(&bench), ["kept"]);
+}

@@ -1,0 +1,18 @@
+//! The mirror from end to end: both sides in one process, on real directories.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "tests fail by panicking, in their helpers too, and say what they skip"
+)]
+
+mod crash;
+mod hostile;
+mod ignored;
+mod lease;
+mod model;
+mod ownership;
+mod protocol;
+mod pulling;
+mod random;
+mod support;

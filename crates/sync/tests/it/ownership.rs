@@ -1,0 +1,427 @@
+//! Who owns what: the client's tree wins, a job's work is never lost.
+
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use legwork_sync::error::PushError;
+use legwork_sync::message::{Delete, Refusal};
+use legwork_sync::push;
+
+use crate::support::{Bench, Tree, link_to, now, paths, push_to, skip_as_root};
+
+#[test]
+fn a_tree_arrives_as_it_is_and_changes_follow() {
+    let bench = Bench::new();
+    bench.write("src/main.rs", "fn main() {}");
+    bench.write("src/deep/er/empty", "");
+    bench.write("run.sh", "#!/bin/sh");
+    fs::set_permissions(
+        bench.source.join("run.sh"),
+        fs::Permissions::from_mode(0o755),
+    )
+    .unwrap();
+    fs::create_dir_all(bench.source.join("hollow/dir")).unwrap();
+    link_to(&bench.source.join("src/link"), "../run.sh");
+    link_to(&bench.source.join("dangling"), "/no/where");
+    fs::write(
+        bench
+            .source
+            .join(Path::new(std::ffi::OsStr::from_bytes(b"\xff\n"))),
+        "odd",
+    )
+    .unwrap();
+    let big = "0123456789abcdef".repeat(100_000);
+    bench.write("big", &big);
+    let pushed = bench.mirror();
+    assert_eq!(bench.tree(), Tree::of(&bench.source));
+    assert_eq!(pushed.sent_files, 5);
+    assert_eq!(pushed.summary.written_bytes, pushed.sent_bytes);
+
+    bench.write("src/main.rs", "fn main() { }");
+    bench.remove("src/deep");
+    bench.remove("hollow");
+    bench.write("hollow", "now a file");
+    bench.remove("dangling");
+    bench.write("dangling/file", "now a directory");
+    fs::set_permissions(
+        bench.source.join("run.sh"),
+        fs::Permissions::from_mode(0o644),
+    )
+    .unwrap();
+    bench.write("big", &big[1..]);
+    let pushed = bench.mirror();
+    assert_eq!(bench.tree(), Tree::of(&bench.source));
+    assert_eq!(pushed.sent_files, 4, "the exec bit alone sends nothing");
+    assert_eq!(
+        (pushed.summary.displaced.total, pushed.summary.kept.total),
+        (0, 0)
+    );
+}
+
+#[test]
+fn what_jobs_make_stays_and_what_they_change_goes_to_the_trash() {
+    let bench = Bench::new();
+    for path in ["Cargo.lock", "src/a", "src/b", "old/gone"] {
+        bench.write(path, path);
+    }
+    bench.mirror();
+    bench.job_write("target/debug/app", "binary");
+    bench.job_write("src/out.o", "object");
+    bench.job_write("Cargo.lock", "changed by cargo");
+    bench.job_remove("src/a");
+    bench.job_write("new", "a job's");
+    bench.job_write("old/notes", "a job's");
+    bench.write("new", "the client's");
+    bench.remove("old");
+    let pushed = bench.mirror();
+    assert_eq!(paths(&pushed.summary.displaced), ["Cargo.lock", "new"]);
+    assert_eq!(paths(&pushed.summary.kept), ["old/notes"]);
+    assert_eq!(paths(&pushed.summary.deleted), ["old/gone"]);
+    let tree = bench.tree();
+    for (path, content) in [
+        ("target/debug/app", "binary"),
+        ("src/out.o", "object"),
+        ("old/notes", "a job's"),
+    ] {
+        assert_eq!(tree.get(path), Some(format!("f: {content}").as_str()));
+    }
+    assert_eq!(tree.get("Cargo.lock"), Some("f: Cargo.lock"));
+    assert_eq!(tree.get("src/a"), Some("f: src/a"));
+    assert_eq!(tree.get("new"), Some("f: the client's"));
+    let trash = |path: &str, content: &str| (path.to_owned(), content.to_owned());
+    assert_eq!(
+        bench.trashed(),
+        [
+            trash("Cargo.lock", "changed by cargo"),
+            trash("new", "a job's")
+        ]
+    );
+    assert_eq!(
+        bench.workspace.trash().unwrap()[0].name,
+        pushed.summary.trash
+    );
+}
+
+#[test]
+fn a_changed_file_that_the_client_deletes_is_kept_and_no_longer_ours() {
+    let bench = Bench::new();
+    bench.write("a", "1");
+    bench.write("b", "1");
+    bench.mirror();
+    bench.job_write("a", "changed");
+    bench.remove("a");
+    assert_eq!(paths(&bench.mirror().summary.kept), ["a"]);
+    bench.write("b", "2");
+    assert_eq!(bench.mirror().summary.kept.total, 0);
+    assert_eq!(bench.tree().get("a"), Some("f: changed"));
+}
+
+#[test]
+fn caches_in_a_deleted_directory_go_to_the_trash_and_the_rest_stays() {
+    let bench = Bench::new();
+    bench.write(".gitignore", "*.pyc\n");
+    bench.write("pkg/mod.py", "x");
+    bench.write("gone/mod.py", "x");
+    bench.mirror();
+    bench.job_write("pkg/__pycache__/mod.pyc", "stale");
+    bench.job_write("pkg/result.txt", "result");
+    bench.job_write("gone/__pycache__/mod.pyc", "stale");
+    bench.remove("pkg");
+    bench.remove("gone");
+    let pushed = bench.mirror();
+    assert_eq!(
+        paths(&pushed.summary.displaced),
+        ["gone/__pycache__", "pkg/__pycache__"]
+    );
+    assert_eq!(paths(&pushed.summary.kept), ["pkg/result.txt"]);
+    assert_eq!(bench.tree().get("gone"), None);
+    assert_eq!(bench.tree().get("pkg/result.txt"), Some("f: result"));
+}
+
+#[test]
+fn a_job_that_made_what_the_client_wants_keeps_it_with_its_times() {
+    let bench = Bench::new();
+    bench.write("a", "1");
+    bench.mirror();
+    bench.job_write("generated", "same");
+    let before = fs::metadata(bench.workspace.tree().join("generated"))
+        .unwrap()
+        .modified()
+        .unwrap();
+    bench.write("generated", "same");
+    let pushed = bench.mirror();
+    assert_eq!(
+        (pushed.summary.displaced.total, pushed.summary.written.total),
+        (0, 0)
+    );
+    let after = fs::metadata(bench.workspace.tree().join("generated"))
+        .unwrap()
+        .modified()
+        .unwrap();
+    assert_eq!(before, after);
+    bench.remove("generated");
+    assert_eq!(
+        paths(&bench.mirror().summary.deleted),
+        ["generated"],
+        "adopted is owned"
+    );
+}
+
+#[test]
+fn directories_in_the_way_are_displaced_whole() {
+    let bench = Bench::new();
+    bench.write("dir/ours", "1");
+    bench.write("other", "1");
+    bench.mirror();
+    bench.job_write("dir/theirs", "a job's");
+    bench.remove("dir");
+    bench.write("dir", "now a file");
+    let pushed = bench.mirror();
+    assert_eq!(paths(&pushed.summary.displaced), ["dir/theirs"]);
+    assert_eq!(bench.tree().get("dir"), Some("f: now a file"));
+    assert_eq!(
+        bench.trashed(),
+        [("dir/theirs".to_owned(), "a job's".to_owned())]
+    );
+}
+
+#[test]
+fn an_empty_directory_deletes_nothing_unless_forced() {
+    let bench = Bench::new();
+    bench.write("a", "1");
+    bench.write("b", "2");
+    bench.mirror();
+    bench.remove("a");
+    bench.remove("b");
+    let refused = bench.push().unwrap_err();
+    assert!(
+        matches!(
+            refused,
+            PushError::Refused(Refusal::EmptyRoot { tracked: 2 })
+        ),
+        "{refused}"
+    );
+    assert_eq!(bench.tree().0.len(), 2);
+    bench
+        .push_with(&push::Options {
+            force_delete: true,
+            ..bench.options()
+        })
+        .unwrap();
+    assert_eq!(bench.tree().0.len(), 0);
+}
+
+#[test]
+fn mass_deletes_are_refused_unless_forced_or_nothing_is_deleted() {
+    let bench = Bench::new();
+    for file in 0..80 {
+        bench.write(&format!("d/{file}"), "x");
+    }
+    bench.mirror();
+    for file in 0..51 {
+        bench.remove(&format!("d/{file}"));
+    }
+    let Err(PushError::Refused(refused)) = bench.push() else {
+        panic!("not refused")
+    };
+    assert_eq!(
+        refused,
+        Refusal::MassDelete {
+            would_delete: 51,
+            tracked: 80,
+            limit: 50
+        }
+    );
+    assert_eq!(bench.tree().0.len(), 81);
+    let dry = push::Options {
+        dry_run: true,
+        force_delete: true,
+        ..bench.options()
+    };
+    assert_eq!(bench.push_with(&dry).unwrap().summary.deleted.total, 51);
+    let pushed = bench
+        .push_with(&push::Options {
+            delete: Delete::Nothing,
+            ..bench.options()
+        })
+        .unwrap();
+    assert_eq!(
+        (pushed.summary.kept.total, pushed.summary.deleted.total),
+        (51, 0)
+    );
+    assert_eq!(bench.tree().0.len(), 81);
+}
+
+#[test]
+fn a_dry_run_tells_all_and_changes_nothing() {
+    let bench = Bench::new();
+    bench.write("a", "1");
+    bench.write("b", "1");
+    bench.write("c", "1");
+    bench.mirror();
+    let before = bench.workspace.root().unwrap();
+    bench.job_write("b", "a job's");
+    bench.write("b", "2");
+    bench.write("new/file", "3");
+    bench.remove("c");
+    let tree = bench.tree();
+    let pushed = bench
+        .push_with(&push::Options {
+            dry_run: true,
+            ..bench.options()
+        })
+        .unwrap();
+    assert!(pushed.dry_run);
+    assert_eq!(paths(&pushed.summary.written), ["b", "new", "new/file"]);
+    assert_eq!(paths(&pushed.summary.deleted), ["c"]);
+    assert_eq!(paths(&pushed.summary.displaced), ["b"]);
+    assert_eq!(pushed.sent_bytes, 0);
+    assert_eq!(bench.tree(), tree);
+    assert_eq!(bench.workspace.root().unwrap(), before);
+    assert_eq!(bench.mirror().summary.displaced.total, 1);
+}
+
+#[test]
+fn first_times_are_the_clients_and_later_ones_the_servers() {
+    let bench = Bench::new();
+    bench.write("old", "1");
+    bench.write("future", "1");
+    let long_ago = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
+    let touch = |path: &str, time| {
+        let file = fs::File::options()
+            .write(true)
+            .open(bench.source.join(path))
+            .unwrap();
+        file.set_modified(time).unwrap();
+    };
+    let mtime = |path: &str| {
+        fs::metadata(bench.workspace.tree().join(path))
+            .unwrap()
+            .modified()
+            .unwrap()
+    };
+    touch("old", long_ago);
+    touch("future", now() + Duration::from_secs(1000));
+    bench.mirror();
+    assert_eq!((mtime("old"), mtime("future")), (long_ago, now()));
+    bench.write("old", "2");
+    touch("old", long_ago);
+    bench.mirror();
+    assert!(
+        mtime("old") > long_ago + Duration::from_secs(1_000_000),
+        "an old file over a new one is still news"
+    );
+    assert_eq!(mtime("future"), now());
+}
+
+#[test]
+fn what_cannot_be_read_is_named_and_nothing_of_it_is_deleted() {
+    if skip_as_root("unreadable directories") {
+        return;
+    }
+    let bench = Bench::new();
+    for path in ["secret/a", "secret/b", "file", "other"] {
+        bench.write(path, "1");
+    }
+    bench.mirror();
+    let mode = |path: &str, mode| {
+        fs::set_permissions(bench.source.join(path), fs::Permissions::from_mode(mode)).unwrap();
+    };
+    bench.write("file", "2");
+    bench.remove("other");
+    mode("secret", 0o000);
+    mode("file", 0o000);
+    let pushed = bench.mirror();
+    mode("secret", 0o755);
+    let named: Vec<_> = pushed
+        .unreadable
+        .iter()
+        .map(|unreadable| unreadable.path.to_str().unwrap())
+        .collect();
+    assert_eq!(named, ["file", "secret"]);
+    assert_eq!(paths(&pushed.summary.deleted), ["other"]);
+    assert_eq!(bench.tree().get("secret/b"), Some("f: 1"));
+    assert_eq!(bench.tree().get("file"), Some("f: 1"));
+}
+
+#[test]
+fn special_files_are_counted_and_left_out() {
+    let bench = Bench::new();
+    bench.write("a", "1");
+    let _socket = std::os::unix::net::UnixListener::bind(bench.source.join("socket")).unwrap();
+    assert_eq!(bench.mirror().special, 1);
+    assert_eq!(bench.tree().0.len(), 1);
+}
+
+#[test]
+fn the_trash_of_the_last_two_commits_is_kept() {
+    let bench = Bench::new();
+    bench.write("a", "0");
+    bench.mirror();
+    for round in 1..5 {
+        bench.job_write("a", &format!("job {round}"));
+        bench.write("a", &round.to_string());
+        bench.mirror();
+    }
+    let kept: Vec<String> = bench
+        .trashed()
+        .into_iter()
+        .map(|(_, content)| content)
+        .collect();
+    assert_eq!(kept, ["job 4", "job 3"]);
+}
+
+#[test]
+fn a_lost_cache_costs_an_exchange_and_no_content() {
+    let bench = Bench::new();
+    bench.write("a", "1");
+    bench.write("d/b", "2");
+    bench.mirror();
+    fs::remove_file(bench.cache()).unwrap();
+    bench.write("a", "changed");
+    let pushed = bench.mirror();
+    assert_eq!((pushed.sent_files, pushed.summary.written.total), (1, 1));
+}
+
+#[test]
+fn two_clients_take_turns_on_one_workspace() {
+    let bench = Bench::new();
+    bench.write("a", "1");
+    bench.write("b", "1");
+    bench.mirror();
+    let other = bench.temp.path().join("other");
+    crate::support::write(&other.join("a"), "2");
+    crate::support::write(&other.join("c/d"), "3");
+    push_to(
+        &bench.workspace,
+        &other,
+        &bench.temp.path().join("other cache"),
+        &bench.options(),
+    )
+    .unwrap();
+    assert_eq!(bench.tree(), Tree::of(&other));
+    // The first client's cached base is not what the server has any more.
+    bench.write("b", "4");
+    let pushed = bench.mirror();
+    assert_eq!(bench.tree(), Tree::of(&bench.source));
+    assert_eq!(pushed.summary.displaced.total, 0);
+}
+
+#[test]
+fn after_an_unclean_boot_content_is_compared_once() {
+    let bench = Bench::new();
+    bench.write("a", "1");
+    bench.write("b", "1");
+    let root = bench.mirror().summary.root;
+    // Lost at the power cut: same size, and even the same look as far as one can tell.
+    bench.job_write("b", "0");
+    let dir = bench.temp.path().join("workspace");
+    let workspace = legwork_sync::workspace::Workspace::open(&dir, "another boot").unwrap();
+    assert_eq!(workspace.root().unwrap(), None);
+    push_to(&workspace, &bench.source, &bench.cache(), &bench.options()).unwrap();
+    assert_eq!(workspace.root().unwrap(), Some(root));
+    assert_eq!(Tree::of(&workspace.tree()), Tree::of(&bench.source));
+}

@@ -1,0 +1,185 @@
+//! Results come back: what was asked for, and never over local work.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::thread;
+
+use legwork_sync::digest::Digest;
+use legwork_sync::error::PullError;
+use legwork_sync::link;
+use legwork_sync::message::Data;
+use legwork_sync::message::{Node, Offer, Piece, PullDown, PullUp, Put};
+use legwork_sync::pull::{self, Pulled};
+
+use crate::support::{Bench, Tree, link_to, write};
+
+fn here(bench: &Bench) -> Tree {
+    Tree::of(&bench.temp.path().join("into"))
+}
+
+#[test]
+fn job_outputs_come_back_with_exec_bits_and_links() {
+    let bench = Bench::new();
+    bench.write("src", "1");
+    bench.mirror();
+    bench.job_write("dist/app", &"binary ".repeat(200_000));
+    fs::set_permissions(
+        bench.workspace.tree().join("dist/app"),
+        fs::Permissions::from_mode(0o755),
+    )
+    .unwrap();
+    bench.job_write("dist/sub/empty", "");
+    link_to(&bench.workspace.tree().join("dist/latest"), "app");
+    bench.job_write("other/x.log", "log");
+    let pulled = bench.pull(&["dist/", "**/*.log"], false).unwrap();
+    assert_eq!(pulled.written.len(), 4);
+    let mut expected = bench.tree();
+    expected.0.remove("src");
+    assert_eq!(here(&bench), expected);
+    let again = bench.pull(&["dist/", "**/*.log"], false).unwrap();
+    assert_eq!((again.written.len(), again.same), (0, 4));
+}
+
+#[test]
+fn local_work_is_refused_unless_forced_and_what_was_pulled_is_replaced() {
+    let bench = Bench::new();
+    let path = |path: &str| bench.temp.path().join("into").join(path);
+    for name in ["pulled", "mine", "edited"] {
+        bench.job_write(name, "1");
+    }
+    write(&path("mine"), "local");
+    let pulled = bench.pull(&["*"], false).unwrap();
+    assert_eq!(pulled.refused, [PathBuf::from("mine")]);
+    write(&path("edited"), "local");
+    for name in ["pulled", "mine", "edited"] {
+        bench.job_write(name, "2");
+    }
+    let pulled = bench.pull(&["*"], false).unwrap();
+    assert_eq!(
+        pulled.refused,
+        [PathBuf::from("edited"), PathBuf::from("mine")]
+    );
+    assert_eq!(pulled.written, [PathBuf::from("pulled")]);
+    let forced = bench.pull(&["*"], true).unwrap();
+    assert_eq!((forced.written.len(), forced.same), (2, 1));
+    assert_eq!(here(&bench).get("mine"), Some("f: 2"));
+}
+
+#[test]
+fn links_at_the_destination_lead_nowhere() {
+    let bench = Bench::new();
+    let outside = bench.temp.path().join("outside");
+    fs::create_dir(&outside).unwrap();
+    fs::create_dir(bench.temp.path().join("into")).unwrap();
+    link_to(
+        &bench.temp.path().join("into/dist"),
+        outside.to_str().unwrap(),
+    );
+    bench.job_write("dist/app", "binary");
+    let pulled = bench.pull(&["dist"], true).unwrap();
+    assert_eq!(pulled.failed.len(), 1);
+    assert!(Tree::of(&outside).0.is_empty());
+}
+
+/// A pull from a server that offers `entries`, and sends `bytes` for file number `file`.
+fn from_hostile(
+    bench: &Bench,
+    entries: Vec<Put>,
+    file: u32,
+    bytes: &'static [u8],
+) -> Result<Pulled, PullError> {
+    let into = bench.temp.path().join("into");
+    fs::create_dir_all(&into).unwrap();
+    let options = pull::Options {
+        globs: vec!["dist/**".to_owned()],
+        force: true,
+    };
+    let (client, server) = link::pair(4);
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            let asked = server.receiver.recv().unwrap();
+            assert!(matches!(asked, PullUp::Ask(_)));
+            let offer = Offer {
+                entries,
+                unreadable: Vec::new(),
+                last: true,
+            };
+            let say = |message| drop(server.sender.send(message));
+            say(PullDown::Offer(offer));
+            if server.receiver.recv().is_err() {
+                return;
+            }
+            let piece = Piece {
+                file,
+                offset: 0,
+                len: u32::try_from(bytes.len()).unwrap(),
+            };
+            say(PullDown::Data(Data {
+                pieces: vec![piece],
+                bytes: bytes.into(),
+            }));
+            say(PullDown::Done);
+        });
+        pull::pull(
+            &into,
+            &options,
+            &bench.temp.path().join("record"),
+            client,
+            &(),
+        )
+    })
+}
+
+fn offer(path: &str, content: &str) -> Put {
+    let (size, hash) = (content.len() as u64, Digest::of(content.as_bytes()));
+    Put {
+        path: path.into(),
+        node: Node::File {
+            exec: false,
+            size,
+            hash,
+        },
+        mtime_ns: 0,
+        send: false,
+    }
+}
+
+#[test]
+fn a_server_cannot_bring_what_was_not_asked_for() {
+    let bench = Bench::new();
+    let bad = [
+        vec![offer("other", "x")],
+        vec![offer("dist/../../etc", "x")],
+        vec![offer("/dist/x", "x")],
+        vec![offer("dist/x", "x"), offer("dist/x", "x")],
+        vec![offer("dist/x", "x"), offer("dist/x/y", "x")],
+        vec![offer("dist/b", "x"), offer("dist/a", "x")],
+        vec![Put {
+            node: Node::Dir,
+            ..offer("dist/d", "")
+        }],
+    ];
+    for entries in bad {
+        let pulled = from_hostile(&bench, entries.clone(), 0, b"x");
+        assert!(
+            matches!(pulled, Err(PullError::Protocol(_))),
+            "{entries:?}: {pulled:?}"
+        );
+    }
+    for (file, bytes) in [(7, &b"x"[..]), (0, b"too long")] {
+        let pulled = from_hostile(&bench, vec![offer("dist/x", "x")], file, bytes);
+        assert!(
+            matches!(pulled, Err(PullError::Protocol(_))),
+            "{file}: {pulled:?}"
+        );
+    }
+    let pulled = from_hostile(&bench, vec![offer("dist/x", "x")], 0, b"y").unwrap();
+    assert_eq!(pulled.gone, [PathBuf::from("dist/x")]);
+    let files = here(&bench)
+        .0
+        .into_iter()
+        .filter(|(_, what)| what != "dir")
+        .count();
+    assert_eq!(files, 0, "no half or false file stays");
+}

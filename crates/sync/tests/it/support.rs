@@ -1,0 +1,204 @@
+//! A source, a workspace, and what can be done to them.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::thread;
+use std::time::{Duration, SystemTime};
+
+use legwork_sync::error::{PullError, PushError};
+use legwork_sync::link;
+use legwork_sync::pull::{self, Pulled};
+use legwork_sync::push::{self, Pushed};
+use legwork_sync::receive;
+use legwork_sync::workspace::Workspace;
+
+/// The tests' clock: long after every file they make was made, so that nothing is racy.
+pub(crate) fn now() -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(4_000_000_000)
+}
+
+pub(crate) struct Bench {
+    pub(crate) temp: tempfile::TempDir,
+    pub(crate) source: PathBuf,
+    pub(crate) workspace: Workspace,
+}
+
+impl Bench {
+    pub(crate) fn new() -> Self {
+        let temp = tempfile::tempdir().unwrap();
+        let source = temp.path().join("source");
+        fs::create_dir(&source).unwrap();
+        let workspace = Workspace::open(&temp.path().join("workspace"), "boot").unwrap();
+        Self {
+            temp,
+            source,
+            workspace,
+        }
+    }
+
+    pub(crate) fn options(&self) -> push::Options {
+        push::Options::at(now())
+    }
+
+    pub(crate) fn cache(&self) -> PathBuf {
+        self.temp.path().join("cache")
+    }
+
+    pub(crate) fn push(&self) -> Result<Pushed, PushError> {
+        self.push_with(&self.options())
+    }
+
+    pub(crate) fn push_with(&self, options: &push::Options) -> Result<Pushed, PushError> {
+        push_to(&self.workspace, &self.source, &self.cache(), options)
+    }
+
+    /// Pushes, and checks that afterwards exactly the source's entries are in the tree.
+    pub(crate) fn mirror(&self) -> Pushed {
+        let pushed = self.push().unwrap();
+        assert_eq!(self.workspace.root().unwrap(), Some(pushed.summary.root));
+        pushed
+    }
+
+    pub(crate) fn tree(&self) -> Tree {
+        Tree::of(&self.workspace.tree())
+    }
+
+    pub(crate) fn write(&self, path: &str, content: &str) {
+        write(&self.source.join(path), content);
+    }
+
+    pub(crate) fn remove(&self, path: &str) {
+        remove(&self.source.join(path));
+    }
+
+    /// As a job would.
+    pub(crate) fn job_write(&self, path: &str, content: &str) {
+        write(&self.workspace.tree().join(path), content);
+    }
+
+    pub(crate) fn job_remove(&self, path: &str) {
+        remove(&self.workspace.tree().join(path));
+    }
+
+    pub(crate) fn trashed(&self) -> Vec<(String, String)> {
+        let dirs = self.workspace.trash().unwrap();
+        let trash = self.temp.path().join("workspace/trash");
+        let found = dirs.iter().flat_map(|dir| {
+            dir.paths
+                .iter()
+                .map(|path| (dir.name.clone(), path.clone()))
+        });
+        found
+            .map(|(name, path)| {
+                let content = fs::read_to_string(trash.join(name).join(&path)).unwrap_or_default();
+                (path.to_string_lossy().into_owned(), content)
+            })
+            .collect()
+    }
+
+    pub(crate) fn pull(&self, globs: &[&str], force: bool) -> Result<Pulled, PullError> {
+        let into = self.temp.path().join("into");
+        fs::create_dir_all(&into).unwrap();
+        let globs = globs.iter().map(|glob| (*glob).to_owned()).collect();
+        let options = pull::Options { globs, force };
+        let (client, server) = link::pair(4);
+        thread::scope(|scope| {
+            scope.spawn(|| pull::serve(&self.workspace, server));
+            pull::pull(
+                &into,
+                &options,
+                &self.temp.path().join("record"),
+                client,
+                &(),
+            )
+        })
+    }
+}
+
+pub(crate) fn push_to(
+    workspace: &Workspace,
+    source: &Path,
+    cache: &Path,
+    options: &push::Options,
+) -> Result<Pushed, PushError> {
+    let (client, server) = link::pair(4);
+    thread::scope(|scope| {
+        scope.spawn(|| receive::receive(workspace, &receive::Options::default(), server, &now));
+        push::push(source, options, cache, client, &())
+    })
+}
+
+pub(crate) fn write(path: &Path, content: &str) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, content).unwrap();
+}
+
+pub(crate) fn remove(path: &Path) {
+    let removed = fs::remove_file(path);
+    removed.or_else(|_| fs::remove_dir_all(path)).unwrap();
+}
+
+pub(crate) fn link_to(path: &Path, target: &str) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    symlink(target, path).unwrap();
+}
+
+/// What a directory holds: `/`-separated paths and what is there, readably.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Tree(pub(crate) BTreeMap<String, String>);
+
+impl Tree {
+    pub(crate) fn of(root: &Path) -> Self {
+        let mut tree = Self::default();
+        tree.add(root, "");
+        tree
+    }
+
+    fn add(&mut self, dir: &Path, prefix: &str) {
+        for entry in fs::read_dir(dir).unwrap() {
+            let entry = entry.unwrap();
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let path = format!("{prefix}{name}");
+            let file_type = entry.file_type().unwrap();
+            let what = if file_type.is_dir() {
+                self.add(&entry.path(), &format!("{path}/"));
+                "dir".to_owned()
+            } else if file_type.is_symlink() {
+                format!("-> {}", fs::read_link(entry.path()).unwrap().display())
+            } else {
+                let exec = entry.metadata().unwrap().permissions().mode() & 0o100 != 0;
+                let content =
+                    String::from_utf8_lossy(&fs::read(entry.path()).unwrap()).into_owned();
+                format!("{}: {content}", if exec { "x" } else { "f" })
+            };
+            self.0.insert(path, what);
+        }
+    }
+
+    pub(crate) fn get(&self, path: &str) -> Option<&str> {
+        self.0.get(path).map(String::as_str)
+    }
+}
+
+/// Whether this process may read everything; says so, since then a test about what is unreadable
+/// has nothing to test.
+pub(crate) fn skip_as_root(what: &str) -> bool {
+    let root = rustix::process::geteuid().is_root();
+    if root {
+        static SAID: Mutex<()> = Mutex::new(());
+        let _one = SAID.lock();
+        eprintln!("skipped {what}: root may read everything");
+    }
+    root
+}
+
+pub(crate) fn paths(listing: &legwork_sync::message::Listing) -> Vec<String> {
+    listing
+        .paths
+        .iter()
+        .map(|path| String::from_utf8_lossy(path).into_owned())
+        .collect()
+}
