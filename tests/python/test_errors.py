@@ -197,10 +197,9 @@ def test_a_full_disk_before_the_start_is_125(host: Host, small_disk: Path) -> No
     host.env["LEGWORK_STATE"] = str(small_disk / "state")
     host.run(*RUN, "--", "true").expect(0)
     filler = small_disk / "filler"
-    with filler.open("wb") as file, _ignored_full():
+    with filler.open("wb", buffering=0) as file, _ignored_full():
         while True:
             file.write(b"x" * 4096)
-            file.flush()
     result = host.run(*RUN, "--json", "--", "true").expect(125)
     assert result.error()["reason"] == "NO_SPACE"
     filler.unlink()

@@ -164,6 +164,11 @@ def test_an_empty_project_does_not_empty_the_mirror(host: Host, project: Path) -
     assert (tree(host) / "main.txt").exists()
 
 
+def test_an_empty_project_can_be_run_in(host: Host) -> None:
+    assert mirrored(host, "ls -A | wc -l").expect(0).text.strip() == "0"
+    assert mirrored(host, "echo again").expect(0).text == "again\n"
+
+
 def test_a_mass_deletion_needs_a_word(host: Host, project: Path) -> None:
     for number in range(300):
         host.write(f"many/{number}", "x")

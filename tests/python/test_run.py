@@ -100,7 +100,8 @@ def test_it_ends_when_its_reader_leaves(host: Host) -> None:
     os.read(read, 10)
     os.close(read)
     process.communicate(timeout=30)
-    assert process.returncode in (0, 141)
+    # Stopped as a pipe would have stopped it: by TERM, or by a broken pipe of its own.
+    assert process.returncode in (141, 143)
 
 
 def test_the_working_directory_of_the_caller_may_be_gone(host: Host) -> None:

@@ -97,7 +97,7 @@ def test_two_terminals_tell_the_same(host: Host) -> None:
 
 def test_after_a_restart_of_the_machine_a_job_is_lost(host: Host) -> None:
     # A reboot is simulated: the claim names another boot, and the shim is gone without a record.
-    job = host.shell("echo up; sleep 60")
+    job = host.shell("echo up; exec sleep 60")
     host.printed(job, b"up")
     directory, claim = host.job_dir(job), host.claim(job)
     os.kill(claim["shim_pid"], signal.SIGKILL)
@@ -114,7 +114,7 @@ def test_after_a_restart_of_the_machine_a_job_is_lost(host: Host) -> None:
 def test_a_claim_of_another_boot_is_not_believed_for_its_pids(host: Host) -> None:
     # After a reboot the recorded pids belong to strangers: nothing may be killed by them.
     stranger = subprocess.Popen(["sleep", "60"], **host.user.popen_arguments())
-    job = host.shell("sleep 60")
+    job = host.start("sleep", "60")
     host.running(job)
     directory, claim = host.job_dir(job), host.claim(job)
     os.kill(claim["shim_pid"], signal.SIGKILL)

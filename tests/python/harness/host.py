@@ -129,7 +129,7 @@ class Host:
         return subprocess.Popen([self.binary, *args], **settings)
 
     def run(
-        self, *args: Word, stdin: bytes | None = None, timeout_s: float = 60, **options: Any
+        self, *args: Word, stdin: bytes | None = None, timeout_s: float = 30, **options: Any
     ) -> Result:
         """Run the binary to its end."""
         if stdin is not None:
