@@ -1,4 +1,4 @@
-//! How fast is it? Prints figures for many short jobs, for opening, and for listing.
+//! How fast is it? Prints figures for many short jobs, for opening, listing and following.
 //!
 //! `cargo run --release -p legwork-jobs --example burst [JOBS [AT_ONCE [STATE]]]`
 //!
@@ -11,7 +11,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use legwork_jobs::{Config, JobId, JobState, Jobs, ListQuery, StartRequest, Status};
+use legwork_jobs::output::{OutputEvent, Read};
+use legwork_jobs::{
+    Clock, Config, JobId, JobState, Jobs, ListQuery, StartRequest, Status, SystemClock,
+};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
@@ -39,12 +42,14 @@ fn main() -> Result<(), Box<dyn Error>> {
             opened.close().await;
         }
         one(&state).await?;
-        list(&state).await
+        list(&state).await?;
+        follow(&state).await?;
+        delay(&state).await
     })
 }
 
 fn request() -> StartRequest {
-    let now = legwork_jobs::Clock::now_ms(&legwork_jobs::SystemClock);
+    let now = SystemClock.now_ms();
     StartRequest::new(JobId::generate(now), ["/bin/true"], "/")
 }
 
@@ -100,5 +105,64 @@ async fn list(state: &Path) -> Result<(), Box<dyn Error>> {
     let begun = Instant::now();
     let jobs = Jobs::open(Config::new(state))?.rebuild().await?;
     println!("built the index of {jobs} jobs in {:?}", begun.elapsed());
+    Ok(())
+}
+
+/// 1 GiB through shim, disk and reader.
+async fn follow(state: &Path) -> Result<(), Box<dyn Error>> {
+    let jobs = Jobs::open(Config::new(state))?;
+    for _ in 0..2 {
+        let now = SystemClock.now_ms();
+        let argv = ["/usr/bin/head", "-c", "1073741824", "/dev/zero"];
+        let request = StartRequest::new(JobId::generate(now), argv, "/");
+        let (begun, id) = (Instant::now(), request.id);
+        jobs.start(request).await?;
+        for kind in ["live", "past"] {
+            let begun = if kind == "live" {
+                begun
+            } else {
+                Instant::now()
+            };
+            let mut output = jobs.output(id, Read::all()).await?;
+            let (mut bytes, mut events) = (0, 0);
+            while let Some(event) = output.next().await {
+                if let OutputEvent::Chunk(chunk) = event? {
+                    bytes += chunk.data.len();
+                    events += 1;
+                }
+            }
+            let rate = 1024.0 / begun.elapsed().as_secs_f64();
+            println!("{kind}: {bytes} bytes in {events} pieces, {rate:.0} MiB/s");
+        }
+        jobs.remove(id).await.or(Err("not removed"))?;
+    }
+    Ok(())
+}
+
+/// From the shim's reading of a line to its reader.
+async fn delay(state: &Path) -> Result<(), Box<dyn Error>> {
+    let jobs = Jobs::open(Config::new(state))?;
+    let script = "for n in $(seq 100); do echo $n; sleep 0.005; done";
+    let mut request = StartRequest::new(
+        JobId::generate(SystemClock.now_ms()),
+        ["/bin/sh", "-c", script],
+        "/",
+    );
+    request.env.push(("PATH".into(), "/usr/bin:/bin".into()));
+    let id = jobs.start(request).await?.id;
+    let mut output = jobs.output(id, Read::all()).await?;
+    let mut delays = Vec::new();
+    while let Some(event) = output.next().await {
+        if let OutputEvent::Chunk(chunk) = event? {
+            let now = std::time::UNIX_EPOCH.elapsed()?.as_micros();
+            delays.push(now.saturating_sub(chunk.runs[chunk.runs.len() - 1].time_us.into()));
+        }
+    }
+    delays.sort_unstable();
+    println!(
+        "a line's delay: median {} us, worst {} us",
+        delays[delays.len() / 2],
+        delays[delays.len() - 1]
+    );
     Ok(())
 }

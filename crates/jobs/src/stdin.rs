@@ -12,6 +12,8 @@ use crate::inner::Inner;
 
 /// Bytes of one frame.
 const PIECE: usize = 64 * 1024;
+/// Connections that one request is tried on.
+const CONNECTIONS_TRIED: u32 = 20;
 
 /// A writer to a job's standard input, addressed by offset, so that after a lost connection the same bytes can
 /// be sent again without harm. Several writers are not kept apart.
@@ -62,24 +64,29 @@ impl StdinWriter {
         }
     }
 
+    /// Asks, and asks again on a new connection where the shim closed one: it does when too many wait at once. What it has
+    /// taken already it skips.
     async fn ask(&mut self, request: Request) -> Result<(), JobError> {
         let id = self.id;
-        let mut connection = match self.connection.take() {
-            Some(connection) => connection,
-            None => control::reach(&self.inner, id).await?,
-        };
-        match connection.ask(&request).await {
-            Ok(Reply::Done | Reply::StdinTaken(_)) => {
-                self.connection = Some(connection);
-                Ok(())
-            }
-            Ok(Reply::StdinClosed) => Err(JobError::StdinClosed { id }),
-            Ok(Reply::Failed(errno)) => Err(JobError::Refused {
-                id,
-                source: io::Error::from_raw_os_error(errno),
-            }),
-            Ok(Reply::Unsupported) => Err(JobError::Unsupported { id }),
-            Err(_) => Err(control::hung_up(&self.inner, id).await),
+        for _ in 0..CONNECTIONS_TRIED {
+            let mut connection = match self.connection.take() {
+                Some(connection) => connection,
+                None => control::reach(&self.inner, id).await?,
+            };
+            return match connection.ask(&request).await {
+                Ok(Reply::Done | Reply::StdinTaken(_)) => {
+                    self.connection = Some(connection);
+                    Ok(())
+                }
+                Ok(Reply::StdinClosed) => Err(JobError::StdinClosed { id }),
+                Ok(Reply::Failed(errno)) => Err(JobError::Refused {
+                    id,
+                    source: io::Error::from_raw_os_error(errno),
+                }),
+                Ok(Reply::Unsupported) => Err(JobError::Unsupported { id }),
+                Err(_) => continue,
+            };
         }
+        Err(control::hung_up(&self.inner, id).await)
     }
 }
