@@ -61,6 +61,7 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         let path = temp.path().join("cache");
         assert_eq!(load(&path).unwrap(), None);
+        // And its encoding is pinned.
         save(&path, &empty_root(), &[]).unwrap();
         assert_eq!(
             load(&path).unwrap(),
@@ -69,6 +70,11 @@ mod tests {
                 entries: Vec::new()
             })
         );
+        let mut golden = b"lwcache\0\x01\0\0\0".to_vec();
+        golden.extend_from_slice(empty_root().as_bytes());
+        golden.extend_from_slice(&[0; 8]);
+        let bytes = std::fs::read(&path).unwrap();
+        assert_eq!(&bytes[..bytes.len() - 32], golden);
         std::fs::write(&path, "lwcache\0 cut").unwrap();
         assert_eq!(load(&path).ok(), None);
         std::fs::write(&path, "cut").unwrap();

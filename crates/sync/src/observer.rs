@@ -14,7 +14,7 @@ pub trait Observer: Sync {
         let _unused = progress;
     }
 
-    /// The server waits before it commits.
+    /// The server waits before it commits; said again about every second.
     fn waiting(&self, reason: Waiting) {
         let _unused = reason;
     }

@@ -22,7 +22,7 @@ use crate::push::since_epoch;
 use crate::round::{Rounds, protocol};
 use crate::stage::{Bad, Stage, Writers};
 use crate::turn::{Context, Turn};
-use crate::workspace::Workspace;
+use crate::workspace::{STAGED, Workspace};
 
 /// Bounds and threads of the server's side.
 #[derive(Debug, Clone)]
@@ -152,6 +152,7 @@ impl Session<'_> {
             base_known: known,
         }))?;
         let trust = index.boot_id == workspace.boot_id().as_bytes();
+        let hello_is_dry = hello.dry_run;
         let staging = if hello.dry_run {
             workspace.held.staging.child(b".", Use::Names)
         } else {
@@ -167,7 +168,13 @@ impl Session<'_> {
             unsettled,
             staging: &staging,
         };
-        self.rounds(&context, known)
+        let received = self.rounds(&context, known);
+        let abandoned = received.is_err() && !hello_is_dry && !workspace.journal_path().exists();
+        if abandoned && workspace.faults.before("tidy").is_ok() {
+            // What stays is only in the way of other files; the next session removes it.
+            let _left = workspace.held.staging.remove_all(STAGED);
+        }
+        received
     }
 
     fn rounds(&mut self, context: &Context<'_>, known: bool) -> Result<Received, ReceiveError> {

@@ -1,8 +1,8 @@
 //! What a directory holds: the client's look at its tree.
 //!
 //! Files that look as they did when their hash was taken are not read. The others are read once: the
-//! same bytes are hashed and handed to a [`Sink`], which may keep them to be sent. Sockets, pipes
-//! and devices are counted and left out; what cannot be read is named.
+//! same bytes are hashed and handed on, perhaps to be sent. Sockets, pipes and devices are counted
+//! and left out; what cannot be read is named.
 
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;

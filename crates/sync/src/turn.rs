@@ -98,7 +98,9 @@ impl Context<'_> {
     ) -> Result<Turn, Refusal> {
         let (index, wanted, root) = (self.index, &target.wanted, target.root);
         let nothing = summary::unchanged(root, index.generation, wanted);
-        if root == index.root && drift.changed.is_empty() {
+        // Even an empty tree is committed once: until then no job finds its root.
+        let committed = index.generation > 0 || self.hello.dry_run;
+        if root == index.root && drift.changed.is_empty() && committed {
             return self.unchanged(drift, nothing).map(Turn::Done);
         }
         let survey =

@@ -178,7 +178,7 @@ impl Workspace {
         Ok((current.as_ref() == Some(root)).then_some(SharedLease { _lock: lock }))
     }
 
-    /// When the workspace was last used: pushed to, pulled from, or [`touched`](Self::touch).
+    /// When the workspace was last used: pushed to, or [`touched`](Self::touch) by the caller.
     ///
     /// # Errors
     /// [`StoreError`] if that cannot be read.

@@ -425,3 +425,30 @@ fn after_an_unclean_boot_content_is_compared_once() {
     assert_eq!(workspace.root().unwrap(), Some(root));
     assert_eq!(Tree::of(&workspace.tree()), Tree::of(&bench.source));
 }
+
+#[test]
+fn an_empty_directory_is_a_tree_too() {
+    let bench = Bench::new();
+    let pushed = bench.mirror();
+    assert_eq!((pushed.summary.generation, pushed.summary.entries), (1, 0));
+    assert_eq!(bench.mirror().summary.generation, 1);
+    bench.job_write("out", "a job's");
+    assert_eq!(bench.mirror().summary.generation, 1);
+    assert_eq!(bench.tree().get("out"), Some("f: a job's"));
+}
+
+#[test]
+fn what_a_refused_push_staged_does_not_stay() {
+    let bench = Bench::new();
+    for file in 0..120 {
+        bench.write(&file.to_string(), "x");
+    }
+    bench.mirror();
+    for file in 0..119 {
+        bench.remove(&file.to_string());
+    }
+    bench.write("new", "content");
+    bench.push().unwrap_err();
+    let staging = bench.temp.path().join("workspace/staging");
+    assert_eq!(fs::read_dir(staging).unwrap().count(), 0);
+}
