@@ -81,6 +81,10 @@ fn begin(inner: &Inner, spec: &Spec) -> Result<Begun, StartError> {
     let Some(lock) = take(&dir, fresh)? else {
         return Ok(Begun::Existing);
     };
+    if !fresh {
+        // The row of an earlier attempt, which came to nothing.
+        inner.index.with(|db| index::delete(db, id))?;
+    }
     let launched = launch(inner, spec, &dir, lock);
     if launched.is_err() && fresh {
         // Nothing ran, and the first error is the one to tell. What cannot be removed says that it never ran.
@@ -115,13 +119,7 @@ fn launch(inner: &Inner, spec: &Spec, dir: &Path, lock: OwnedFd) -> Result<Begun
         asked: Asked::from(spec),
         state: JobState::Starting,
     };
-    inner.index.with(|db| {
-        let transaction = db.transaction()?;
-        // There is one from an earlier attempt, or none.
-        index::delete(&transaction, job.id)?;
-        index::insert(&transaction, &job)?;
-        Ok(transaction.commit()?)
-    })?;
+    inner.index.with(|db| index::insert(db, &job))?;
     let shim = inner.shim().map_err(|(path, source)| told(&path, source))?;
     let order = LaunchOrder {
         dir,
