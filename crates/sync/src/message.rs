@@ -38,10 +38,14 @@ pub const VERSION: u32 = 1;
 pub const MAX_FRAME: usize = 1 << 20;
 /// Bytes of content at which a sender closes a frame.
 pub const TARGET_FRAME: usize = 512 << 10;
-/// Entries in one [`Delta`], [`ManifestPage`], [`Need`], [`Offer`] or [`Want`] at most.
-pub const MAX_PAGE: usize = 4096;
+/// Entries in one [`Delta`], [`ManifestPage`], [`Need`], [`Offer`] or [`Want`], and pieces in one
+/// [`Data`], at most. Even with the longest paths and link targets a page is then below 4 MiB, which
+/// transports commonly allow.
+pub const MAX_PAGE: usize = 256;
 /// Paths that a [`Listing`] names at most; the total is always exact.
 pub const MAX_LISTED: usize = 1000;
+/// Bytes of paths in one [`Listing`] at most.
+pub const MAX_LISTED_BYTES: usize = 256 << 10;
 
 /// From the client to the server, in a commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -243,7 +247,7 @@ pub struct Summary {
 pub struct Listing {
     /// How many.
     pub total: u64,
-    /// The first [`MAX_LISTED`] of them.
+    /// The first [`MAX_LISTED`] of them, or fewer if they are long.
     pub paths: Vec<Vec<u8>>,
 }
 

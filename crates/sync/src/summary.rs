@@ -2,7 +2,7 @@
 
 use crate::digest::Digest;
 use crate::manifest::Entry;
-use crate::message::{Listing, MAX_LISTED, Node, Summary};
+use crate::message::{Listing, MAX_LISTED, MAX_LISTED_BYTES, Node, Summary};
 use crate::path::TreePath;
 use crate::reconcile::Plan;
 use crate::survey::Survey;
@@ -10,13 +10,21 @@ use crate::survey::Survey;
 /// The first of `paths`, and how many there are.
 pub(crate) fn listing<'a>(paths: impl IntoIterator<Item = &'a TreePath>) -> Listing {
     let mut listing = Listing::default();
+    add(&mut listing, paths);
+    listing
+}
+
+/// Adds `paths`, as far as there is room, and their number.
+pub(crate) fn add<'a>(listing: &mut Listing, paths: impl IntoIterator<Item = &'a TreePath>) {
+    let mut bytes: usize = listing.paths.iter().map(Vec::len).sum();
     for path in paths {
-        if listing.paths.len() < MAX_LISTED {
-            listing.paths.push(path.as_bytes().to_vec());
+        let path = path.as_bytes();
+        if listing.paths.len() < MAX_LISTED && bytes + path.len() <= MAX_LISTED_BYTES {
+            bytes += path.len();
+            listing.paths.push(path.to_vec());
         }
         listing.total += 1;
     }
-    listing
 }
 
 /// Nothing changed.
@@ -49,12 +57,4 @@ pub(crate) fn planned(unchanged: Summary, survey: &Survey<'_>, plan: &Plan) -> S
         kept: listing(&plan.kept),
         ..unchanged
     }
-}
-
-/// Adds what was found only while the plan was applied.
-pub(crate) fn add(listing: &mut Listing, paths: &[TreePath]) {
-    let more = self::listing(paths);
-    listing.total += more.total;
-    let room = MAX_LISTED - listing.paths.len();
-    listing.paths.extend(more.paths.into_iter().take(room));
 }

@@ -224,7 +224,7 @@ fn more_than_the_server_takes_is_refused() {
         refused(vec![page(0, MAX_PAGE + 1)]),
         Refusal::TooMuch { .. }
     ));
-    let pages = (0..5).map(|at| page(at * MAX_PAGE, MAX_PAGE)).collect();
+    let pages = (0..40).map(|at| page(at * MAX_PAGE, MAX_PAGE)).collect();
     assert!(matches!(refused(pages), Refusal::TooMuch { .. }));
     let content = vec![7; MAX_FRAME];
     let mut flood = vec![puts(
