@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use uuid::Uuid;
+use uuid::{NoContext, Timestamp, Uuid};
 
 /// A job to start. Keep it until the start is answered: repeating it is safe.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,7 +75,7 @@ impl JobSpec {
     #[must_use]
     pub fn new(argv: impl IntoIterator<Item = impl Into<OsString>>) -> Self {
         Self {
-            id: Uuid::now_v7(),
+            id: fresh_id(),
             argv: argv.into_iter().map(Into::into).collect(),
             env: Vec::new(),
             place: Place::default(),
@@ -88,5 +88,24 @@ impl JobSpec {
             name: None,
             labels: BTreeMap::new(),
         }
+    }
+}
+
+/// A `UUIDv7` whose every other bit is random: short ids are made of those, and ids of one moment must
+/// not look alike, as they would with the usual counter in them.
+fn fresh_id() -> Uuid {
+    Uuid::new_v7(Timestamp::now(NoContext))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::JobSpec;
+
+    #[test]
+    fn ids_of_one_moment_do_not_look_alike() {
+        let tail = |spec: JobSpec| spec.id.to_string()[24..28].to_owned();
+        let tails: std::collections::HashSet<_> =
+            (0..100).map(|_| tail(JobSpec::new(["true"]))).collect();
+        assert!(tails.len() > 90, "{tails:?}");
     }
 }

@@ -33,7 +33,8 @@ pub struct StartRequest {
     pub output_limit: u64,
     /// What becomes of processes that the main process leaves behind.
     pub on_exit: OnExit,
-    /// A file whose shared flock(2) is held while the job runs; waited for before it starts.
+    /// A file whose shared flock(2) the shim takes before the job starts, and holds while it runs. It does not wait for
+    /// it: whoever may change what the file stands for must be kept away until the start has returned.
     pub lease: Option<ByteString>,
     /// Whom to run as; `None` means as the caller.
     pub run_as: Option<RunAs>,

@@ -25,6 +25,10 @@ const VERSION: i64 = 1;
 /// How long to wait for another process's transaction. They take well under a millisecond.
 const BUSY: Duration = Duration::from_secs(10);
 
+/// Pages in the log before it is folded into the file. Command lines come one after the other, and the first
+/// to open the index after everybody has left reads the whole log: so it is kept short.
+const LOG_PAGES: u32 = 32;
+
 const SCHEMA: &str = "
     CREATE TABLE job (
         created_ms INTEGER NOT NULL,
@@ -192,6 +196,7 @@ fn connect(path: &Path, flags: OpenFlags) -> rusqlite::Result<(Connection, i64)>
     // The next opener reads the log as well as the file; folding one into the other is for the automatic checkpoint.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     connection.pragma_update(None, "synchronous", "OFF")?;
+    connection.pragma_update(None, "wal_autocheckpoint", LOG_PAGES)?;
     let version = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     Ok((connection, version))
 }
