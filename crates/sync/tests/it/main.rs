@@ -10,6 +10,7 @@ mod crash;
 mod hostile;
 mod ignored;
 mod lease;
+mod memory;
 mod model;
 mod ownership;
 mod protocol;
