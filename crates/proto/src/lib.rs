@@ -4,15 +4,7 @@
 //! what is meant by a message is said in the `.proto` files.
 
 /// Version 1 of the protocol.
-#[expect(
-    missing_docs,
-    clippy::all,
-    clippy::allow_attributes_without_reason,
-    clippy::allow_attributes,
-    clippy::doc_markdown,
-    clippy::too_many_lines,
-    reason = "generated; the documentation is in proto/"
-)]
+#[allow(clippy::all, missing_docs, reason = "generated; the documentation is in proto/")]
 pub mod v1 {
     tonic::include_proto!("legwork.v1");
 }
