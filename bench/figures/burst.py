@@ -3,8 +3,8 @@
 Both sides keep each job's output in a file. task-spooler keeps nothing else on disk; legwork's
 jobs have a directory, a shim and a durable exit record each. task-spooler has no call for many
 jobs: its side is one client process for each, as people use it, and 8 slots. The library's side is
-its example `burst`, whose own rounds are its repeats; the client's side is one `start` of all 200 at
-once, since this version has no queue, and one `wait`.
+its example `burst`, whose own rounds are its repeats; the client's side is one `start` of all 200
+at once, since this version has no queue, and one `wait`.
 """
 
 import re
