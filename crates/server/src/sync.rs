@@ -205,6 +205,8 @@ impl SyncService for SyncRpc {
             },
         };
         self.0.tasks.spawn_blocking(move || {
+            // Only the day counts, for who removes what is not used any more.
+            drop(workspace.touch(now()));
             // The client was told; there is nobody else to tell.
             drop(pull::serve(&workspace, link));
         });
