@@ -5,11 +5,11 @@
 //! stops reading, and that is the back-pressure: nothing is dropped and nothing piles up.
 
 use std::io;
-use std::thread::JoinHandle;
+use std::sync::OnceLock;
 
 use bytes::Bytes;
 use legwork_client::{Chunk, LogStream};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::error::CommandError;
 use crate::output;
@@ -24,34 +24,53 @@ pub(crate) enum Target {
     Stderr,
 }
 
-/// The writing thread.
-#[derive(Debug)]
+/// The way to the writing thread, which is made for the first piece: many jobs print nothing.
+#[derive(Debug, Default)]
 pub(crate) struct Printer {
+    writer: OnceLock<Writer>,
+}
+
+#[derive(Debug)]
+struct Writer {
     pieces: mpsc::Sender<(Target, Bytes)>,
-    thread: JoinHandle<Result<(), CommandError>>,
+    ended: oneshot::Receiver<Result<(), CommandError>>,
+}
+
+impl Writer {
+    fn start() -> io::Result<Self> {
+        let (pieces, queue) = mpsc::channel(QUEUE);
+        let (end, ended) = oneshot::channel();
+        std::thread::Builder::new()
+            .name("printer".into())
+            .spawn(move || {
+                // Nobody listens any more if the command was interrupted.
+                drop(end.send(write(queue)));
+            })?;
+        Ok(Self { pieces, ended })
+    }
+}
+
+fn write(mut queue: mpsc::Receiver<(Target, Bytes)>) -> Result<(), CommandError> {
+    while let Some((target, bytes)) = queue.blocking_recv() {
+        match target {
+            Target::Stdout => output::bytes_to_stdout(&bytes)?,
+            Target::Stderr => output::bytes_to_stderr(&bytes)?,
+        }
+    }
+    Ok(())
 }
 
 impl Printer {
-    /// Starts the thread.
-    pub(crate) fn start() -> Result<Self, CommandError> {
-        let (pieces, mut queue) = mpsc::channel::<(Target, Bytes)>(QUEUE);
-        let thread = std::thread::Builder::new()
-            .name("printer".into())
-            .spawn(move || {
-                while let Some((target, bytes)) = queue.blocking_recv() {
-                    match target {
-                        Target::Stdout => output::bytes_to_stdout(&bytes)?,
-                        Target::Stderr => output::bytes_to_stderr(&bytes)?,
-                    }
-                }
-                Ok(())
-            })?;
-        Ok(Self { pieces, thread })
-    }
-
     /// Queues bytes. `false` when nobody reads them any more; [`Printer::finish`] says why.
     pub(crate) async fn print(&self, target: Target, bytes: Bytes) -> bool {
-        self.pieces.send((target, bytes)).await.is_ok()
+        let writer = match self.writer.get() {
+            Some(writer) => writer,
+            None => match Writer::start() {
+                Ok(writer) => self.writer.get_or_init(|| writer),
+                Err(_no_threads) => return false,
+            },
+        };
+        writer.pieces.send((target, bytes)).await.is_ok()
     }
 
     /// Queues a chunk: standard output's bytes and standard error's each to their own.
@@ -71,10 +90,13 @@ impl Printer {
 
     /// Writes out what is queued and ends the thread.
     pub(crate) async fn finish(self) -> Result<(), CommandError> {
-        drop(self.pieces);
-        let joined = tokio::task::spawn_blocking(move || self.thread.join()).await;
-        joined
-            .map_err(io::Error::other)?
+        let Some(writer) = self.writer.into_inner() else {
+            return Ok(());
+        };
+        drop(writer.pieces);
+        writer
+            .ended
+            .await
             .map_err(|_| io::Error::other("the printer died"))?
     }
 }

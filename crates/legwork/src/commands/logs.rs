@@ -66,7 +66,7 @@ impl Logs {
 
 pub(crate) async fn run(app: &App, args: Logs) -> Result<u8, CommandError> {
     let session = app.connect().await?;
-    let printer = Printer::start()?;
+    let printer = Printer::default();
     unless_interrupted(show(app, &session.client, &args, &printer)).await?;
     printer.finish().await?;
     Ok(0)

@@ -166,7 +166,7 @@ async fn show(app: &App, client: &Client, id: &str) -> Result<Box<Job>, CommandE
         ..LogOptions::default()
     };
     let mut logs = client.logs(id, options).await?;
-    let printer = Printer::start()?;
+    let printer = Printer::default();
     let mut heard = true;
     let ended = loop {
         match logs.next().await? {
