@@ -7,6 +7,7 @@ its example `burst`, whose own rounds are its repeats; the client's side is one 
 at once, since this version has no queue, and one `wait`.
 """
 
+import itertools
 import re
 import statistics
 import subprocess
@@ -32,13 +33,19 @@ def measure(runs: int) -> list[Figure]:
             subprocess.run([tsp, "-C"], env=env, check=True)
             return took
 
+        numbers = itertools.count()
+
+        def fresh() -> Path:
+            # Kept until the end: ext4 makes files slowly where many were just deleted.
+            made = directory / f"run{next(numbers)}"
+            made.mkdir()
+            return made / "state"
+
         def client() -> float:
-            with place.scratch() as fresh:
-                return _client(fresh / "state")
+            return _client(fresh())
 
         def library() -> float:
-            with place.scratch() as fresh:
-                return _library(example, fresh / "state")
+            return _library(example, fresh())
 
         found = alternate(runs, anchor=anchor, client=client, library=library)
     return [
