@@ -95,13 +95,13 @@ def test_detach_prints_an_id(host: Host) -> None:
 
 def test_it_ends_when_its_reader_leaves(host: Host) -> None:
     read, write = os.pipe()
-    process = host.popen(*RUN, "-q", "--", "sh", "-c", "yes | head -c 10000000", stdout=write)
+    process = host.popen(*RUN, "-q", "--", "yes", stdout=write)
     os.close(write)
     os.read(read, 10)
     os.close(read)
     process.communicate(timeout=30)
-    # Stopped as a pipe would have stopped it: by TERM, or by a broken pipe of its own.
-    assert process.returncode in (141, 143)
+    # Stopped, as a broken pipe would have stopped it.
+    assert process.returncode == 143
 
 
 def test_the_working_directory_of_the_caller_may_be_gone(host: Host) -> None:
