@@ -194,6 +194,22 @@ def test_an_exit_is_recorded_once(host: Host) -> None:
     assert (host.job_dir(job) / "exit").read_bytes() == record
 
 
+def test_a_launcher_that_died_before_the_shim_ran(host: Host) -> None:
+    # What it leaves: a directory with a spec and a free lock, and nothing that says more.
+    job = host.status(host.start("true"))["id"]
+    host.finished(job)
+    directory = host.job_dir(job)
+    for name in _index_files(host):
+        (host.state / name).unlink()
+    for path in directory.iterdir():
+        if path.name not in ("spec", "lock"):
+            path.unlink()
+    (seen,) = host.json("ps", "-a")
+    assert seen["finish"]["cause"] == "not_started"
+    host.run("wait", job).expect(125)
+    host.ok("status", job)
+
+
 @pytest.mark.soak
 @pytest.mark.once
 def test_hundreds_of_killed_command_lines_lose_nothing(host: Host) -> None:
