@@ -5,12 +5,21 @@ import os
 import shutil
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 CACHE = ROOT / "bench" / ".cache"
 
-PACKAGES = {"tsp": "task-spooler", "conmon": "conmon", "rsync": "rsync", "cc": "gcc"}
+PACKAGES = {
+    "tsp": "task-spooler",
+    "conmon": "conmon",
+    "rsync": "rsync",
+    "cc": "gcc",
+    "ssh": "openssh-client",
+    "sshd": "openssh-server",
+}
 
 
 class MissingError(Exception):
@@ -29,7 +38,7 @@ def legwork() -> Path:
 @functools.cache
 def need(program: str) -> str:
     """Where the program is; installed by apt-get when we are root and it is not there."""
-    if found := shutil.which(program):
+    if found := _find(program):
         return found
     package = PACKAGES[program]
     if os.geteuid() != 0 or not shutil.which("apt-get"):
@@ -38,9 +47,23 @@ def need(program: str) -> str:
     env = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
     for words in (["update", "-q"], ["install", "-y", "-q", "--no-install-recommends", package]):
         subprocess.run(["apt-get", *words], env=env, check=True, stdout=subprocess.DEVNULL)
-    if found := shutil.which(program):
+    if found := _find(program):
         return found
     raise MissingError(f"{package} was installed, but there is no {program}")
+
+
+def _find(program: str) -> str | None:
+    # Daemons are where an ordinary user's PATH does not look.
+    return shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
+
+
+def wait_until(condition: Callable[[], bool], patience_s: float, problem: str) -> None:
+    """Wait for a condition; a tool that does not get there is as good as missing."""
+    deadline = time.monotonic() + patience_s
+    while not condition():
+        if time.monotonic() > deadline:
+            raise MissingError(problem)
+        time.sleep(0.02)
 
 
 @functools.cache
