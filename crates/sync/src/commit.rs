@@ -1,89 +1,41 @@
-//! From a decision to a committed root, and again after a crash.
+//! The one way in which a tree changes: staged, surveyed, decided, written down, applied.
 //!
-//! The order is: everything staged and verified; the journal; the steps, each a rename or a
-//! removal; the index (this is the commit); the journal removed. Before the journal nothing has
-//! happened. After it, whoever opens the workspace next makes a new plan for the same target and
-//! does what is still to do.
+//! `stage` writes and verifies content beside the tree. `drift` finds what jobs did to what the
+//! mirror wrote, and `survey` where that, what is wanted and what is on disk are not all equal;
+//! [`reconcile`](crate::reconcile) decides there. Then the order is: the journal; the steps, each a
+//! rename or a removal (`apply`); the index (this is the commit); the journal removed. Before the
+//! journal nothing has happened. After it, whoever opens the workspace next makes a new plan for the
+//! same target and does what is still to do (`recover`).
+
+mod apply;
+pub(crate) mod drift;
+mod recover;
+pub(crate) mod stage;
+pub(crate) mod survey;
 
 use std::collections::HashMap;
 
-use rustix::io::Errno;
+pub(crate) use self::recover::{Recovery, recover};
 
-use crate::apply::{Applied, Place, apply};
-use crate::dir::{Dir, Parents, Use};
-use crate::drift::{self, Drift};
-use crate::error::StoreError;
+use self::apply::{Applied, Place, apply};
+use self::drift::Drift;
+use self::stage::Staged;
+use self::survey::Survey;
+use crate::error::refusal;
 use crate::faults::Faults;
-use crate::index::{self, Index};
-use crate::journal::{self, Journal};
-use crate::manifest::{self, Entry};
+use crate::manifest::Entry;
 use crate::message::{Node, Refusal};
 use crate::path::TreePath;
-use crate::reconcile::{Plan, reconcile};
-use crate::rules::Rules;
-use crate::scan::{self, Discard};
-use crate::stage::Staged;
+use crate::reconcile::Plan;
 use crate::stat::FileStat;
 use crate::store;
-use crate::survey::{Survey, survey};
-use crate::trash;
-use crate::workspace::{STAGED, Workspace};
+use crate::tree::{Dir, Parents};
+use crate::workspace::index::{self, Index};
+use crate::workspace::journal::{self, Journal};
+use crate::workspace::{STAGED, Workspace, trash};
 
 /// Files that are staged, by path.
 pub(crate) type StagedFiles = HashMap<TreePath, Staged>;
-
-/// What happened to an interrupted commit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Recovery {
-    /// There was none, or it is complete.
-    Settled,
-    /// Its content is not all there. The tree stays as it is, and no root is committed until the
-    /// next commit.
-    Unsettled,
-}
-
-/// A failed system call as the client is told.
-pub(crate) fn refusal(what: &str, path: &[u8], errno: Errno) -> Refusal {
-    if matches!(errno, Errno::NOSPC | Errno::DQUOT) {
-        return Refusal::NoSpace;
-    }
-    let (what, path) = (what.to_owned(), path.to_vec());
-    Refusal::Io {
-        what,
-        path,
-        errno: errno.raw_os_error(),
-        error: errno.to_string(),
-    }
-}
-
-impl From<StoreError> for Refusal {
-    fn from(error: StoreError) -> Self {
-        match error {
-            StoreError::NewerFormat { path, found, known } => {
-                let file = path
-                    .file_name()
-                    .unwrap_or_default()
-                    .to_string_lossy()
-                    .into_owned();
-                Self::NewerFormat { file, found, known }
-            }
-            StoreError::Io { what, path, source } => {
-                let errno = Errno::from_io_error(&source).unwrap_or(Errno::IO);
-                refusal(
-                    what,
-                    path.file_name().unwrap_or_default().as_encoded_bytes(),
-                    errno,
-                )
-            }
-            StoreError::Damaged { .. } | StoreError::Busy { .. } => Self::Io {
-                what: error.to_string(),
-                path: Vec::new(),
-                errno: 0,
-                error: String::new(),
-            },
-        }
-    }
-}
 
 /// The tracked entries with the changes applied; `puts` and `gone` are sorted.
 pub(crate) fn merge(tracked: &[Entry], puts: &[Entry], gone: &[TreePath]) -> Vec<Entry> {
@@ -244,103 +196,4 @@ fn fault(faults: &Faults, what: &'static str) -> Result<(), Refusal> {
     faults
         .before(what)
         .map_err(|errno| refusal(what, &[], errno))
-}
-
-/// Completes a commit whose journal is there. The caller holds the writer lock and the lease.
-pub(crate) fn recover(workspace: &Workspace) -> Result<Recovery, StoreError> {
-    let path = workspace.journal_path();
-    let Some(journal) = journal::load_undamaged(&path)? else {
-        let torn = path.exists();
-        return Ok(if torn {
-            Recovery::Unsettled
-        } else {
-            Recovery::Settled
-        });
-    };
-    let index = workspace.index()?;
-    if index.root == journal.target && index.generation == journal.generation {
-        store::remove(&path)?;
-        return Ok(Recovery::Settled);
-    }
-    let wanted = merge(&index.entries, &journal.puts, &journal.gone);
-    let complete =
-        index.root == journal.base && manifest::root(manifest::pairs(&wanted)) == journal.target;
-    if !complete {
-        return Ok(Recovery::Unsettled);
-    }
-    match redo(workspace, &index, &wanted, &journal) {
-        Ok(recovery) => Ok(recovery),
-        Err(refusal) => {
-            let source = std::io::Error::other(refusal);
-            Err(StoreError::Io {
-                what: "complete the commit in",
-                path,
-                source,
-            })
-        }
-    }
-}
-
-fn redo(
-    workspace: &Workspace,
-    index: &Index,
-    wanted: &[Entry],
-    journal: &Journal,
-) -> Result<Recovery, Refusal> {
-    let failed = |(path, errno): (TreePath, Errno)| refusal("look at", path.as_bytes(), errno);
-    let staging = &workspace.held.staging;
-    let (staging, staged) = match staging.child(STAGED, Use::List) {
-        Ok(dir) => {
-            let again = staging
-                .child(STAGED, Use::List)
-                .map_err(|errno| refusal("open", STAGED, errno))?;
-            (dir, staged_files(again))
-        }
-        Err(Errno::NOENT) => {
-            let fresh = workspace
-                .fresh_staging()
-                .map_err(|errno| refusal("stage", STAGED, errno))?;
-            (fresh, StagedFiles::new())
-        }
-        Err(errno) => return Err(refusal("open", STAGED, errno)),
-    };
-    let trust = index.boot_id == workspace.boot_id().as_bytes();
-    let tree = &workspace.held.tree;
-    let drift = drift::find(tree, &index.entries, trust, 2).map_err(failed)?;
-    let survey = survey(tree, &index.entries, wanted, &drift).map_err(failed)?;
-    let plan = reconcile(&survey.changes, &survey.strangers, journal.delete);
-    let commit = Commit {
-        workspace,
-        index,
-        wanted,
-        drift: &drift,
-        survey: &survey,
-        plan: &plan,
-        staged: &staged,
-        staging: &staging,
-        generation: journal.generation,
-    };
-    if !commit.lacking().is_empty() {
-        return Ok(Recovery::Unsettled);
-    }
-    commit.run(journal)?;
-    Ok(Recovery::Settled)
-}
-
-/// What is staged, by its content.
-fn staged_files(dir: Dir) -> StagedFiles {
-    let found = scan::scan_with(
-        dir,
-        Rules::none(),
-        &scan::Index::new(),
-        i64::MAX,
-        vec![Discard::default()],
-    );
-    let staged = |entry: Entry| match (entry.node, entry.stat) {
-        (Node::File { exec, hash, .. }, Some(stat)) => {
-            Some((entry.path, Staged { exec, hash, stat }))
-        }
-        _ => None,
-    };
-    found.entries.into_iter().filter_map(staged).collect()
 }

@@ -3,11 +3,15 @@
 //! Paths are those of the side that reports: below the tree for what was scanned or pulled, absolute
 //! for a file of the mirror's own.
 
+mod refusal;
+
 use std::io;
 use std::path::PathBuf;
 
 use crate::link::Closed;
 use crate::message::Refusal;
+
+pub(crate) use self::refusal::{protocol, refusal};
 
 /// A file of the mirror's own (index, journal, cache, record, lease) is unusable.
 #[derive(Debug, thiserror::Error)]

@@ -20,6 +20,17 @@
 //! clock and the boot id are arguments. Every operation on a tree goes through a held directory
 //! handle and a single name, so that no symbolic link leads out of it.
 //!
+//! # Modules, from the outside in
+//!
+//! - the sessions: [`push`] on the client and [`receive`] on the server; [`pull`] has both ends of its own
+//! - what they say: [`message`], [`link`], [`observer`], [`error`]
+//! - the client's look at its tree, and what it leaves out: [`scan`]
+//! - the decisions, without a system call: [`reconcile`], over [`manifest`], [`path`], [`stat`] and [`digest`]
+//! - the change of a tree, and its completion after a crash: `commit`
+//! - what a workspace is on disk: [`workspace`]; how the mirror's own files are written: `store`
+//! - every access to a tree, through directory handles: `tree`
+//! - writes that fail on purpose, for tests: [`faults`]
+//!
 //! ```
 //! use std::time::SystemTime;
 //! use legwork_sync::{link, push, receive, workspace::Workspace};
@@ -42,45 +53,23 @@
 //! # }
 //! ```
 
-mod apply;
-mod cache;
-mod codec;
 mod commit;
 pub mod digest;
-mod dir;
-mod drift;
 pub mod error;
 pub mod faults;
-mod globs;
-mod index;
-mod journal;
-mod lease;
 pub mod link;
 pub mod manifest;
 pub mod message;
 pub mod observer;
 pub mod path;
 pub mod pull;
-mod pull_record;
-mod puller;
 pub mod push;
-mod pusher;
-mod read;
 pub mod receive;
 pub mod reconcile;
-mod round;
-mod rules;
 pub mod scan;
-mod send;
-mod serve_pull;
-mod stage;
 pub mod stat;
 mod store;
-mod summary;
-mod survey;
-mod trash;
-mod turn;
-mod walk;
+mod tree;
 pub mod workspace;
 
 pub use digest::Digest;

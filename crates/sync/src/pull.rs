@@ -1,19 +1,28 @@
 //! Bringing results back: named patterns only, into a directory the client names.
+//!
+//! `serve` offers the entries that match (`globs`); the client's `puller` compares them with what is
+//! there, asks for what differs, and puts complete files in place by rename. Its `record` says which
+//! files an earlier pull brought, since only those may be replaced.
+
+mod globs;
+mod puller;
+mod record;
+mod serve;
 
 use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
-use crate::dir::Dir;
+use self::globs::Globs;
+use self::puller::Puller;
+use self::record::{load, save};
+pub use self::serve::serve;
 use crate::error::PullError;
-use crate::globs::Globs;
 use crate::link::{Link, Receiving, Sending};
 use crate::message::{Ask, MAX_PAGE, PullDown, PullUp, VERSION, Want};
 use crate::observer::Observer;
-use crate::pull_record::{load, save};
-use crate::puller::Puller;
 use crate::push::Unreadable;
-pub use crate::serve_pull::serve;
+use crate::tree::Dir;
 
 /// What to pull.
 #[derive(Debug, Clone, Default)]

@@ -1,22 +1,30 @@
-//! The client's side of a commit.
+//! The client's side of a push.
+//!
+//! The `pusher` scans against its `cache` of the last commit while `send` puts differing entries and
+//! their content on the link, without waiting for an answer; it ends with the root of what it saw.
+//! Files that changed in between are read again, for a few rounds.
+
+mod cache;
+mod pusher;
+mod send;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
+use ignore::gitignore::gitconfig_excludes_path;
 use rustix::io::Errno;
 
-use crate::cache;
+use self::pusher::Pusher;
+use self::send::Outbox;
 use crate::digest::Digest;
-use crate::dir::Dir;
 use crate::error::PushError;
 use crate::link::{Link, Receiving, Sending};
 use crate::message::{Delete, Down, Hello, Summary, Up, VERSION};
 use crate::observer::Observer;
-use crate::pusher::Pusher;
-use crate::rules::Rules;
-use crate::send::Outbox;
+use crate::scan::rules::Rules;
+use crate::tree::Dir;
 
 /// How to push.
 #[derive(Debug, Clone)]
@@ -31,10 +39,13 @@ pub struct Options {
     pub now: SystemTime,
     /// Threads that walk, read and hash; 1 to 16.
     pub threads: usize,
+    /// The user's own ignore file, for what lies in a git checkout; may be missing.
+    pub git_ignores: Option<PathBuf>,
 }
 
 impl Options {
-    /// The usual options at the time `now`.
+    /// The usual options at the time `now`. The user's ignore file is the one that git's configuration
+    /// or environment names, as `core.excludesFile` or by default.
     #[must_use]
     pub fn at(now: SystemTime) -> Self {
         Self {
@@ -43,6 +54,7 @@ impl Options {
             force_delete: false,
             now,
             threads: 2,
+            git_ignores: gitconfig_excludes_path(),
         }
     }
 }
@@ -112,7 +124,7 @@ where
         let (forward, inbox) = crossbeam_channel::bounded(INBOX);
         let (outbox, over) = (&outbox, &over);
         scope.spawn(move || listen(&mut receiver, outbox, over, &forward));
-        let rules = Rules::above(root);
+        let rules = Rules::above(root, options.git_ignores.as_deref());
         let pusher = Pusher {
             dir,
             rules,

@@ -1,4 +1,12 @@
-//! The server's side of a commit.
+//! The server's side of a push, as a session of rounds.
+//!
+//! `round` checks what the client sends and hands content to the writers of `commit`; when a round
+//! ends, `turn` decides what follows from it: more content is needed, the lease must be waited for,
+//! or the tree is committed. `summary` tells the client what that did.
+
+mod round;
+mod summary;
+mod turn;
 
 use std::collections::VecDeque;
 use std::mem::MaybeUninit;
@@ -6,12 +14,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, Scope};
 use std::time::{Duration, SystemTime};
 
-use crate::commit::{self, StagedFiles, refusal};
+use self::round::Rounds;
+use self::turn::{Context, Turn};
+use crate::commit::stage::{Bad, Stage, Writers};
+use crate::commit::{self, StagedFiles};
 use crate::digest::Digest;
-use crate::dir::Use;
-use crate::error::{ReceiveError, StoreError};
-use crate::index::Index;
-use crate::lease::{Lock, POLL};
+use crate::error::{ReceiveError, StoreError, protocol, refusal};
 use crate::link::{Link, Receiving, Sending};
 use crate::manifest::Entry;
 use crate::message::{
@@ -19,9 +27,9 @@ use crate::message::{
 };
 use crate::path::TreePath;
 use crate::push::since_epoch;
-use crate::round::{Rounds, protocol};
-use crate::stage::{Bad, Stage, Writers};
-use crate::turn::{Context, Turn};
+use crate::tree::Use;
+use crate::workspace::index::Index;
+use crate::workspace::lease::{Lock, POLL};
 use crate::workspace::{STAGED, Workspace};
 
 /// Bounds and threads of the server's side.

@@ -2,7 +2,9 @@
 //!
 //! Files that look as they did when their hash was taken are not read. The others are read once: the
 //! same bytes are hashed and handed on, perhaps to be sent. Sockets, pipes and devices are counted
-//! and left out; what cannot be read is named.
+//! and left out; what cannot be read is named, and `rules` say what is not looked at.
+
+pub(crate) mod rules;
 
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
@@ -10,19 +12,20 @@ use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 
+use ignore::gitignore::gitconfig_excludes_path;
 use rustix::fs::FileType;
 use rustix::io::Errno;
 
+use self::rules::Rules;
 use crate::digest::Digest;
-use crate::dir::{Dir, Name};
 use crate::manifest::Entry;
 use crate::message::{Node, TARGET_FRAME};
 use crate::path::{TreePath, to_path_buf};
 use crate::push::Unreadable;
-use crate::read;
-use crate::rules::Rules;
 use crate::stat::FileStat;
-use crate::walk::{Visitor, Walk};
+use crate::tree::read;
+use crate::tree::walk::{Visitor, Walk};
+use crate::tree::{Dir, Name};
 
 /// How often a small file that changes while it is read is read again.
 const TRIES: usize = 3;
@@ -90,7 +93,7 @@ pub fn scan(root: &Path, known: &[Entry], horizon_ns: i64) -> std::io::Result<Sc
     let known = index(known);
     Ok(scan_with(
         dir,
-        Rules::above(root),
+        Rules::above(root, gitconfig_excludes_path().as_deref()),
         &known,
         horizon_ns,
         vec![Discard::default()],

@@ -2,6 +2,9 @@
 //!
 //! Nothing here is fsynced. A killed process loses nothing, and after an unclean boot a checksum
 //! tells a torn file, the index is distrusted, and files are compared by content.
+//! What all these files have in common, from magic to checksum, is in `codec`.
+
+pub(crate) mod codec;
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -45,7 +48,7 @@ impl Replacement {
 
     /// The file system's own time of its making, nanoseconds since the epoch.
     pub(crate) fn made_ns(&self) -> Result<i64, StoreError> {
-        let stat = crate::read::look(&self.file);
+        let stat = crate::tree::read::look(&self.file);
         stat.map(|stat| stat.mtime_ns)
             .map_err(|errno| failed("stat", &self.temporary)(errno.into()))
     }

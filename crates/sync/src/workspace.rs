@@ -9,21 +9,27 @@
 //! <dir>/lease     flock(2): shared by running jobs, exclusive while a commit is applied
 //! <dir>/writer    flock(2): exclusive for one session; its mtime is when the workspace was last used
 //! ```
+//!
+//! A module for each: `index`, `journal`, `lease`, `trash`. The tree is changed by `commit` alone, also
+//! when a workspace is opened that a crash left with a journal.
+
+pub(crate) mod index;
+pub(crate) mod journal;
+pub(crate) mod lease;
+pub(crate) mod trash;
 
 use std::fs::{self, FileTimes};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use self::index::Index;
+use self::lease::{Kind, Lock};
 use crate::commit::{self, Recovery};
 use crate::digest::Digest;
-use crate::dir::{Dir, Use};
 use crate::error::StoreError;
 use crate::faults::Faults;
-use crate::index::{self, Index};
-use crate::journal;
-use crate::lease::{self, Kind, Lock};
 use crate::store::failed;
-use crate::trash;
+use crate::tree::{Dir, Use};
 
 /// An open workspace.
 #[derive(Debug)]

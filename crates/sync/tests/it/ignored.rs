@@ -97,3 +97,51 @@ fn rules_above_count_inside_a_checkout_only() {
     bench.mirror();
     assert_eq!(names(&bench), ["kept"]);
 }
+
+#[test]
+fn a_checkouts_own_excludes_and_the_users_are_the_weakest() {
+    let bench = Bench::new();
+    let users = bench.options().git_ignores.unwrap();
+    let real = bench.temp.path().join("dotfiles/ignore");
+    write(&real, "*.swp\n*.a\n*.b\n*.c\n/top\n");
+    std::os::unix::fs::symlink(&real, users).unwrap();
+    for path in ["x.swp", "x.a", "x.b", "x.c", "x.info", "top", "sub/top"] {
+        bench.write(path, "x");
+    }
+    bench.mirror();
+    let all = ["sub/top", "top", "x.a", "x.b", "x.c", "x.info", "x.swp"];
+    assert_eq!(names(&bench), all, "outside of a checkout");
+    bench.write(".git/info/exclude", "*.info\n!*.b\n!*.c\n");
+    bench.write(".gitignore", "!*.a\n*.c\n");
+    bench.mirror();
+    assert_eq!(names(&bench), [".gitignore", "sub/top", "x.a", "x.b"]);
+    bench.write(".legworkignore", "!*.swp\n");
+    bench.mirror();
+    assert_eq!(
+        names(&bench),
+        [
+            ".gitignore",
+            ".legworkignore",
+            "sub/top",
+            "x.a",
+            "x.b",
+            "x.swp"
+        ]
+    );
+}
+
+#[test]
+fn a_linked_worktree_has_the_excludes_of_its_repository() {
+    let bench = Bench::new();
+    let main = bench.temp.path().join("main/.git");
+    write(&main.join("info/exclude"), "/source/*.info\n");
+    write(&main.join("worktrees/w/commondir"), "../..\n");
+    write(
+        &bench.temp.path().join(".git"),
+        "gitdir: main/.git/worktrees/w\n",
+    );
+    bench.write("x.info", "x");
+    bench.write("kept", "x");
+    bench.mirror();
+    assert_eq!(names(&bench), ["kept"]);
+}

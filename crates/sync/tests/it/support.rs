@@ -40,7 +40,10 @@ impl Bench {
     }
 
     pub(crate) fn options(&self) -> push::Options {
-        push::Options::at(now())
+        push::Options {
+            git_ignores: Some(self.temp.path().join("users-ignores")),
+            ..push::Options::at(now())
+        }
     }
 
     pub(crate) fn cache(&self) -> PathBuf {

@@ -4,7 +4,8 @@
 //! `.legworkignore` first, then `.gitignore`, then the built-ins (`.git/`, `.hg/`, `.svn/`, and a
 //! `target/` that carries the cache tag). A negated rule includes. What is in an excluded directory is
 //! never looked at, so a rule cannot bring it back. Inside a git checkout the `.gitignore` files
-//! above the mirrored directory count too, up to the checkout's top.
+//! above the mirrored directory count too, up to the checkout's top, and weaker than any of them
+//! `.git/info/exclude` and then the user's own file, all as in git.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -14,9 +15,9 @@ use std::sync::Arc;
 use ignore::Match;
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
 
-use crate::dir::{Dir, Name, Use};
 use crate::path::to_path_buf;
-use crate::read::read_small;
+use crate::tree::read::read_small;
+use crate::tree::{Dir, Name, Use};
 
 const GIT: &[u8] = b".gitignore";
 const OWN: &[u8] = b".legworkignore";
@@ -49,41 +50,42 @@ impl Rules {
         })
     }
 
-    /// The rules from above the mirrored directory `root`.
-    pub(crate) fn above(root: &Path) -> Arc<Self> {
+    /// The rules from above the mirrored directory `root`, weakest first; `users` is the file with the
+    /// user's own, which like all others from above counts inside a git checkout.
+    pub(crate) fn above(root: &Path, users: Option<&Path>) -> Arc<Self> {
         let Ok(root) = root.canonicalize() else {
             return Arc::default();
         };
-        if root.join(".git").exists() {
-            return Arc::default();
-        }
-        let Some(top) = root
-            .ancestors()
-            .skip(1)
-            .position(|dir| dir.join(".git").exists())
-        else {
-            return Arc::default();
-        };
-        let mut dirs: Vec<&Path> = root.ancestors().skip(1).take(top + 1).collect();
-        let Some(top) = dirs.last().copied() else {
+        let is_top = |dir: &&Path| dir.join(".git").exists();
+        let Some(top) = root.ancestors().find(is_top) else {
             return Arc::default();
         };
         let way = |dir: &Path| dir.strip_prefix(top).unwrap_or(Path::new("")).to_path_buf();
         let prefix = way(&root);
+        let own = [
+            users.map(Path::to_path_buf),
+            Some(git_dir(top).join("info/exclude")),
+        ];
+        // As git does, links are followed to these files but not to those in the tree.
+        let own = own
+            .into_iter()
+            .flatten()
+            .filter_map(|file| file.canonicalize().ok());
+        let mut files: Vec<(PathBuf, PathBuf)> = own.map(|file| (PathBuf::new(), file)).collect();
+        let between: Vec<&Path> = root.ancestors().skip(1).collect();
+        let between = between.into_iter().rev().filter(|dir| dir.starts_with(top));
+        files.extend(between.map(|dir| (way(dir), dir.join(OsStr::from_bytes(GIT)))));
         let mut rules = Arc::new(Self {
             prefix: prefix.clone(),
             ..Self::default()
         });
-        while let Some(dir) = dirs.pop() {
-            let text = Dir::open_root(dir)
-                .ok()
-                .and_then(|dir| read_small(&dir, GIT, MAX_RULES));
-            if let Some(text) = text {
-                let git = Some(parse(&way(dir), &text));
+        for (dir, file) in files {
+            let git = read(&file).map(|text| parse(&dir, &text));
+            if let Some(git) = git.filter(|git| !git.is_empty()) {
                 rules = Arc::new(Self {
                     prefix: prefix.clone(),
                     above: Some(rules),
-                    git,
+                    git: Some(git),
                     ..Self::default()
                 });
             }
@@ -159,6 +161,27 @@ impl Rules {
         }
         None
     }
+}
+
+/// Where git keeps what belongs to the checkout at `top`. `.git` is a file in linked worktrees, which
+/// share this with the main one, and in submodules.
+fn git_dir(top: &Path) -> PathBuf {
+    let dot_git = top.join(".git");
+    let link = read(&dot_git).unwrap_or_default();
+    let Some(linked) = link.strip_prefix(b"gitdir: ") else {
+        return dot_git;
+    };
+    let linked = top.join(to_path_buf(linked.trim_ascii_end()));
+    match read(&linked.join("commondir")) {
+        Some(common) => linked.join(to_path_buf(common.trim_ascii_end())),
+        None => linked,
+    }
+}
+
+/// The content of an ignore file outside of the mirrored directory, if there is one.
+fn read(path: &Path) -> Option<Vec<u8>> {
+    let dir = Dir::open_root(path.parent()?).ok()?;
+    read_small(&dir, path.file_name()?.as_bytes(), MAX_RULES)
 }
 
 /// The rules of a file in the directory `dir`. A line that makes no sense is skipped.

@@ -6,10 +6,10 @@
 
 use std::path::Path;
 
-use crate::codec::{Format, Reader, Writer};
 use crate::digest::Digest;
 use crate::error::StoreError;
 use crate::manifest::{Entry, empty_root};
+use crate::store::codec::{Format, Reader, Writer};
 use crate::store::{self, Replacement};
 
 const FORMAT: Format = Format {

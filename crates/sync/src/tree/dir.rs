@@ -1,10 +1,6 @@
-//! Directories held open, and everything that is done to a tree, by single names in them.
+//! A directory held open, and the operations on the names in it.
 //!
-//! The one module that touches trees. A path is never handed to the kernel whole, except to
-//! openat2(2) with `BENEATH | NO_SYMLINKS | NO_MAGICLINKS | NO_XDEV`, which opens the directory that
-//! an operation is about; the operation itself then takes one name and follows nothing. Whoever
-//! renames or links things meanwhile can make an operation fail, but not lead it elsewhere. Kernels
-//! without openat2 get the same by a walk with `O_NOFOLLOW`.
+//! Kernels without openat2(2) get the same by a walk with `O_NOFOLLOW`.
 
 use std::ffi::CStr;
 use std::mem::MaybeUninit;

@@ -13,15 +13,14 @@ use std::thread::{Scope, ScopedJoinHandle};
 use blake3::Hasher;
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender};
-use rustix::fs::{Timespec, Timestamps};
 use rustix::io::{Errno, Result};
 
 use crate::digest::Digest;
-use crate::dir::{Dir, Parents};
 use crate::faults::Faults;
 use crate::path::TreePath;
-use crate::read;
 use crate::stat::FileStat;
+use crate::tree::{Dir, Parents};
+use crate::tree::{read, write};
 
 /// Frames that wait for a writer, for each kind of writer.
 const QUEUE: usize = 8;
@@ -184,7 +183,7 @@ impl Writer<'_> {
         }
         self.create(file)
             .and_then(|created| {
-                append(&created, bytes)?;
+                write::append(&created, bytes)?;
                 complete(&created, file)
             })
             .map_err(Bad::from)
@@ -205,7 +204,7 @@ impl Writer<'_> {
         }
         let (open, hasher) = self.open.get_mut(&number)?;
         hasher.update(bytes);
-        if let Err(errno) = append(&*open, bytes) {
+        if let Err(errno) = write::append(&*open, bytes) {
             return Some(Err(errno.into()));
         }
         if offset + bytes.len() as u64 != file.size {
@@ -232,18 +231,9 @@ impl Writer<'_> {
     }
 }
 
-/// Writes all of `bytes` at the end of an open file.
-pub(crate) fn append(file: &OwnedFd, mut bytes: &[u8]) -> Result<()> {
-    while !bytes.is_empty() {
-        let written = rustix::io::retry_on_intr(|| rustix::io::write(file, bytes))?;
-        bytes = &bytes[written..];
-    }
-    Ok(())
-}
-
 fn complete(file: &OwnedFd, offered: &Offered) -> Result<Staged> {
     if let Some(mtime_ns) = offered.mtime_ns {
-        set_mtime(file, mtime_ns)?;
+        write::set_mtime(file, mtime_ns)?;
     }
     let stat = read::look(file)?;
     Ok(Staged {
@@ -251,19 +241,4 @@ fn complete(file: &OwnedFd, offered: &Offered) -> Result<Staged> {
         hash: offered.hash,
         stat,
     })
-}
-
-/// Sets a file's modification time, nanoseconds since the epoch.
-pub(crate) fn set_mtime(file: &OwnedFd, mtime_ns: i64) -> Result<()> {
-    let time = Timespec {
-        tv_sec: mtime_ns.div_euclid(1_000_000_000),
-        tv_nsec: mtime_ns.rem_euclid(1_000_000_000),
-    };
-    rustix::fs::futimens(
-        file,
-        &Timestamps {
-            last_access: time,
-            last_modification: time,
-        },
-    )
 }

@@ -10,13 +10,13 @@ use std::thread;
 use rustix::fs::FileType;
 use rustix::io::{Errno, Result};
 
-use crate::dir::{Dir, Use};
 use crate::manifest::Entry;
 use crate::message::Node;
 use crate::path::{TreePath, is_below};
-use crate::read;
 use crate::reconcile::Disk;
 use crate::stat::FileStat;
+use crate::tree::read;
+use crate::tree::{Dir, Use};
 
 /// Tracked entries per thread that are worth a thread.
 const SHARE: usize = 2000;

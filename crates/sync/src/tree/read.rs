@@ -8,9 +8,9 @@ use rustix::fs::FileType;
 use rustix::io::{Errno, Result};
 
 use crate::digest::Digest;
-use crate::dir::Dir;
 use crate::message::Node;
 use crate::stat::FileStat;
+use crate::tree::Dir;
 
 /// Bytes read at a time from a file that is only hashed.
 const STEP: usize = 256 << 10;

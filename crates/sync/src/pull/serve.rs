@@ -6,20 +6,18 @@ use bytes::Bytes;
 use rustix::fs::FileType;
 use rustix::io::Errno;
 
-use crate::commit::refusal;
-use crate::dir::{Dir, Name, Parents, Use};
-use crate::error::{PullError, ReceiveError};
-use crate::globs::Globs;
+use crate::error::{PullError, ReceiveError, protocol, refusal};
 use crate::link::{Link, Receiving, Sending};
 use crate::manifest::Entry;
 use crate::message::{
     Data, MAX_PAGE, Node, Offer, Piece, PullDown, PullUp, Put, Refusal, TARGET_FRAME, VERSION,
 };
 use crate::path::TreePath;
-use crate::read;
-use crate::round::protocol;
+use crate::pull::globs::Globs;
 use crate::scan::{self, Discard, Index, Worker};
-use crate::walk::{Visitor, Walk};
+use crate::tree::read;
+use crate::tree::walk::{Visitor, Walk};
+use crate::tree::{Dir, Name, Parents, Use};
 use crate::workspace::Workspace;
 
 const TICK: Duration = Duration::from_secs(1);

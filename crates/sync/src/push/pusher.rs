@@ -7,19 +7,19 @@ use std::sync::atomic::Ordering;
 
 use crossbeam_channel::RecvTimeoutError;
 
-use crate::cache::{self, Cache};
-use crate::dir::{Dir, Use};
 use crate::error::PushError;
 use crate::link::Closed;
 use crate::manifest::{self, Entry};
 use crate::message::{Delta, Down, End, MAX_PAGE, Node, Summary, Up};
 use crate::observer::{Observer, Progress};
 use crate::path::TreePath;
+use crate::push::cache::{self, Cache};
+use crate::push::send::{Batch, Outbox};
 use crate::push::{Options, Pushed, TICK, Unreadable, since_epoch};
-use crate::rules::Rules;
+use crate::scan::rules::Rules;
 use crate::scan::{self, Index, Scanned, Worker};
-use crate::send::{Batch, Outbox};
 use crate::stat::RACY_NS;
+use crate::tree::{Dir, Use};
 
 /// How often a file may change between being hashed and being sent.
 const ROUNDS: u32 = 3;

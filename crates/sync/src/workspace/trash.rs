@@ -5,8 +5,8 @@ use std::mem::MaybeUninit;
 use rustix::fs::FileType;
 use rustix::io::{Errno, Result};
 
-use crate::dir::{Dir, Use};
 use crate::path::{TreePath, to_path_buf};
+use crate::tree::{Dir, Use};
 use crate::workspace::TrashDir;
 
 /// Trash directories that are kept.

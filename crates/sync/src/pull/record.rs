@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use crate::codec::{Format, Reader, Writer};
 use crate::error::{PullError, StoreError};
 use crate::manifest::Entry;
 use crate::message::Node;
 use crate::path::TreePath;
+use crate::store::codec::{Format, Reader, Writer};
 use crate::store::{self, Replacement};
 
 const FORMAT: Format = Format {

@@ -10,8 +10,8 @@ use crate::link::{Closed, Sending};
 use crate::message::{Data, Delta, MAX_PAGE, Node, Piece, Put, TARGET_FRAME, Up};
 use crate::observer::{Observer, Progress};
 use crate::path::TreePath;
-use crate::read;
 use crate::scan::{Content, Index, Sink};
+use crate::tree::read;
 
 /// The link's sending half, shared by all workers, and what was sent so far.
 pub(crate) struct Outbox<'a> {

@@ -7,12 +7,12 @@
 
 use std::path::Path;
 
-use crate::codec::{Format, Reader, Writer};
 use crate::digest::Digest;
 use crate::error::StoreError;
 use crate::manifest::Entry;
 use crate::message::Delete;
 use crate::path::TreePath;
+use crate::store::codec::{Format, Reader, Writer};
 use crate::store::{self, Replacement};
 
 const FORMAT: Format = Format {

@@ -2,11 +2,12 @@
 
 use bytes::Bytes;
 
+use crate::commit::stage::{MAX_OPEN, Offered, Work};
+use crate::error::protocol;
 use crate::manifest::{self, Entry, NotATree};
 use crate::message::{Data, Delta, MAX_FRAME, MAX_PAGE, Node, Refusal};
 use crate::path::TreePath;
 use crate::receive::Options;
-use crate::stage::{MAX_OPEN, Offered, Work};
 
 /// One path that the client sent, the round in which it did, and what it has there.
 struct Sent {
@@ -33,12 +34,6 @@ pub(crate) struct Rounds<'a> {
     pub(crate) round: u32,
     /// What comes is against a base that the server does not have.
     pub(crate) void: bool,
-}
-
-pub(crate) fn protocol(what: &str) -> Refusal {
-    Refusal::Protocol {
-        what: what.to_owned(),
-    }
 }
 
 fn too_much(what: &str, limit: u64) -> Refusal {

@@ -1,11 +1,11 @@
 //! What a commit did, in the words of the protocol.
 
+use crate::commit::survey::Survey;
 use crate::digest::Digest;
 use crate::manifest::Entry;
 use crate::message::{Listing, MAX_LISTED, MAX_LISTED_BYTES, Node, Summary};
 use crate::path::TreePath;
 use crate::reconcile::Plan;
-use crate::survey::Survey;
 
 /// The first of `paths`, and how many there are.
 pub(crate) fn listing<'a>(paths: impl IntoIterator<Item = &'a TreePath>) -> Listing {

@@ -8,18 +8,18 @@ use blake3::Hasher;
 use rustix::fs::FileType;
 use rustix::io::Errno;
 
-use crate::dir::{Dir, Parents, Use};
 use crate::error::PullError;
-use crate::globs::Globs;
 use crate::link::Receiving;
 use crate::manifest::Entry;
 use crate::message::{Data, MAX_FRAME, Node, PullDown};
 use crate::observer::{Observer, Progress};
 use crate::path::{TreePath, to_path_buf};
 use crate::pull::Pulled;
-use crate::pull_record::Record;
+use crate::pull::globs::Globs;
+use crate::pull::record::Record;
 use crate::push::Unreadable;
-use crate::read;
+use crate::tree::{Dir, Parents, Use};
+use crate::tree::{read, write};
 
 const TICK: Duration = Duration::from_millis(50);
 /// Files that one pull may bring.
@@ -317,7 +317,7 @@ impl<'a> Puller<'a> {
         let Some(Some(arriving)) = self.arriving.get_mut(&number) else {
             return Ok(());
         };
-        crate::stage::append(&arriving.file, bytes)?;
+        write::append(&arriving.file, bytes)?;
         arriving.hasher.update(bytes);
         arriving.received += bytes.len() as u64;
         if arriving.received < size {

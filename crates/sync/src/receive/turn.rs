@@ -1,22 +1,23 @@
 //! After a round: what follows from it.
 
-use crate::commit::{Commit, StagedFiles, merge, refusal};
+use crate::commit::drift::{self, Drift, Failed};
+use crate::commit::survey::survey;
+use crate::commit::{Commit, StagedFiles, merge};
 use crate::digest::Digest;
-use crate::dir::{Dir, Parents};
-use crate::drift::{self, Drift, Failed};
-use crate::index::{self, Index};
-use crate::journal::Journal;
+use crate::error::refusal;
 use crate::manifest::{self, Entry};
 use crate::message::{Delete, Hello, Node, Refusal, Summary};
 use crate::path::TreePath;
+use crate::receive::round::{Rounds, not_a_tree};
+use crate::receive::summary;
 use crate::receive::{Options, Received};
 use crate::reconcile::{Plan, reconcile};
-use crate::round::{Rounds, not_a_tree};
 use crate::store;
-use crate::summary;
-use crate::survey::survey;
-use crate::trash;
+use crate::tree::{Dir, Parents};
 use crate::workspace::Workspace;
+use crate::workspace::index::{self, Index};
+use crate::workspace::journal::Journal;
+use crate::workspace::trash;
 
 /// Files that may always be deleted.
 const MIN_DELETES: u64 = 50;

@@ -9,7 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use rustix::io::Errno;
 
-use crate::dir::{Dir, Name, Use};
+use crate::tree::{Dir, Name, Use};
 
 /// Bytes of directory listing per system call.
 const LISTING: usize = 32 << 10;

@@ -10,12 +10,12 @@ use std::collections::HashMap;
 use rustix::fs::{AtFlags, Mode};
 use rustix::io::{Errno, Result};
 
-use crate::dir::{Dir, Parents};
 use crate::faults::Faults;
 use crate::path::TreePath;
 use crate::reconcile::Step;
 use crate::stat::FileStat;
-use crate::trash;
+use crate::tree::{Dir, Parents};
+use crate::workspace::trash;
 
 /// Where a plan is applied.
 pub(crate) struct Place<'a> {
@@ -146,7 +146,7 @@ impl Applier<'_> {
         )
         .or_else(|errno| match errno {
             Errno::OPNOTSUPP | Errno::NOSYS => {
-                let (file, _) = crate::read::open(dir, name)?;
+                let (file, _) = crate::tree::read::open(dir, name)?;
                 rustix::fs::fchmod(file, Mode::from_raw_mode(mode & 0o777))
             }
             errno => Err(errno),

@@ -7,14 +7,14 @@ use std::sync::Arc;
 
 use rustix::fs::FileType;
 
-use crate::dir::{Dir, Name, Use};
-use crate::drift::{Drift, Failed, Held, coarse, opened};
+use crate::commit::drift::{Drift, Failed, Held, coarse, opened};
 use crate::manifest::Entry;
 use crate::message::Node;
 use crate::path::TreePath;
-use crate::read;
 use crate::reconcile::{Change, Disk, Stranger};
-use crate::rules::Rules;
+use crate::scan::rules::Rules;
+use crate::tree::read;
+use crate::tree::{Dir, Name, Use};
 
 /// The input of a plan.
 pub(crate) struct Survey<'a> {

@@ -1,0 +1,131 @@
+//! Completing a commit that a crash interrupted.
+//!
+//! The journal names what was wanted, not what was done. So a new plan is made for the same target
+//! out of what is staged, what is recorded and what is on disk; what was done already is found done.
+
+use rustix::io::Errno;
+
+use crate::commit::stage::Staged;
+use crate::commit::survey::survey;
+use crate::commit::{Commit, StagedFiles, drift, merge};
+use crate::error::{StoreError, refusal};
+use crate::manifest::{self, Entry};
+use crate::message::{Node, Refusal};
+use crate::path::TreePath;
+use crate::reconcile::reconcile;
+use crate::scan::rules::Rules;
+use crate::scan::{self, Discard};
+use crate::store;
+use crate::tree::{Dir, Use};
+use crate::workspace::index::Index;
+use crate::workspace::journal::{self, Journal};
+use crate::workspace::{STAGED, Workspace};
+
+/// What happened to an interrupted commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Recovery {
+    /// There was none, or it is complete.
+    Settled,
+    /// Its content is not all there. The tree stays as it is, and no root is committed until the
+    /// next commit.
+    Unsettled,
+}
+
+/// Completes a commit whose journal is there. The caller holds the writer lock and the lease.
+pub(crate) fn recover(workspace: &Workspace) -> Result<Recovery, StoreError> {
+    let path = workspace.journal_path();
+    let Some(journal) = journal::load_undamaged(&path)? else {
+        let torn = path.exists();
+        return Ok(if torn {
+            Recovery::Unsettled
+        } else {
+            Recovery::Settled
+        });
+    };
+    let index = workspace.index()?;
+    if index.root == journal.target && index.generation == journal.generation {
+        store::remove(&path)?;
+        return Ok(Recovery::Settled);
+    }
+    let wanted = merge(&index.entries, &journal.puts, &journal.gone);
+    let complete =
+        index.root == journal.base && manifest::root(manifest::pairs(&wanted)) == journal.target;
+    if !complete {
+        return Ok(Recovery::Unsettled);
+    }
+    match redo(workspace, &index, &wanted, &journal) {
+        Ok(recovery) => Ok(recovery),
+        Err(refusal) => {
+            let source = std::io::Error::other(refusal);
+            Err(StoreError::Io {
+                what: "complete the commit in",
+                path,
+                source,
+            })
+        }
+    }
+}
+
+fn redo(
+    workspace: &Workspace,
+    index: &Index,
+    wanted: &[Entry],
+    journal: &Journal,
+) -> Result<Recovery, Refusal> {
+    let failed = |(path, errno): (TreePath, Errno)| refusal("look at", path.as_bytes(), errno);
+    let staging = &workspace.held.staging;
+    let (staging, staged) = match staging.child(STAGED, Use::List) {
+        Ok(dir) => {
+            let again = staging
+                .child(STAGED, Use::List)
+                .map_err(|errno| refusal("open", STAGED, errno))?;
+            (dir, staged_files(again))
+        }
+        Err(Errno::NOENT) => {
+            let fresh = workspace
+                .fresh_staging()
+                .map_err(|errno| refusal("stage", STAGED, errno))?;
+            (fresh, StagedFiles::new())
+        }
+        Err(errno) => return Err(refusal("open", STAGED, errno)),
+    };
+    let trust = index.boot_id == workspace.boot_id().as_bytes();
+    let tree = &workspace.held.tree;
+    let drift = drift::find(tree, &index.entries, trust, 2).map_err(failed)?;
+    let survey = survey(tree, &index.entries, wanted, &drift).map_err(failed)?;
+    let plan = reconcile(&survey.changes, &survey.strangers, journal.delete);
+    let commit = Commit {
+        workspace,
+        index,
+        wanted,
+        drift: &drift,
+        survey: &survey,
+        plan: &plan,
+        staged: &staged,
+        staging: &staging,
+        generation: journal.generation,
+    };
+    if !commit.lacking().is_empty() {
+        return Ok(Recovery::Unsettled);
+    }
+    commit.run(journal)?;
+    Ok(Recovery::Settled)
+}
+
+/// What is staged, by its content.
+fn staged_files(dir: Dir) -> StagedFiles {
+    let found = scan::scan_with(
+        dir,
+        Rules::none(),
+        &scan::Index::new(),
+        i64::MAX,
+        vec![Discard::default()],
+    );
+    let staged = |entry: Entry| match (entry.node, entry.stat) {
+        (Node::File { exec, hash, .. }, Some(stat)) => {
+            Some((entry.path, Staged { exec, hash, stat }))
+        }
+        _ => None,
+    };
+    found.entries.into_iter().filter_map(staged).collect()
+}
