@@ -1,6 +1,7 @@
 """One short job added and waited for, against pueue.
 
-pueue looks every so often whether a job has ended, so this bar is easy; task-spooler is the honest one.
+pueue looks every so often whether a job has ended, so this bar is easy; task-spooler is the honest
+one.
 """
 
 import os
