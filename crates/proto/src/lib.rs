@@ -4,7 +4,11 @@
 //! what is meant by a message is said in the `.proto` files.
 
 /// Version 1 of the protocol.
-#[allow(clippy::all, missing_docs, reason = "generated; the documentation is in proto/")]
+#[allow(
+    clippy::all,
+    missing_docs,
+    reason = "generated; the documentation is in proto/"
+)]
 pub mod v1 {
     tonic::include_proto!("legwork.v1");
 }
