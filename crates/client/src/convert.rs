@@ -50,6 +50,7 @@ fn place(place: &Place) -> wire::Place {
     wire::Place {
         workspace: place.workspace.as_ref().map(workspace),
         require_root: place.require_root.map(|root| Bytes::copy_from_slice(&root)),
+        root_wait_ms: place.root_wait_ms,
         dir: bytes(place.dir.as_os_str()),
     }
 }

@@ -42,6 +42,8 @@ pub struct Place {
     pub workspace: Option<WorkspaceRef>,
     /// Only once this root is committed there.
     pub require_root: Option<[u8; 32]>,
+    /// How long to wait for that root, in milliseconds; as long as the server allows if absent.
+    pub root_wait_ms: Option<u64>,
     /// Relative to the mirror's tree, or absolute on the host.
     pub dir: PathBuf,
 }

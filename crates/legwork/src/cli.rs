@@ -21,13 +21,8 @@ use crate::commands;
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,
-    /// Where local jobs and mirrors live
-    #[arg(
-        long = "state",
-        id = "state_dir",
-        value_name = "DIR",
-        env = "LEGWORK_STATE"
-    )]
+    /// Where local jobs and mirrors live; else `$LEGWORK_STATE`, else `$XDG_STATE_HOME/legwork`
+    #[arg(long = "state", id = "state_dir", value_name = "DIR")]
     pub(crate) state: Option<PathBuf>,
     #[command(subcommand)]
     pub(crate) command: Command,

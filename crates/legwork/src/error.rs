@@ -108,9 +108,6 @@ impl From<CallError> for CommandError {
 
 impl From<io::Error> for CommandError {
     fn from(error: io::Error) -> Self {
-        if error.kind() == io::ErrorKind::BrokenPipe {
-            return Self::new(NO_READER, "NO_READER", "nobody reads the output");
-        }
         Self::new(FAILED, "IO", error.to_string())
     }
 }
@@ -120,8 +117,7 @@ fn hint(error: &CallError) -> Option<String> {
     let text = match error.reason.as_str() {
         "JOB_NOT_FOUND" => "`legwork ps -a` lists the jobs there are",
         "JOB_AMBIGUOUS" => "type more characters of the id; `legwork ps -a` shows them",
-        "JOB_RUNNING" => "stop it first: `legwork stop ID`",
-        "WORKSPACE_NOT_FOUND" => "`legwork workspaces` lists the mirrors there are",
+        "WORKSPACE_NOT_FOUND" => "`legwork sync --workspace NAME` makes a mirror of that name",
         "EMPTY_ROOT" | "MASS_DELETE" => {
             "look with `legwork sync --dry-run`; if it is right: `legwork sync --force-delete`"
         }

@@ -7,7 +7,7 @@ use std::io::{self, IsTerminal, Write};
 
 use serde::Serialize;
 
-use crate::error::CommandError;
+use crate::error::{self, CommandError};
 
 /// How to speak.
 #[derive(Debug, Clone, Copy)]
@@ -67,12 +67,24 @@ impl Output {
 
 /// Bytes of a job to standard output, unbuffered: what has come is shown.
 pub(crate) fn bytes_to_stdout(bytes: &[u8]) -> Result<(), CommandError> {
-    write_all(rustix::stdio::stdout(), bytes).map_err(CommandError::from)
+    write_all(rustix::stdio::stdout(), bytes).map_err(|e| cannot_write("standard output", &e))
 }
 
 /// Bytes of a job to standard error.
 pub(crate) fn bytes_to_stderr(bytes: &[u8]) -> Result<(), CommandError> {
-    write_all(rustix::stdio::stderr(), bytes).map_err(CommandError::from)
+    write_all(rustix::stdio::stderr(), bytes).map_err(|e| cannot_write("standard error", &e))
+}
+
+fn cannot_write(what: &str, cause: &io::Error) -> CommandError {
+    if cause.kind() == io::ErrorKind::BrokenPipe {
+        return CommandError::new(error::NO_READER, "NO_READER", "nobody reads the output");
+    }
+    CommandError::new(
+        error::FAILED,
+        "OUTPUT",
+        format!("cannot write to {what}: {cause}"),
+    )
+    .hint("a job that was started goes on; `legwork ps` lists it")
 }
 
 fn write_all(to: std::os::fd::BorrowedFd<'_>, mut bytes: &[u8]) -> io::Result<()> {
@@ -96,14 +108,15 @@ fn write_all(to: std::os::fd::BorrowedFd<'_>, mut bytes: &[u8]) -> io::Result<()
 
 fn say(text: &str) {
     // Nobody is there to be told when standard error is gone.
-    drop(writeln!(io::stderr(), "legwork: {}", printable(text)));
+    let lines: Vec<String> = text.split('\n').map(printable).collect();
+    drop(writeln!(io::stderr(), "legwork: {}", lines.join("\n")));
 }
 
 /// Text with control characters escaped, so that a file's name cannot drive the terminal.
 pub(crate) fn printable(text: &str) -> String {
     let mut clean = String::with_capacity(text.len());
     for c in text.chars() {
-        if c.is_control() && c != '\n' {
+        if c.is_control() {
             clean.extend(c.escape_default());
         } else {
             clean.push(c);
@@ -119,6 +132,6 @@ mod tests {
     #[test]
     fn names_cannot_drive_the_terminal() {
         assert_eq!(printable("a\u{1b}[2Jb\rc"), "a\\u{1b}[2Jb\\rc");
-        assert_eq!(printable("grün\nzwei"), "grün\nzwei");
+        assert_eq!(printable("grün\nzwei"), "grün\\nzwei");
     }
 }

@@ -4,8 +4,11 @@ use std::path::PathBuf;
 
 use crate::error::{CommandError, FAILED};
 
-/// `$XDG_STATE_HOME/legwork`, by default `~/.local/state/legwork`.
+/// `$LEGWORK_STATE`, else `$XDG_STATE_HOME/legwork`, by default `~/.local/state/legwork`. An empty variable is none.
 pub(crate) fn default_state_dir() -> Result<PathBuf, CommandError> {
+    if let Some(dir) = std::env::var_os("LEGWORK_STATE").filter(|dir| !dir.is_empty()) {
+        return Ok(std::path::absolute(dir)?);
+    }
     // The specification says that a relative value is to be ignored.
     let set = std::env::var_os("XDG_STATE_HOME")
         .map(PathBuf::from)

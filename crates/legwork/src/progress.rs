@@ -1,6 +1,6 @@
 //! How far a transfer is: on a terminal, once there is something to see.
 
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -16,6 +16,7 @@ pub(crate) struct Progress {
     out: Output,
     bar: OnceLock<ProgressBar>,
     files: std::sync::atomic::AtomicU64,
+    told: Mutex<String>,
 }
 
 impl Progress {
@@ -24,6 +25,7 @@ impl Progress {
             out,
             bar: OnceLock::new(),
             files: 0.into(),
+            told: Mutex::default(),
         }
     }
 
@@ -34,10 +36,19 @@ impl Progress {
         }
     }
 
+    /// Says it, unless it was the last thing said: a wait is reported again and again.
+    fn once(&self, text: String) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if *told != text {
+            self.out.note(&text);
+            *told = text;
+        }
+    }
+
     fn bar(&self) -> Option<&ProgressBar> {
         self.out.decorates().then(|| {
             self.bar.get_or_init(|| {
-                let bar = ProgressBar::new_spinner();
+                let bar = ProgressBar::new_spinner().with_message("files");
                 let style = "{spinner} mirroring {msg}, {bytes} sent, {bytes_per_sec}";
                 // The template is a constant that a test renders.
                 bar.set_style(
@@ -63,15 +74,14 @@ impl Observer for Progress {
 
     fn waiting(&self, reason: Waiting) {
         if reason == Waiting::Writer {
-            self.out
-                .note("waiting for another commit to the same mirror");
+            self.once("waiting for another commit to the same mirror".to_owned());
         }
     }
 }
 
 impl WaitObserver for Progress {
     fn waiting_for_jobs(&self, jobs: &[String]) {
-        self.out.note(&format!(
+        self.once(format!(
             "waiting for {} in this mirror to end, because files changed; \
              --workspace NAME runs in a mirror of its own",
             jobs.join(", ")

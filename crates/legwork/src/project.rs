@@ -4,7 +4,7 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use legwork_client::{Place, WorkspaceRef};
+use legwork_client::{Job, JobSpec, Place, WorkspaceRef};
 use serde::Deserialize;
 
 use crate::app::App;
@@ -15,6 +15,9 @@ use crate::mirror;
 
 /// The name of the project's file.
 const FILE: &str = "legwork.toml";
+
+/// How often another commit may come between ours and the start before we give up.
+const OVERTAKEN_MAX: u32 = 50;
 
 /// A directory to mirror, and the part of it that we stand in.
 #[derive(Debug, PartialEq, Eq)]
@@ -111,7 +114,7 @@ pub(crate) async fn place(
             ..Place::default()
         });
     }
-    let here = std::env::current_dir()?;
+    let here = here()?;
     if options.in_place {
         return Ok(Place {
             dir: here.join(dir),
@@ -137,7 +140,46 @@ pub(crate) async fn place(
     Ok(Place {
         workspace: Some(workspace),
         require_root: Some(pushed.summary.root.0),
+        // It was committed just now. If it is not there any more, it will not come back by waiting.
+        root_wait_ms: Some(0),
         dir,
+    })
+}
+
+/// Mirrors and starts. When another commit to the same mirror comes in between, mirrors again: a job
+/// runs on the tree that it was started on, or not at all.
+pub(crate) async fn start(
+    app: &App,
+    session: &Session,
+    options: &JobOptions,
+    specs: impl Fn(Place) -> Result<Vec<JobSpec>, CommandError>,
+) -> Result<Vec<legwork_client::Result<Job>>, CommandError> {
+    let mut specs = specs(place(app, session, options).await?)?;
+    let mut left = OVERTAKEN_MAX;
+    loop {
+        // The ids stay: what was started the last time is found, not started again.
+        let started = session.client.start_many(&specs).await?;
+        let overtaken = |result: &legwork_client::Result<Job>| matches!(result, Err(e) if e.reason == "ROOT_NOT_COMMITTED");
+        if left == 0 || !started.iter().any(overtaken) {
+            return Ok(started);
+        }
+        left -= 1;
+        let place = place(app, session, options).await?;
+        for spec in &mut specs {
+            spec.place = place.clone();
+        }
+    }
+}
+
+/// The current directory.
+pub(crate) fn here() -> Result<PathBuf, CommandError> {
+    std::env::current_dir().map_err(|e| {
+        CommandError::new(
+            FAILED,
+            "ROOT_UNREADABLE",
+            format!("the current directory: {e}"),
+        )
+        .hint("has it been removed? `cd` to one that exists")
     })
 }
 

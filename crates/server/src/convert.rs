@@ -118,8 +118,8 @@ fn finish(end: &Finished, created_at_ms: u64) -> wire::Finish {
 fn exit_code(end: &Finished) -> i32 {
     match (&end.cause, end.status) {
         (Cause::Timeout, _) => 124,
-        (Cause::NotStarted(detail), _) => match (detail.step, errno(detail)) {
-            (Step::Exec, rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => 127,
+        (Cause::NotStarted(detail), _) => match (detail.step, detail.errno) {
+            (Step::Exec, NOENT | NOTDIR) => 127,
             (Step::Exec, _) => 126,
             _ => 125,
         },
@@ -129,13 +129,13 @@ fn exit_code(end: &Finished) -> i32 {
     }
 }
 
-fn errno(detail: &NotStarted) -> rustix::io::Errno {
-    rustix::io::Errno::from_raw_os_error(detail.errno)
-}
+const NOENT: i32 = rustix::io::Errno::NOENT.raw_os_error();
+const NOTDIR: i32 = rustix::io::Errno::NOTDIR.raw_os_error();
+const ACCESS: i32 = rustix::io::Errno::ACCESS.raw_os_error();
 
 fn lost(why: LostWhy) -> &'static str {
     match why {
-        LostWhy::ShimDied => "its supervisor was killed, and the rest of it was ended",
+        LostWhy::ShimDied => "its supervisor was killed",
         LostWhy::HostRebooted => "the host was rebooted while it ran",
         LostWhy::DirectoryGone => "its directory is gone",
     }
@@ -157,14 +157,14 @@ fn step(step: Step) -> &'static str {
 fn not_started(detail: &NotStarted) -> String {
     let subject = detail.subject.as_os_str().to_string_lossy();
     let system = std::io::Error::from_raw_os_error(detail.errno);
-    match (detail.step, errno(detail)) {
-        (Step::Exec, rustix::io::Errno::NOENT) if subject.contains('/') => {
+    match (detail.step, detail.errno) {
+        (Step::Exec, NOENT) if subject.contains('/') => {
             format!("cannot run {subject}: there is no such program")
         }
-        (Step::Exec, rustix::io::Errno::NOENT) => {
+        (Step::Exec, NOENT) => {
             format!("cannot run {subject}: no program of that name is in PATH")
         }
-        (Step::Exec, rustix::io::Errno::ACCESS) => {
+        (Step::Exec, ACCESS) => {
             format!("cannot run {subject}: it may not be executed")
         }
         (Step::Exec, _) => format!("cannot run {subject}: {system}"),
@@ -282,4 +282,31 @@ pub(crate) fn log_event(event: OutputEvent) -> wire::LogsResponse {
         }),
     };
     wire::LogsResponse { event: Some(event) }
+}
+
+#[cfg(test)]
+mod tests {
+    use legwork_jobs::{NotStarted, Step};
+
+    use super::not_started;
+
+    #[test]
+    fn any_number_that_a_record_may_hold_is_told_in_words() {
+        for step in [
+            Step::Exec,
+            Step::Dir,
+            Step::Setup,
+            Step::Launch,
+            Step::Lease,
+        ] {
+            for errno in [0, -1, 2, 13, 4096, i32::MAX, i32::MIN] {
+                let detail = NotStarted {
+                    step,
+                    errno,
+                    subject: "x".into(),
+                };
+                assert!(!not_started(&detail).is_empty());
+            }
+        }
+    }
 }

@@ -122,13 +122,12 @@ async fn place(shared: &Shared, place: wire::Place) -> Result<Located, Problem> 
         Some(bytes) => Some(Digest::from_slice(bytes).ok_or_else(|| Problem::malformed("root"))?),
         None => None,
     };
+    let wait = place
+        .root_wait_ms
+        .map_or(ROOT_WAIT, Duration::from_millis)
+        .min(ROOT_WAIT);
     let lease = match root {
-        Some(root) => Some(
-            shared
-                .workspaces
-                .share(&id, &workspace, root, ROOT_WAIT)
-                .await?,
-        ),
+        Some(root) => Some(shared.workspaces.share(&id, &workspace, root, wait).await?),
         None => None,
     };
     Ok(Located {

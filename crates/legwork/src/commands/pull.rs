@@ -11,7 +11,7 @@ use crate::app::App;
 use crate::error::{CommandError, FAILED};
 use crate::interrupt::unless_interrupted;
 use crate::local::Session;
-use crate::project::Project;
+use crate::project::{self, Project};
 use crate::{mirror, render};
 
 /// Bring files back from the mirror that a job ran in.
@@ -43,6 +43,7 @@ pub(crate) async fn run(app: &App, args: Pull) -> Result<u8, CommandError> {
             (PullSource::Job(id), words.collect())
         }
     };
+    check(&globs)?;
     if globs.is_empty() {
         return Err(CommandError::usage(
             "say which files: legwork pull ID GLOB...",
@@ -51,7 +52,7 @@ pub(crate) async fn run(app: &App, args: Pull) -> Result<u8, CommandError> {
     let session = app.connect().await?;
     let into = match args.into {
         Some(dir) => dir,
-        None => std::env::current_dir()?,
+        None => project::here()?,
     };
     let options = Options {
         globs,
@@ -67,7 +68,7 @@ pub(crate) async fn after_run(
     job: &Job,
     globs: &[String],
 ) -> Result<u8, CommandError> {
-    let project = Project::find(&std::env::current_dir()?)?;
+    let project = Project::find(&project::here()?)?;
     let options = Options {
         globs: globs.to_vec(),
         force: false,
@@ -118,6 +119,19 @@ async fn pull(
         ));
     }
     outcome(app, &pulled, &asked)
+}
+
+/// Whether these can be patterns, before anything is done that they are for.
+pub(crate) fn check(globs: &[String]) -> Result<(), CommandError> {
+    for glob in globs {
+        if let Err(error) = globset::Glob::new(glob) {
+            return Err(
+                CommandError::usage(format!("bad pattern {glob}: {}", error.kind()))
+                    .hint("`*` matches within a directory, `**` across; `[` begins a set"),
+            );
+        }
+    }
+    Ok(())
 }
 
 /// Which workspace the record of earlier pulls is about.

@@ -22,7 +22,7 @@ use crate::stdin;
 ///
 /// Exits with the command's own code; 128+N when signal N killed it; 124 at the time limit; 125 when
 /// legwork failed before the job started; 126 not executable; 127 not found; 255 outcome unknown.
-/// Ctrl-C stops the job and waits for its end; twice leaves it running.
+/// Ctrl-C stops the job and waits for its end; twice does not wait.
 #[derive(Debug, Args)]
 pub(crate) struct Run {
     #[command(flatten)]
@@ -37,12 +37,7 @@ pub(crate) struct Run {
     #[arg(long, value_name = "GLOB", conflicts_with_all = ["detach", "no_sync", "in_place"])]
     pull: Vec<String>,
     /// The command and its arguments
-    #[arg(
-        required = true,
-        trailing_var_arg = true,
-        allow_hyphen_values = true,
-        value_name = "CMD"
-    )]
+    #[arg(required = true, trailing_var_arg = true, value_name = "CMD")]
     argv: Vec<OsString>,
 }
 
@@ -92,15 +87,19 @@ pub(crate) async fn run(app: &App, args: Run) -> Result<u8, CommandError> {
 
 /// Everything up to a job that runs.
 async fn prepare(app: &App, args: &Run) -> Result<(Session, Job), CommandError> {
+    pull::check(&args.pull)?;
     let session = app.connect().await?;
-    let place = project::place(app, &session, &args.options).await?;
     let stdin = if args.detach {
         legwork_client::Stdin::Null
     } else {
         stdin::wanted(args.stdin)
     };
-    let spec = args.options.spec(args.argv.clone(), place, stdin)?;
-    let job = session.client.start(&spec).await?;
+    let specs = |place| Ok(vec![args.options.spec(args.argv.clone(), place, stdin)?]);
+    let started = project::start(app, &session, &args.options, specs).await?;
+    let job = started
+        .into_iter()
+        .next()
+        .ok_or_else(|| CommandError::unknown("no answer"))??;
     if stdin == legwork_client::Stdin::Pipe && job.finish().is_none() {
         let (client, id, out) = (session.client.clone(), job.id.to_string(), app.out);
         app.tasks.spawn(async move {
@@ -117,7 +116,7 @@ enum Followed {
     Detached,
 }
 
-/// Shows the output until the end; the first interrupt stops the job, the second leaves it.
+/// Shows the output until the end; the first interrupt stops the job, the second only us.
 async fn follow(
     app: &App,
     client: &Client,
@@ -135,13 +134,16 @@ async fn follow(
             () = interrupts.next() => {
                 if stopping {
                     let short = render::short(job);
-                    app.out.note(&format!("left it running; `legwork logs -f {short}` shows it, `legwork stop {short}` ends it"));
+                    app.out.note(&format!(
+                        "not waiting for it any more, while it is still being stopped; \
+                         `legwork wait {short}` waits, `legwork logs -f {short}` shows it"
+                    ));
                     return Ok(Followed::Detached);
                 }
                 stopping = true;
                 let grace = args.options.stop_grace().unwrap_or(Duration::from_secs(10));
                 app.out.note(&format!(
-                    "stopping the job (up to {}); Ctrl-C again leaves it running",
+                    "stopping the job (up to {}); Ctrl-C again stops waiting for it",
                     humantime::format_duration(grace),
                 ));
                 stop_in_background(app, client, &id);

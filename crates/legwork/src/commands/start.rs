@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 
 use clap::Args;
-use legwork_client::{Cause, Job, JobSpec, Stdin};
+use legwork_client::{Cause, Job, Place, Stdin};
 
 use crate::app::App;
 use crate::error::CommandError;
@@ -22,11 +22,7 @@ pub(crate) struct Start {
     #[arg(short = 'c', value_name = "SHELL COMMAND", conflicts_with = "argv")]
     shell: Vec<OsString>,
     /// The command and its arguments
-    #[arg(
-        trailing_var_arg = true,
-        allow_hyphen_values = true,
-        value_name = "CMD"
-    )]
+    #[arg(trailing_var_arg = true, value_name = "CMD")]
     argv: Vec<OsString>,
 }
 
@@ -73,13 +69,12 @@ pub(crate) async fn run(app: &App, args: Start) -> Result<u8, CommandError> {
 async fn start(app: &App, args: &Start) -> Result<Vec<legwork_client::Result<Job>>, CommandError> {
     let commands = args.commands()?;
     let session = app.connect().await?;
-    let place = project::place(app, &session, &args.options).await?;
-    let spec = |argv| args.options.spec(argv, place.clone(), Stdin::Null);
-    let specs = commands
-        .into_iter()
-        .map(spec)
-        .collect::<Result<Vec<JobSpec>, _>>()?;
-    Ok(session.client.start_many(&specs).await?)
+    let specs = |place: Place| {
+        let spec =
+            |argv: &Vec<OsString>| args.options.spec(argv.clone(), place.clone(), Stdin::Null);
+        commands.iter().map(spec).collect()
+    };
+    project::start(app, &session, &args.options, specs).await
 }
 
 /// Tells of a job that could not be executed; its exit code, or 0.

@@ -49,7 +49,7 @@ enum Policy {
 pub(crate) async fn run(app: &App, args: Sync) -> Result<u8, CommandError> {
     let project = match &args.dir {
         Some(dir) => Project::at(dir)?,
-        None => Project::find(&std::env::current_dir()?)?,
+        None => Project::find(&project::here()?)?,
     };
     let session = app.connect().await?;
     let workspace = match &args.workspace {

@@ -84,9 +84,9 @@ const ENOSPC: i32 = rustix::io::Errno::NOSPC.raw_os_error();
 
 fn advice(step: &str, errno: i32) -> Option<&'static str> {
     match (step, errno) {
-        ("exec", ENOENT) => Some(
-            "check the name; what .gitignore excludes is not in the mirror (--in-place runs here)",
-        ),
+        ("exec", ENOENT) => {
+            Some("check the name and PATH; in a mirror, what .gitignore excludes is not there")
+        }
         ("exec", _) => Some("is it a program, with its execute bit set?"),
         ("dir", _) => Some("--dir is relative to the mirror, or absolute on the host"),
         _ => None,

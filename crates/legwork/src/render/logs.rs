@@ -7,7 +7,7 @@ use serde_json::json;
 use super::json::Text;
 use crate::error::CommandError;
 use crate::output::Output;
-use crate::printer::{Printer, Target, pieces};
+use crate::printer::{Printer, Target};
 
 /// Prints one event of a followed job. `false` when nobody reads any more.
 pub(crate) async fn event(
@@ -57,11 +57,11 @@ pub(crate) fn values(event: &LogEvent) -> Vec<serde_json::Value> {
 }
 
 fn chunk_values(chunk: &Chunk) -> Vec<serde_json::Value> {
-    let mut offset = chunk.offset;
+    let (mut data, mut offset) = (chunk.data.clone(), chunk.offset);
     let mut values = Vec::new();
-    let time_us = chunk.runs.first().map(|run| run.time_us);
-    for (stream, piece) in pieces(chunk.clone()) {
-        let name = if stream == LogStream::Stderr {
+    for run in &chunk.runs {
+        let piece = data.split_to(run.length.min(data.len()));
+        let name = if run.stream == LogStream::Stderr {
             "stderr"
         } else {
             "stdout"
@@ -70,7 +70,7 @@ fn chunk_values(chunk: &Chunk) -> Vec<serde_json::Value> {
             "event": "output",
             "offset": offset,
             "stream": name,
-            "timeUs": time_us,
+            "timeUs": run.time_us,
             "data": Text::new(&piece),
         }));
         offset += piece.len() as u64;

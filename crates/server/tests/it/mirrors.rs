@@ -41,6 +41,7 @@ fn sh(root: &Path, tree: [u8; 32], line: &str) -> JobSpec {
         place: Place {
             workspace: Some(origin(root)),
             require_root: Some(tree),
+            root_wait_ms: Some(0),
             dir: "".into(),
         },
         ..JobSpec::new(["/bin/sh", "-c", line])
@@ -138,4 +139,28 @@ async fn what_is_not_there_cannot_be_pulled() {
     };
     let id = client.start(&spec).await.unwrap().id.to_string();
     assert_eq!(pull(PullSource::Job(id)).await, "NO_WORKSPACE");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_root_that_another_commit_replaced_is_not_waited_for() {
+    let host = Host::start().unwrap();
+    let client = host.client().await;
+    let root = host.scratch("project");
+    write_tree(&root, &[("a", "1")]);
+    let old = push(&client, &host, &root).await.unwrap().summary.root.0;
+    write_tree(&root, &[("a", "2")]);
+    let new = push(&client, &host, &root).await.unwrap().summary.root.0;
+    let spec = sh(&root, old, "true");
+    let error = client.start(&spec).await.unwrap_err();
+    assert_eq!(error.reason, "ROOT_NOT_COMMITTED");
+    // The same id on the tree that is there: nothing of the first attempt is in the way.
+    let again = JobSpec {
+        place: sh(&root, new, "").place,
+        ..spec
+    };
+    let id = client.start(&again).await.unwrap().id.to_string();
+    assert_eq!(
+        client.wait(&id).await.unwrap().finish().unwrap().exit_code,
+        0
+    );
 }

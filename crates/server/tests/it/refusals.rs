@@ -96,8 +96,8 @@ async fn specs_that_cannot_be_jobs() {
     }
     let place = |name: &str, dir: &str| Place {
         workspace: Some(WorkspaceRef::Name(name.into())),
-        require_root: None,
         dir: dir.into(),
+        ..Place::default()
     };
     for (place, reason) in [
         (place("../x", ""), "BAD_NAME"),
