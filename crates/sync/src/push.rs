@@ -8,6 +8,7 @@ mod cache;
 mod pusher;
 mod send;
 
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -23,6 +24,7 @@ use crate::error::PushError;
 use crate::link::{Link, Receiving, Sending};
 use crate::message::{Delete, Down, Hello, Summary, Up, VERSION};
 use crate::observer::Observer;
+use crate::path::TreePath;
 use crate::scan::rules::Rules;
 use crate::tree::Dir;
 
@@ -41,6 +43,9 @@ pub struct Options {
     pub threads: usize,
     /// The user's own ignore file, for what lies in a git checkout; may be missing.
     pub git_ignores: Option<PathBuf>,
+    /// Absolute paths of directories that are left out wherever they lie inside the root, whatever
+    /// the ignore files say: for one the caller's own state. They need not be there.
+    pub exclude: Vec<PathBuf>,
 }
 
 impl Options {
@@ -55,6 +60,7 @@ impl Options {
             now,
             threads: 2,
             git_ignores: gitconfig_excludes_path(),
+            exclude: Vec::new(),
         }
     }
 }
@@ -128,6 +134,7 @@ where
         let pusher = Pusher {
             dir,
             rules,
+            excluded: inside(root, &options.exclude),
             options,
             outbox,
             observer,
@@ -146,6 +153,18 @@ where
 const INBOX: usize = 1024;
 /// How soon a cancelled or failed push ends.
 pub(crate) const TICK: Duration = Duration::from_millis(50);
+
+/// Where those of `directories` that lie inside `root` are below it.
+fn inside(root: &Path, directories: &[PathBuf]) -> Vec<TreePath> {
+    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let root = real(root);
+    let below = |directory: &PathBuf| {
+        let directory = real(directory);
+        let below = directory.strip_prefix(&root).ok()?;
+        TreePath::new(below.as_os_str().as_bytes()).ok()
+    };
+    directories.iter().filter_map(below).collect()
+}
 
 fn hello(options: &Options, base: Option<Digest>) -> Hello {
     Hello {

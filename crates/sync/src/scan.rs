@@ -95,6 +95,7 @@ pub fn scan(root: &Path, known: &[Entry], horizon_ns: i64) -> std::io::Result<Sc
         dir,
         Rules::above(root, gitconfig_excludes_path().as_deref()),
         &known,
+        &[],
         horizon_ns,
         vec![Discard::default()],
     ))
@@ -110,11 +111,12 @@ pub(crate) fn index(entries: &[Entry]) -> Index<'_> {
         .collect()
 }
 
-/// As [`scan`], with one worker for each of `sinks`.
+/// As [`scan`], with one worker for each of `sinks`, and without what lies at the paths `excluded`.
 pub(crate) fn scan_with<S: Sink>(
     root: Dir,
     rules: Arc<Rules>,
     known: &Index<'_>,
+    excluded: &[TreePath],
     horizon_ns: i64,
     sinks: Vec<S>,
 ) -> Scanned {
@@ -123,7 +125,10 @@ pub(crate) fn scan_with<S: Sink>(
     let workers: Vec<Worker<'_, S>> = thread::scope(|scope| {
         let start = |sink| {
             scope.spawn(move || {
-                let mut worker = Worker::new(known, horizon_ns, sink);
+                let mut worker = Worker {
+                    excluded,
+                    ..Worker::new(known, horizon_ns, sink)
+                };
                 walk.work(&mut worker);
                 worker
             })
@@ -170,6 +175,7 @@ fn assemble<S>(workers: Vec<Worker<'_, S>>) -> Scanned {
 /// One worker of a scan.
 pub(crate) struct Worker<'a, S> {
     known: &'a Index<'a>,
+    excluded: &'a [TreePath],
     horizon_ns: i64,
     sink: S,
     listings: Vec<(Vec<u8>, Vec<Entry>)>,
@@ -221,6 +227,7 @@ impl<'a, S: Sink> Worker<'a, S> {
     pub(crate) fn new(known: &'a Index<'a>, horizon_ns: i64, sink: S) -> Self {
         Self {
             known,
+            excluded: &[],
             horizon_ns,
             sink,
             listings: Vec::new(),
@@ -262,6 +269,9 @@ impl<'a, S: Sink> Worker<'a, S> {
                 return Ok(None);
             }
         };
+        if self.excluded.contains(&path) {
+            return Ok(None);
+        }
         match file_type {
             FileType::RegularFile => self.file(dir, path).map(Some),
             FileType::Directory if rules.excludes_cache(dir, parent, &name.name) => Ok(None),

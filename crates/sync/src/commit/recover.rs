@@ -118,6 +118,7 @@ fn staged_files(dir: Dir) -> StagedFiles {
         dir,
         Rules::none(),
         &scan::Index::new(),
+        &[],
         i64::MAX,
         vec![Discard::default()],
     );

@@ -28,6 +28,8 @@ const ROUNDS: u32 = 3;
 pub(crate) struct Pusher<'a> {
     pub(crate) dir: Dir,
     pub(crate) rules: Arc<Rules>,
+    /// Left out whatever the rules say.
+    pub(crate) excluded: Vec<TreePath>,
     pub(crate) options: &'a Options,
     pub(crate) outbox: &'a Outbox<'a>,
     pub(crate) observer: &'a dyn Observer,
@@ -79,7 +81,8 @@ impl Pusher<'_> {
                 source: errno.into(),
             })?;
         let horizon = since_epoch(self.options.now).saturating_sub(RACY_NS);
-        let tree = scan::scan_with(dir, Arc::clone(&self.rules), &index, horizon, sinks);
+        let rules = Arc::clone(&self.rules);
+        let tree = scan::scan_with(dir, rules, &index, &self.excluded, horizon, sinks);
         self.observer.scanned(Progress {
             files: manifest::count_files(&tree.entries),
             bytes: 0,

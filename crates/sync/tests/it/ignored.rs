@@ -1,6 +1,8 @@
 //! What is left out of the mirror.
 
-use crate::support::{Bench, write};
+use legwork_sync::push;
+
+use crate::support::{Bench, link_to, push_to, write};
 
 fn names(bench: &Bench) -> Vec<String> {
     bench
@@ -144,4 +146,36 @@ fn a_linked_worktree_has_the_excludes_of_its_repository() {
     bench.write("kept", "x");
     bench.mirror();
     assert_eq!(names(&bench), ["kept"]);
+}
+
+#[test]
+fn excluded_directories_are_left_out_wherever_they_lie() {
+    let bench = Bench::new();
+    bench.write(".gitignore", "!state\n");
+    for path in [
+        "a",
+        "own/state/x",
+        "own/state/deep/y",
+        "own/stately",
+        "state/z",
+    ] {
+        bench.write(path, "x");
+    }
+    bench.mirror();
+    // Through a link, as a home directory may be reached; outside and missing ones do no harm.
+    let link = bench.temp.path().join("link");
+    link_to(&link, "source");
+    let options = push::Options {
+        exclude: vec![
+            link.join("own/state"),
+            bench.source.join("missing"),
+            bench.source.clone(),
+            bench.temp.path().to_owned(),
+        ],
+        ..bench.options()
+    };
+    for root in [&bench.source, &link] {
+        push_to(&bench.workspace, root, &bench.cache(), &options).unwrap();
+        assert_eq!(names(&bench), [".gitignore", "a", "own/stately", "state/z"]);
+    }
 }
