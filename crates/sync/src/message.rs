@@ -104,7 +104,8 @@ pub enum Delete {
     /// Those the mirror wrote, and nobody changed since, are deleted.
     #[default]
     Owned,
-    /// All stay; the mirror forgets that it wrote them.
+    /// All stay, and the mirror forgets that it wrote them: a later push with [`Delete::Owned`] takes
+    /// them for a job's and does not delete them either. They are not listed as kept.
     Nothing,
 }
 

@@ -13,6 +13,7 @@
 //! | no | yes | as it was | delete (a directory: if nothing is left in it) |
 //! | no | yes | nothing | forget |
 //! | no | yes | anything else | a job's: leave it, forget that it was ours |
+//! | no | yes | as it was, but nothing is to be deleted | leave it, forget that it was ours |
 //! | no | no | any | never looked at |
 //!
 //! What a job put into a directory that the client removed stays, unless the client's ignore rules
@@ -70,6 +71,8 @@ pub enum Decision {
     Delete,
     /// Leave a job's work where it is.
     Keep,
+    /// Leave what the mirror wrote where it is: nothing is to be deleted.
+    Retain,
     /// It is gone already.
     Forget,
 }
@@ -88,9 +91,10 @@ pub fn decide(change: &Change<'_>, delete: Delete) -> Decision {
         (Some(_), Some(_)) if node == change.was && node.is_some() => Decision::Replace,
         (Some(_), Some(_)) => Decision::Displace,
         (None, None) => Decision::Forget,
-        (None, Some(_)) if delete == Delete::Owned && node == change.was && node.is_some() => {
-            Decision::Delete
-        }
+        (None, Some(_)) if node == change.was && node.is_some() => match delete {
+            Delete::Owned => Decision::Delete,
+            Delete::Nothing => Decision::Retain,
+        },
         (None, Some(_)) => Decision::Keep,
     }
 }
@@ -141,7 +145,7 @@ pub struct Plan {
     pub deleted_files: u64,
     /// Moved to the trash.
     pub displaced: Vec<TreePath>,
-    /// Left in place, though the client no longer has them, or their directory.
+    /// Left in place as a job's, though the client no longer has them, or their directory.
     pub kept: Vec<TreePath>,
 }
 
@@ -236,7 +240,7 @@ impl Draft {
                 self.plan.kept.push(path());
                 None
             }
-            Decision::Forget => None,
+            Decision::Forget | Decision::Retain => None,
         };
         if let Some(install) = install {
             self.installs.push(install);

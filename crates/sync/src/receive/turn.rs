@@ -193,9 +193,9 @@ fn forget_stale(staged: &mut StagedFiles, wanted: &[Entry], staging: &Dir) -> Re
     Ok(())
 }
 
-/// Refuses what looks like a mistake.
+/// Refuses what looks like a mistake. A dry run makes none, and is how to look before forcing.
 fn guard(hello: &Hello, index: &Index, wanted: &[Entry], plan: &Plan) -> Result<(), Refusal> {
-    if hello.force_delete || hello.delete == Delete::Nothing {
+    if hello.dry_run || hello.force_delete || hello.delete == Delete::Nothing {
         return Ok(());
     }
     let tracked = manifest::count_files(&index.entries);

@@ -195,6 +195,12 @@ fn an_empty_directory_deletes_nothing_unless_forced() {
     bench.mirror();
     bench.remove("a");
     bench.remove("b");
+    let dry = push::Options {
+        dry_run: true,
+        ..bench.options()
+    };
+    let planned = bench.push_with(&dry).unwrap();
+    assert_eq!(paths(&planned.summary.deleted), ["a", "b"]);
     let refused = bench.push().unwrap_err();
     assert!(
         matches!(
@@ -237,20 +243,19 @@ fn mass_deletes_are_refused_unless_forced_or_nothing_is_deleted() {
     assert_eq!(bench.tree().0.len(), 81);
     let dry = push::Options {
         dry_run: true,
-        force_delete: true,
         ..bench.options()
     };
     assert_eq!(bench.push_with(&dry).unwrap().summary.deleted.total, 51);
+    // Of those that stay, only a job's count as kept.
+    bench.job_write("d/7", "a job's");
     let pushed = bench
         .push_with(&push::Options {
             delete: Delete::Nothing,
             ..bench.options()
         })
         .unwrap();
-    assert_eq!(
-        (pushed.summary.kept.total, pushed.summary.deleted.total),
-        (51, 0)
-    );
+    assert_eq!(paths(&pushed.summary.kept), ["d/7"]);
+    assert_eq!(pushed.summary.deleted.total, 0);
     assert_eq!(bench.tree().0.len(), 81);
 }
 
