@@ -375,3 +375,23 @@ def test_killed_while_it_sends_the_next_run_is_right(host: Host, project: Path) 
 def test_sync_as_json_is_one_object(host: Host) -> None:
     said = host.ok("sync", "--json")
     assert isinstance(json.loads(said), dict)
+
+
+def test_a_state_directory_inside_the_project_is_not_mirrored(host: Host, project: Path) -> None:
+    state = project / "state"
+    for _ in range(3):
+        script = "find . -type f | wc -l"
+        counted = host.ok("--state", state, "run", "-q", "--", "sh", "-c", script)
+        assert int(counted) == 4, "main.txt, file.txt, tool and .gitignore"
+
+
+def test_runs_side_by_side_while_files_change_all_end(host: Host, project: Path) -> None:
+    # Each may be overtaken by the other's commit between its own and its start.
+    for number in range(8):
+        (project / "main.txt").write_text(f"{number}\n")
+        pair = [host.popen("run", "-q", "--", "cat", "main.txt") for _ in range(2)]
+        (project / "main.txt").write_text(f"{number} again\n")
+        for process in pair:
+            out, err = process.communicate(timeout=30)
+            assert (process.returncode, err) == (0, b"")
+            assert out in (f"{number}\n".encode(), f"{number} again\n".encode())

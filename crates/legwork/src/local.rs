@@ -36,6 +36,7 @@ pub(crate) async fn open(state: PathBuf, tasks: &TaskTracker) -> Result<Session,
     // How a connection in memory ends is no news: our half is what ends it.
     tasks.spawn(async move { drop(serving.await) });
     let client = Client::over(ours, tasks.clone()).await?;
+    let state = state.canonicalize()?;
     Ok(Session {
         client,
         server,
@@ -68,6 +69,11 @@ fn user_name() -> String {
 }
 
 impl Session {
+    /// The state directory, canonical.
+    pub(crate) fn state_dir(&self) -> &Path {
+        &self.state
+    }
+
     /// This client's own random id: part of what tells its mirrors from other machines'.
     pub(crate) fn machine_id(&self) -> Result<String, CommandError> {
         let path = self.state.join("machine-id");

@@ -50,6 +50,8 @@ pub(crate) async fn push(
             dry_run: how.dry_run,
             delete: how.delete,
             force_delete: how.force_delete,
+            // Running in a home directory must not mirror the mirror.
+            exclude: vec![session.state_dir().to_owned()],
             ..Options::at(now())
         },
     };
