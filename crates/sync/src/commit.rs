@@ -3,10 +3,11 @@
 //! `stage` writes and verifies content beside the tree. `drift` finds what jobs did to what the
 //! mirror wrote, and `survey` where that, what is wanted and what is on disk are not all equal;
 //! [`reconcile`](crate::reconcile) decides there. Then the order is: the journal; the steps, each a
-//! rename or a removal (`apply`); the index (this is the commit); the journal removed. Before the
+//! rename or a removal (`apply`), in directories that `access` made sure may be changed; the index (this is the commit); the journal removed. Before the
 //! journal nothing has happened. After it, whoever opens the workspace next makes a new plan for the
 //! same target and does what is still to do (`recover`).
 
+pub(crate) mod access;
 mod apply;
 pub(crate) mod drift;
 mod recover;
@@ -82,6 +83,7 @@ impl Commit<'_> {
     /// Writes the journal, does the steps, writes the index.
     pub(crate) fn run(&self, journal: &Journal) -> Result<Applied, Refusal> {
         self.prepare()?;
+        access::open_for(&self.workspace.held.tree, &self.plan.steps)?;
         let faults = &self.workspace.faults;
         let path = self.workspace.journal_path();
         fault(faults, "journal")?;
@@ -138,7 +140,7 @@ impl Commit<'_> {
             faults: &self.workspace.faults,
         };
         apply(&place, &self.plan.steps)
-            .map_err(|(path, errno)| refusal("apply", path.as_bytes(), errno))
+            .map_err(|(path, errno)| access::denied("apply", path.as_bytes(), errno))
     }
 
     /// The wanted entries with what they look like now.

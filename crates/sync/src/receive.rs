@@ -17,7 +17,7 @@ use std::time::{Duration, SystemTime};
 use self::round::Rounds;
 use self::turn::{Context, Turn};
 use crate::commit::stage::{Bad, Stage, Writers};
-use crate::commit::{self, StagedFiles};
+use crate::commit::{self, Recovery, StagedFiles, access};
 use crate::digest::Digest;
 use crate::error::{ReceiveError, StoreError, protocol, refusal};
 use crate::link::{Link, Receiving, Sending};
@@ -146,10 +146,18 @@ impl Session<'_> {
         let workspace = self.workspace;
         let _writer = self.wait(Waiting::Writer, Workspace::lock_writer)?;
         workspace.touch((self.clock)())?;
+        if !hello.dry_run {
+            // Nothing to see without it. What stays closed is named by the first look.
+            let _closed = workspace.held.tree.permit();
+        }
         let mut unsettled = workspace.journal_path().exists();
         if unsettled && !hello.dry_run {
             let _lease = self.wait(Waiting::Lease, Workspace::lock_lease)?;
-            unsettled = commit::recover(workspace)? == commit::Recovery::Unsettled;
+            unsettled = match commit::recover(workspace)? {
+                Recovery::Settled => false,
+                Recovery::Unsettled => true,
+                Recovery::Failed(refusal) => return Err(refusal.into()),
+            };
         }
         let index = workspace.index()?;
         let known = hello.base == Some(index.root);
@@ -202,18 +210,29 @@ impl Session<'_> {
             loop {
                 let root = self.collect(scope, &stage, &mut rounds, &mut staged)?;
                 let mut drift = match looking.take() {
-                    Some(looking) => looking.join().expect("a look does not panic")?,
-                    None => context.look()?,
+                    Some(looking) => looking.join().expect("a look does not panic"),
+                    None => context.look(),
                 };
                 let target = context.target(&mut rounds, root, &mut staged)?;
+                let mut may_open = !context.hello.dry_run;
                 loop {
-                    match context.turn(&target, &drift, &staged, lease.is_some())? {
-                        Turn::Done(received) => return Ok(received),
-                        Turn::Need(paths) => break self.need(&paths, rounds.round)?,
-                        Turn::Lease => {}
+                    let leased = lease.is_some();
+                    let turn = drift.and_then(|at| context.turn(&target, &at, &staged, leased));
+                    let closed = match turn {
+                        Ok(Turn::Done(received)) => return Ok(received),
+                        Ok(Turn::Need(paths)) => break self.need(&paths, rounds.round)?,
+                        Ok(Turn::Lease) => false,
+                        Err(refused) if may_open && access::is_closed(&refused) => true,
+                        Err(refused) => return Err(refused.into()),
+                    };
+                    if !leased {
+                        lease = Some(self.wait(Waiting::Lease, Workspace::lock_lease)?);
                     }
-                    lease = Some(self.wait(Waiting::Lease, Workspace::lock_lease)?);
-                    drift = context.look()?;
+                    if closed {
+                        context.open_closed(&target);
+                        may_open = false;
+                    }
+                    drift = context.look();
                 }
             }
         })

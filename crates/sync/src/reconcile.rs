@@ -130,6 +130,17 @@ pub enum Step {
     InstallOver(TreePath, Option<FileStat>),
 }
 
+impl Step {
+    /// What it is about.
+    #[must_use]
+    pub fn path(&self) -> &TreePath {
+        match self {
+            Self::Remove(path, _) | Self::Displace(path) | Self::RemoveDir(path) => path,
+            Self::SetMode(path, _) | Self::Install(path) | Self::InstallOver(path, _) => path,
+        }
+    }
+}
+
 /// What a commit does.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Plan {

@@ -67,7 +67,8 @@ pub struct TrashDir {
 
 impl Workspace {
     /// Opens the workspace at `dir`, making it if it is not there, and completes a commit that a
-    /// crash interrupted. `boot_id` names this boot of the machine: after another one, files are
+    /// crash interrupted. If it still cannot be completed, the workspace opens without a
+    /// [`root`](Self::root), to be read, and the next commit says why. `boot_id` names this boot of the machine: after another one, files are
     /// compared by content once.
     ///
     /// # Errors
@@ -84,7 +85,7 @@ impl Workspace {
         let hold = |name: &str| {
             let path = dir.join(name);
             fs::create_dir_all(&path).map_err(failed("create", &path))?;
-            Dir::open_root(&path).map_err(|errno| failed("open", &path)(errno.into()))
+            Dir::open_own(&path).map_err(|errno| failed("open", &path)(errno.into()))
         };
         let held = Held {
             tree: hold("tree")?,

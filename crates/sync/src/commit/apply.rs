@@ -14,7 +14,7 @@ use crate::faults::Faults;
 use crate::path::TreePath;
 use crate::reconcile::Step;
 use crate::stat::FileStat;
-use crate::tree::{Dir, Parents};
+use crate::tree::{Dir, Parents, Use};
 use crate::workspace::trash;
 
 /// Where a plan is applied.
@@ -52,11 +52,9 @@ pub(crate) fn apply(
         applied: Applied::default(),
     };
     for step in steps {
-        let path = match step {
-            Step::Remove(path, _) | Step::Displace(path) | Step::RemoveDir(path) => path,
-            Step::SetMode(path, _) | Step::Install(path) | Step::InstallOver(path, _) => path,
-        };
-        applier.step(step).map_err(|errno| (path.clone(), errno))?;
+        applier
+            .step(step)
+            .map_err(|errno| (step.path().clone(), errno))?;
     }
     Ok(applier.applied)
 }
@@ -103,7 +101,16 @@ impl Applier<'_> {
             .place
             .trash
             .make_beneath(self.place.trash_name.as_bytes())?;
-        match trash::displace(self.tree.get(parent)?, path, &into) {
+        let dir = self.tree.get(parent)?;
+        let displaced = match trash::displace(dir, path, &into) {
+            // A directory that came at the last moment, and is closed.
+            Err(Errno::ACCESS) => {
+                dir.child(path.name(), Use::Names)?.permit()?;
+                trash::displace(dir, path, &into)
+            }
+            done => done,
+        };
+        match displaced {
             Ok(()) | Err(Errno::NOENT) => {}
             Err(error) => return Err(error),
         }

@@ -7,7 +7,7 @@ use rustix::io::Errno;
 
 use crate::commit::stage::Staged;
 use crate::commit::survey::survey;
-use crate::commit::{Commit, StagedFiles, drift, merge};
+use crate::commit::{Commit, StagedFiles, access, drift, merge};
 use crate::error::{StoreError, refusal};
 use crate::manifest::{self, Entry};
 use crate::message::{Node, Refusal};
@@ -22,13 +22,15 @@ use crate::workspace::journal::{self, Journal};
 use crate::workspace::{STAGED, Workspace};
 
 /// What happened to an interrupted commit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Recovery {
     /// There was none, or it is complete.
     Settled,
     /// Its content is not all there. The tree stays as it is, and no root is committed until the
     /// next commit.
     Unsettled,
+    /// It still cannot be completed, for this reason. The tree stays as it is, and can be read.
+    Failed(Refusal),
 }
 
 /// Completes a commit whose journal is there. The caller holds the writer lock and the lease.
@@ -53,17 +55,7 @@ pub(crate) fn recover(workspace: &Workspace) -> Result<Recovery, StoreError> {
     if !complete {
         return Ok(Recovery::Unsettled);
     }
-    match redo(workspace, &index, &wanted, &journal) {
-        Ok(recovery) => Ok(recovery),
-        Err(refusal) => {
-            let source = std::io::Error::other(refusal);
-            Err(StoreError::Io {
-                what: "complete the commit in",
-                path,
-                source,
-            })
-        }
-    }
+    Ok(redo(workspace, &index, &wanted, &journal).unwrap_or_else(Recovery::Failed))
 }
 
 fn redo(
@@ -72,7 +64,7 @@ fn redo(
     wanted: &[Entry],
     journal: &Journal,
 ) -> Result<Recovery, Refusal> {
-    let failed = |(path, errno): (TreePath, Errno)| refusal("look at", path.as_bytes(), errno);
+    let failed = |(path, errno): (TreePath, Errno)| access::unseen(path.as_bytes(), errno);
     let staging = &workspace.held.staging;
     let (staging, staged) = match staging.child(STAGED, Use::List) {
         Ok(dir) => {
@@ -91,6 +83,8 @@ fn redo(
     };
     let trust = index.boot_id == workspace.boot_id().as_bytes();
     let tree = &workspace.held.tree;
+    access::open_all(tree, &index.entries);
+    access::open_all(tree, wanted);
     let drift = drift::find(tree, &index.entries, trust, 2).map_err(failed)?;
     let survey = survey(tree, &index.entries, wanted, &drift).map_err(failed)?;
     let plan = reconcile(&survey.changes, &survey.strangers, journal.delete);

@@ -6,14 +6,14 @@ use std::mem::MaybeUninit;
 use std::sync::Arc;
 
 use rustix::fs::FileType;
+use rustix::io::Errno;
 
-use crate::commit::drift::{Drift, Failed, Held, coarse, opened};
+use crate::commit::drift::{Drift, Failed, Held, coarse, content, opened};
 use crate::manifest::Entry;
 use crate::message::Node;
 use crate::path::TreePath;
 use crate::reconcile::{Change, Disk, Stranger};
 use crate::scan::rules::Rules;
-use crate::tree::read;
 use crate::tree::{Dir, Name, Use};
 
 /// The input of a plan.
@@ -104,7 +104,7 @@ fn look_closer<'a>(held: &mut Held<'_, 'a>, change: &mut Change<'a>) -> rustix::
     };
     if disk.node.is_none() {
         disk.node = if possible {
-            read::node(dir, name, &look)?.0
+            content(dir, name, &look)?.0
         } else {
             coarse(&look)
         };
@@ -209,8 +209,10 @@ impl Search<'_> {
         if !is_dir {
             return Ok(false);
         }
-        let Some(below) = opened(dir.child(&name.name, Use::List))? else {
-            return Ok(false);
+        let below = match opened(dir.child(&name.name, Use::List)) {
+            Ok(Some(below)) => below,
+            Ok(None) | Err(Errno::ACCESS) => return Ok(false),
+            Err(error) => return Err(error),
         };
         let names = below.names(&mut self.buffer)?;
         let path = [path, &name.name].join(&b'/');

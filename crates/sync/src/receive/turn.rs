@@ -2,7 +2,7 @@
 
 use crate::commit::drift::{self, Drift, Failed};
 use crate::commit::survey::survey;
-use crate::commit::{Commit, StagedFiles, merge};
+use crate::commit::{Commit, StagedFiles, access, merge};
 use crate::digest::Digest;
 use crate::error::refusal;
 use crate::manifest::{self, Entry};
@@ -53,7 +53,7 @@ pub(crate) enum Turn {
 }
 
 pub(crate) fn failed((path, errno): Failed) -> Refusal {
-    refusal("look at", path.as_bytes(), errno)
+    access::unseen(path.as_bytes(), errno)
 }
 
 impl Context<'_> {
@@ -61,6 +61,13 @@ impl Context<'_> {
     pub(crate) fn look(&self) -> Result<Drift, Refusal> {
         let tree = &self.workspace.held.tree;
         drift::find(tree, &self.index.entries, self.trust, self.options.threads).map_err(failed)
+    }
+
+    /// Opens the directories that a job closed, as far as the mirror knows of them. Takes the lease.
+    pub(crate) fn open_closed(&self, target: &Target) {
+        let tree = &self.workspace.held.tree;
+        access::open_all(tree, &self.index.entries);
+        access::open_all(tree, &target.wanted);
     }
 
     /// Checks what the client sent, in this round and those before, against the root it claims.

@@ -4,11 +4,11 @@
 
 use std::ffi::CStr;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, RenameFlags, ResolveFlags};
+use rustix::fs::{Access, AtFlags, FileType, Mode, OFlags, RawDir, RenameFlags, ResolveFlags};
 use rustix::io::{Errno, Result};
 
 use crate::stat::FileStat;
@@ -53,10 +53,45 @@ impl AsFd for Dir {
 static NO_OPENAT2: AtomicBool = AtomicBool::new(false);
 
 impl Dir {
+    /// As [`Dir::open_root`], for the mirror's own directory, whatever a job did to its permissions.
+    pub(crate) fn open_own(path: &Path) -> Result<Self> {
+        match Self::open_root(path) {
+            Err(Errno::ACCESS) => {}
+            done => return done,
+        }
+        let dir = Self(rustix::fs::open(path, Use::Names.flags(), Mode::empty())?);
+        dir.permit()?;
+        dir.child(b".", Use::List)
+    }
+
     /// Opens a directory that the user named; its own path may lead through links.
     pub(crate) fn open_root(path: &Path) -> Result<Self> {
         let flags = OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::RDONLY;
         rustix::fs::open(path, flags, Mode::empty()).map(Self)
+    }
+
+    /// Makes sure that this process may list and change the directory: gives its owner all access to
+    /// it, if that is needed and allowed.
+    pub(crate) fn permit(&self) -> Result<()> {
+        let wanted = Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK;
+        let check = || rustix::fs::accessat(self, ".", wanted, AtFlags::empty());
+        if check() != Err(Errno::ACCESS) {
+            return check();
+        }
+        let mode = Mode::from_raw_mode(rustix::fs::fstat(self)?.st_mode & 0o7777);
+        // The handle may be one that fchmod(2) does not take; this is the same directory.
+        let handle = format!("/proc/self/fd/{}", self.0.as_raw_fd());
+        match rustix::fs::chmod(handle, mode | Mode::RWXU) {
+            Ok(()) => check(),
+            Err(_) => Err(Errno::ACCESS),
+        }
+    }
+
+    /// As [`Dir::child`], for listing a directory that may have to be opened up first.
+    fn permitted(&self, name: &[u8]) -> Result<Self> {
+        let dir = self.child(name, Use::Names)?;
+        dir.permit()?;
+        dir.child(b".", Use::List)
     }
 
     /// Opens the directory `name` in this one, which may be the root of another file system.
@@ -205,14 +240,14 @@ impl Dir {
         rustix::fs::renameat(self, name, to, to_name)
     }
 
-    /// Removes `name` and all below it, if it is there.
+    /// Removes `name` and all below it, if it is there; closed directories of ours are opened for it.
     pub(crate) fn remove_all(&self, name: &[u8]) -> Result<()> {
         match self.remove_file(name) {
             Err(Errno::NOENT) => return Ok(()),
             Err(Errno::ISDIR | Errno::PERM) => {}
             done => return done,
         }
-        let below = self.child(name, Use::List)?;
+        let below = self.permitted(name)?;
         let mut buffer = [MaybeUninit::uninit(); 4096];
         for entry in below.names(&mut buffer)? {
             below.remove_all(&entry.name)?;

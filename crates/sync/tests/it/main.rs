@@ -6,6 +6,7 @@
     reason = "tests fail by panicking, in their helpers too, and say what they skip"
 )]
 
+mod closed;
 mod crash;
 mod hostile;
 mod ignored;

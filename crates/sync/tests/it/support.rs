@@ -193,7 +193,7 @@ pub(crate) fn skip_as_root(what: &str) -> bool {
     if root {
         static SAID: Mutex<()> = Mutex::new(());
         let _one = SAID.lock();
-        eprintln!("skipped {what}: root may read everything");
+        eprintln!("SKIPPED {what}: root may read and change everything");
     }
     root
 }
