@@ -389,7 +389,7 @@ def test_runs_side_by_side_while_files_change_all_end(host: Host, project: Path)
     def save(text: str) -> None:
         # As an editor does: never half a file for the mirror to see.
         (host.tmp / "saved").write_text(text)
-        os.replace(host.tmp / "saved", project / "main.txt")
+        (host.tmp / "saved").replace(project / "main.txt")
 
     # Each may be overtaken by the other's commit between its own and its start.
     for number in range(8):
