@@ -123,7 +123,13 @@ impl Inner {
             return Ok(exit.map_or_else(|| known.clone(), |exit| JobState::ended(&exit)));
         }
         let state = state::observe(&dir.facts(&*self.launcher)?, &self.boot_id);
-        if state.is_settled() || state.finished().is_none() || dir.exists() {
+        let Some(end) = state.finished().filter(|_| !state.is_settled()) else {
+            return Ok(state);
+        };
+        // Whoever deletes a directory takes its files one by one: what has begun, and what has a row, had a lock and a spec.
+        let never_ran = end.started_at_ms.is_none();
+        let emptied = known.started_at_ms().is_some() || !dir.is_whole();
+        if dir.exists() && !(never_ran && emptied) {
             return Ok(state);
         }
         let gone = Finished::lost(LostWhy::DirectoryGone, known.started_at_ms());

@@ -101,6 +101,13 @@ impl JobDir {
         self.path.is_dir()
     }
 
+    /// Whether everything is there that precedes a launch.
+    pub(crate) fn is_whole(&self) -> bool {
+        [layout::LOCK, layout::SPEC]
+            .iter()
+            .all(|name| self.path.join(name).exists())
+    }
+
     /// Everything from which the state follows.
     pub(crate) fn facts(&self, launcher: &dyn Launcher) -> Result<Facts, JobError> {
         state::gather(&mut Looked {

@@ -1,7 +1,7 @@
 //! Two openers, and an index that is wiped, damaged or new.
 
 use legwork_jobs::output::Read;
-use legwork_jobs::{JobState, Jobs, ListQuery};
+use legwork_jobs::{Cause, JobState, Jobs, ListQuery, LostWhy};
 
 use crate::sandbox::{Sandbox, drain, request, shell, until_printed};
 
@@ -48,6 +48,26 @@ async fn many_open_a_new_state_directory_at_once() {
     assert_eq!(starts.join_all().await.len(), 8);
     for opener in &jobs {
         assert_eq!(listed(opener).await.len(), 8);
+    }
+}
+
+#[tokio::test]
+async fn a_job_whose_directory_is_deleted_is_lost_and_did_start() {
+    let sandbox = Sandbox::new();
+    let jobs = sandbox.open();
+    for script in [
+        "rm -rf \"$D/$LEGWORK_JOB\"; exit 5",
+        "rm \"$D/$LEGWORK_JOB\"/*",
+    ] {
+        let mut asked = shell(script);
+        let dir = jobs.job_dir(asked.id);
+        let parent = dir.parent().unwrap().to_str().unwrap();
+        asked.env.push(("D".into(), parent.into()));
+        asked.env.push(("PATH".into(), "/usr/bin:/bin".into()));
+        let id = jobs.start(asked).await.unwrap().id;
+        let told = jobs.wait(id).await.unwrap();
+        let cause = &told.state.finished().unwrap().cause;
+        assert_eq!(*cause, Cause::Lost(LostWhy::DirectoryGone), "{script}");
     }
 }
 
