@@ -31,6 +31,12 @@ pub enum OpenError {
         /// The newest version that this build knows.
         known: u64,
     },
+    /// A directory that others may read, and that holds other things: it is not made private.
+    #[error("{} exists and holds other things: choose an empty or new directory", path.display())]
+    NotAState {
+        /// The directory.
+        path: PathBuf,
+    },
     /// Something else stands in its place.
     #[error("{} is not a directory: choose another state directory", path.display())]
     NotADirectory {

@@ -79,11 +79,20 @@ fn private_dir(path: &Path) -> Result<(), OpenError> {
         });
     }
     if found.mode() & 0o7777 != 0o700 {
+        if !path.join(VERSION_FILE).is_file() && !is_empty(path)? {
+            return Err(OpenError::NotAState { path: path.into() });
+        }
         std::fs::set_permissions(path, Permissions::from_mode(0o700))
             .map_err(|source| told(path, source))?;
     }
     rustix::fs::access(path, Access::WRITE_OK | Access::EXEC_OK)
         .map_err(|errno| told(path, errno.into()))
+}
+
+fn is_empty(path: &Path) -> Result<bool, OpenError> {
+    std::fs::read_dir(path)
+        .map(|mut entries| entries.next().is_none())
+        .map_err(|source| told(path, source))
 }
 
 fn make(path: &Path) -> Result<Metadata, OpenError> {
@@ -139,7 +148,8 @@ pub(crate) fn told(path: &Path, source: io::Error) -> OpenError {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::MetadataExt;
+    use std::fs::Permissions;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
     use super::StateDir;
     use crate::config::Config;
@@ -159,6 +169,29 @@ mod tests {
             0o700
         );
         StateDir::prepare(&Config::new(&path)).unwrap();
+    }
+
+    #[test]
+    fn a_directory_of_other_things_is_left_as_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = |name: &str, file: &str| {
+            let path = dir.path().join(name);
+            std::fs::create_dir(&path).unwrap();
+            std::fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
+            if !file.is_empty() {
+                std::fs::write(path.join(file), "1\n").unwrap();
+            }
+            let opened = StateDir::prepare(&Config::new(&path));
+            (opened, std::fs::metadata(&path).unwrap().mode() & 0o7777)
+        };
+        let (refused, mode) = open("home", "notes");
+        assert!(matches!(refused, Err(OpenError::NotAState { .. })));
+        assert_eq!(mode, 0o755);
+        for (name, file) in [("empty", ""), ("state", "version")] {
+            let (opened, mode) = open(name, file);
+            assert!(opened.is_ok(), "{name}: {opened:?}");
+            assert_eq!(mode, 0o700);
+        }
     }
 
     #[test]

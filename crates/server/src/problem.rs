@@ -90,6 +90,9 @@ impl From<OpenError> for Problem {
             OpenError::NotADirectory { path } => {
                 problem(Code::FailedPrecondition, "STATE_NOT_A_DIRECTORY", path)
             }
+            OpenError::NotAState { path } => {
+                problem(Code::FailedPrecondition, "STATE_NOT_OURS", path)
+            }
             OpenError::NotWritable { path, .. } => {
                 problem(Code::FailedPrecondition, "STATE_NOT_WRITABLE", path)
             }
