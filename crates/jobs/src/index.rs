@@ -20,6 +20,8 @@ use rusqlite::ffi::ErrorCode;
 use self::connection::Files;
 pub(crate) use self::query::{Entry, delete, get, in_range, insert, list, open_jobs, update};
 use crate::error::IndexError;
+use crate::id::JobId;
+use crate::job::Job;
 
 /// The index of one state directory.
 #[derive(Debug)]
@@ -86,13 +88,45 @@ impl QueryError {
                     IndexError::Busy { path }
                 }
                 Some(ErrorCode::DiskFull) => IndexError::DiskFull { path },
+                Some(_) if is_full_for_log(&source) => IndexError::DiskFull { path },
                 _ => IndexError::Database { path, source },
             },
         }
     }
 }
 
+/// No room for the file by which the users of the log share what they know of it.
+fn is_full_for_log(error: &rusqlite::Error) -> bool {
+    error
+        .sqlite_error()
+        .is_some_and(|error| error.extended_code == rusqlite::ffi::SQLITE_IOERR_SHMSIZE)
+}
+
 impl Index {
+    /// All jobs, from their directories alone: for when there is no room for an index.
+    pub(crate) fn scanned(&self) -> Result<Vec<Job>, IndexError> {
+        self.files.scanned()
+    }
+
+    /// Runs a query on an index of these jobs that is in memory only.
+    pub(crate) fn aside<T>(
+        &self,
+        jobs: &[Job],
+        mut query: impl FnMut(&mut Connection) -> Result<T, QueryError>,
+    ) -> Result<T, IndexError> {
+        connection::in_memory(jobs)
+            .and_then(|mut connection| query(&mut connection))
+            .map_err(|error| error.told(self.path()))
+    }
+
+    /// Forgets a job even where there is no room to say so: then the index is to be built again.
+    pub(crate) fn forget(&self, id: JobId) -> Result<(), IndexError> {
+        match self.with(|db| delete(db, id)) {
+            Err(IndexError::DiskFull { .. }) => self.files.discard(),
+            deleted => deleted,
+        }
+    }
+
     /// An index that is opened, or built, when it is first needed.
     pub(crate) fn new(state: &Path, jobs: &Path, boot_id: String) -> Self {
         Self {

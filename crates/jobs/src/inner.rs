@@ -10,10 +10,10 @@ use legwork_shim::exit::Survivor;
 use tokio::sync::Semaphore;
 
 use crate::config::{Clock, Config};
-use crate::error::{JobError, OpenError};
+use crate::error::{IndexError, JobError, OpenError};
 use crate::id::JobId;
 use crate::index::{self, Entry, Index};
-use crate::job::{Asked, Job};
+use crate::job::{Asked, Job, ListQuery, Page};
 use crate::job_dir::JobDir;
 use crate::launcher::{Launcher, LocalLauncher};
 use crate::shim_image;
@@ -98,8 +98,10 @@ impl Inner {
 
     /// A job as the index knows it; one that only its directory knows is taken into the index.
     pub(crate) fn entry(&self, id: JobId) -> Result<Entry, JobError> {
-        if let Some(entry) = self.index.with(|db| index::get(db, id))? {
-            return Ok(entry);
+        match self.index.with(|db| index::get(db, id)) {
+            Ok(Some(entry)) => return Ok(entry),
+            Ok(None) | Err(IndexError::DiskFull { .. }) => {}
+            Err(error) => return Err(error.into()),
         }
         let spec = self.dir(id).spec()?.ok_or(JobError::NotFound { id })?;
         let job = Job {
@@ -107,7 +109,7 @@ impl Inner {
             asked: Asked::from(&spec),
             state: JobState::Starting,
         };
-        self.index.with(|db| index::insert(db, &job))?;
+        unless_full(self.index.with(|db| index::insert(db, &job)))?;
         Ok(Entry { job, open: true })
     }
 
@@ -137,7 +139,7 @@ impl Inner {
     }
 
     /// Writes down what has become of jobs, where it is news.
-    fn note(&self, changed: &[(JobId, JobState)]) -> Result<(), JobError> {
+    fn note(&self, changed: &[(JobId, JobState)]) -> Result<(), IndexError> {
         match changed {
             [] => {}
             [(id, state)] => self.index.with(|db| index::update(db, *id, state))?,
@@ -153,6 +155,43 @@ impl Inner {
     }
 }
 
+/// The directories are the truth: what was read there is told even where there is no room to note it.
+fn unless_full(noted: Result<(), IndexError>) -> Result<(), IndexError> {
+    match noted {
+        Err(IndexError::DiskFull { .. }) => Ok(()),
+        noted => noted,
+    }
+}
+
+/// A page of all jobs as they are now, from their directories where there is no room for an index.
+pub(crate) async fn list(inner: &Arc<Inner>, query: &ListQuery) -> Result<Page, JobError> {
+    let listed = match refresh_open(inner).await {
+        Ok(_) => inner.index.with(|db| index::list(db, query)),
+        Err(JobError::Index(error)) => Err(error),
+        Err(error) => return Err(error),
+    };
+    if !matches!(listed, Err(IndexError::DiskFull { .. })) {
+        return Ok(listed?);
+    }
+    let (inner, query) = (inner.clone(), query.clone());
+    let look = move || {
+        let mut jobs = inner.index.scanned()?;
+        for job in &mut jobs {
+            let open = !job.state.is_settled();
+            let job_now = Entry {
+                job: job.clone(),
+                open,
+            };
+            // What cannot be understood stays as it is, as in `refresh_open`.
+            if let Ok(state) = inner.observe(&job_now) {
+                job.state = state;
+            }
+        }
+        Ok(inner.index.aside(&jobs, |db| index::list(db, &query))?)
+    };
+    tasks::blocking(look).await.unwrap_or(Err(JobError::Closed))
+}
+
 /// Looks at one job.
 pub(crate) async fn refresh(inner: &Arc<Inner>, entry: Entry) -> Result<Job, JobError> {
     let mut state = inner.observe(&entry)?;
@@ -165,7 +204,7 @@ pub(crate) async fn refresh(inner: &Arc<Inner>, entry: Entry) -> Result<Job, Job
         state = with_survivors(state, id, &survivors);
     }
     let changed = [(id, state)];
-    inner.note(&changed)?;
+    unless_full(inner.note(&changed))?;
     let [(_, state)] = changed;
     Ok(Job { state, ..entry.job })
 }

@@ -136,7 +136,11 @@ impl Jobs {
             TypedId::Prefix { first, last } => (first, last),
         };
         let find = |db: &mut _| index::in_range(db, first, last, owner, MATCHES_MAX + 1);
-        let mut matches = self.inner.index.with(find)?;
+        let index = &self.inner.index;
+        let mut matches = match index.with(find) {
+            Err(IndexError::DiskFull { .. }) => index.aside(&index.scanned()?, find)?,
+            found => found?,
+        };
         if let TypedId::Whole(id) = typed.parse()? {
             matches.retain(|found| *found == id);
         }
@@ -170,8 +174,7 @@ impl Jobs {
     /// # Errors
     /// What keeps the index from being read.
     pub async fn list(&self, query: &ListQuery) -> Result<Page, JobError> {
-        inner::refresh_open(&self.inner).await?;
-        Ok(self.inner.index.with(|db| index::list(db, query))?)
+        inner::list(&self.inner, query).await
     }
 
     /// The whole of what was asked.

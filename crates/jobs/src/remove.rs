@@ -7,7 +7,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::error::JobError;
+use crate::error::{IndexError, JobError};
 use crate::id::JobId;
 use crate::index;
 use crate::inner::{self, Inner};
@@ -37,8 +37,16 @@ pub(crate) async fn remove(inner: &Arc<Inner>, id: JobId) -> Result<(), JobError
             }
             _ => {}
         }
-        inner.index.with(|db| index::delete(db, id))?;
-        delete(&aside)
+        match inner.index.with(|db| index::delete(db, id)) {
+            // Now there may be room; and where there is none, a row must not outlive its job.
+            Err(IndexError::DiskFull { .. }) => {
+                delete(&aside)?;
+                Ok(inner.index.forget(id)?)
+            }
+            deleted => deleted
+                .map_err(JobError::from)
+                .and_then(|()| delete(&aside)),
+        }
     };
     tasks::blocking(work).await.unwrap_or(Err(JobError::Closed))
 }

@@ -107,6 +107,19 @@ impl Files {
         self.build()
     }
 
+    /// Takes the index away, which needs no room.
+    pub(super) fn discard(&self) -> Result<(), IndexError> {
+        [&self.boot, &self.path]
+            .into_iter()
+            .try_for_each(|path| remove_if_there(path))
+            .map_err(|source| self.told(source))
+    }
+
+    /// What the job directories say.
+    pub(super) fn scanned(&self) -> Result<Vec<Job>, IndexError> {
+        scan(&self.jobs).map_err(|source| self.told(source))
+    }
+
     fn told(&self, source: io::Error) -> IndexError {
         let path = self.path.clone();
         if files::is_full(&source) {
@@ -210,6 +223,16 @@ fn create(path: &Path) -> Result<(), QueryError> {
     connection.pragma_update(None, "user_version", VERSION)?;
     // Closing folds the log into the file, which is then renamed without it.
     connection.close().map_err(|(_, error)| error.into())
+}
+
+/// An index that needs no disk.
+pub(super) fn in_memory(jobs: &[Job]) -> Result<Connection, QueryError> {
+    let connection = Connection::open_in_memory()?;
+    connection.execute_batch(SCHEMA)?;
+    for job in jobs {
+        query::insert(&connection, job)?;
+    }
+    Ok(connection)
 }
 
 fn fill(path: &Path, jobs: &[Job]) -> Result<(), QueryError> {

@@ -187,6 +187,58 @@ async fn a_full_disk_and_one_that_is_read_only() {
     }
 }
 
+#[tokio::test]
+#[expect(clippy::print_stderr, reason = "tells why nothing was tested")]
+async fn on_a_full_disk_all_can_be_read_and_removed_without_an_index() {
+    let sandbox = Sandbox::new();
+    let mount = sandbox.path("mount");
+    std::fs::create_dir(&mount).unwrap();
+    let Some(_mounted) = Mounted::new(mount.clone()) else {
+        eprintln!("SKIPPED: needs root and mount(2)");
+        return;
+    };
+    let state = mount.join("state");
+    let jobs = Jobs::open(Config::new(&state)).unwrap();
+    let done = jobs.start(request(&["true"])).await.unwrap().id;
+    let runs = jobs.start(request(&["/bin/sleep", "60"])).await.unwrap().id;
+    jobs.wait(done).await.unwrap();
+    drop(std::fs::write(mount.join("filler"), vec![0; 4 << 20]));
+    for with_index in [true, false] {
+        if !with_index {
+            std::fs::remove_file(state.join("index.db")).unwrap();
+            drop(std::fs::write(mount.join("filler2"), vec![0; 4 << 20]));
+        }
+        let opened = Jobs::open(Config::new(&state)).unwrap();
+        let page = opened.list(&ListQuery::default()).await.unwrap();
+        let ended = page.jobs.iter().map(|job| job.state.finished().is_some());
+        assert_eq!(ended.collect::<Vec<_>>(), [false, true]);
+        assert!(opened.get(runs).await.unwrap().state.finished().is_none());
+        opened.wait(done).await.unwrap();
+        opened
+            .output(done, legwork_jobs::output::Read::past())
+            .await
+            .unwrap();
+        assert_eq!(opened.resolve(&done.to_string(), None).await.unwrap(), done);
+    }
+    let stop = legwork_jobs::Stop {
+        signal: Some(9),
+        grace: None,
+        by: "me".into(),
+    };
+    jobs.stop(runs, stop).await.unwrap();
+    for id in [done, runs] {
+        jobs.remove(id).await.unwrap();
+        assert!(!jobs.job_dir(id).exists());
+    }
+    assert!(
+        jobs.list(&ListQuery::default())
+            .await
+            .unwrap()
+            .jobs
+            .is_empty()
+    );
+}
+
 /// A small file system in memory.
 struct Mounted(std::path::PathBuf);
 
