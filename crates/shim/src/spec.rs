@@ -37,6 +37,7 @@ pub struct Spec {
     /// Milliseconds between that signal and the end of the whole tree.
     pub stop_grace_ms: u64,
     /// Bytes of output kept: the first half and the last half of what was printed.
+    /// Rounded up to a multiple of 64 KiB; 0 keeps nothing.
     pub output_limit: u64,
     /// What becomes of processes that the main process leaves behind.
     #[serde(default)]

@@ -2,7 +2,7 @@
 //!
 //! The first half of the limit is the *head*: offsets below it are never deleted. What comes after lives in
 //! *pieces* of a sixteenth of the other half, oldest deleted first, so that at least fifteen sixteenths of
-//! the tail survive and the sum never exceeds the limit. (Tails below 1 MiB have up to four times larger
+//! the tail survive and the sum never exceeds the limit, rounded up to a multiple of 64 KiB. (Tails below 1 MiB have up to four times larger
 //! pieces, so that a flood does not drown in tiny files.) A segment also ends where a hole begins.
 
 use std::collections::VecDeque;
@@ -13,6 +13,9 @@ const PIECES: u64 = 16;
 const PIECES_WHEN_SMALL: u64 = 4;
 /// A piece of this size is large enough, in bytes.
 const PIECE_ENOUGH: u64 = 64 * 1024;
+
+/// A limit is rounded up to a multiple of this, so that a small one does not make a file of every few bytes.
+const GRAIN: u64 = 64 * 1024;
 
 /// A stretch of output in one file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +53,7 @@ pub(super) struct Segments {
 impl Segments {
     /// Nothing printed yet.
     pub(super) fn new(limit: u64) -> Self {
+        let limit = limit.checked_next_multiple_of(GRAIN).unwrap_or(limit);
         let head = limit.div_ceil(2);
         let tail = limit - head;
         Self {
@@ -159,7 +163,7 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::{Room, Segments};
+    use super::{GRAIN, Room, Segments};
 
     #[derive(Debug, Clone)]
     enum Event {
@@ -170,6 +174,7 @@ mod tests {
     fn event() -> impl Strategy<Value = Event> {
         prop_oneof![
             9 => (1..600_u64).prop_map(Event::Print),
+            3 => (1..60_000_u64).prop_map(Event::Print),
             1 => (1..50_u64).prop_map(Event::Fail),
         ]
     }
@@ -208,6 +213,7 @@ mod tests {
             events in prop::collection::vec(event(), 0..40),
         ) {
             let mut segments = Segments::new(limit);
+            let limit = limit.next_multiple_of(GRAIN);
             let mut files = BTreeMap::new();
             let (mut printed, mut failed) = (0, 0);
             for event in events {

@@ -132,6 +132,24 @@ fn head_and_tail_are_kept_and_the_middle_is_counted() {
 }
 
 #[test]
+fn a_tiny_limit_costs_few_files() {
+    let mut spec = script("seq 100000");
+    spec.output_limit = 10;
+    let mut job = Job::start(&spec);
+    let exit = job.exit();
+    assert_eq!(exit.output_end, 588_895);
+    let kept: u64 = job
+        .segments()
+        .iter()
+        .map(|(_, bytes)| bytes.len() as u64)
+        .sum();
+    assert!((32 * 1024..=64 * 1024).contains(&kept), "{kept}");
+    assert_eq!(exit.output_dropped, exit.output_end - kept);
+    assert!(job.segments().len() <= 5);
+    assert!(exit.elapsed_ms < 5000, "{exit:?}");
+}
+
+#[test]
 fn with_no_room_at_all_everything_is_counted() {
     let mut spec = script("seq 100000");
     spec.output_limit = 0;
