@@ -130,8 +130,8 @@ impl Inner {
         };
         // Whoever deletes a directory takes its files one by one: what has begun, and what has a row, had a lock and a spec.
         let never_ran = end.started_at_ms.is_none();
-        let emptied = known.started_at_ms().is_some() || !dir.is_whole();
-        if dir.exists() && !(never_ran && emptied) {
+        let emptied = !dir.is_whole() || (never_ran && known.started_at_ms().is_some());
+        if dir.exists() && !emptied {
             return Ok(state);
         }
         let gone = Finished::lost(LostWhy::DirectoryGone, known.started_at_ms());
