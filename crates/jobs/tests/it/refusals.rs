@@ -8,7 +8,7 @@ use legwork_jobs::{
 };
 use rustix::mount::{MountFlags, UnmountFlags};
 
-use crate::sandbox::{Sandbox, request};
+use crate::sandbox::{Sandbox, request, until};
 
 fn is_root() -> bool {
     rustix::process::geteuid().is_root()
@@ -202,6 +202,9 @@ async fn on_a_full_disk_all_can_be_read_and_removed_without_an_index() {
     let done = jobs.start(request(&["true"])).await.unwrap().id;
     let runs = jobs.start(request(&["/bin/sleep", "60"])).await.unwrap().id;
     jobs.wait(done).await.unwrap();
+    // A full disk has no room for the socket through which a job is stopped: here it came first.
+    let control = jobs.job_dir(runs).join("control");
+    until(|| control.exists()).await;
     drop(std::fs::write(mount.join("filler"), vec![0; 4 << 20]));
     for with_index in [true, false] {
         if !with_index {
