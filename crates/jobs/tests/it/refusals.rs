@@ -254,7 +254,7 @@ impl Mounted {
     /// Once nobody writes to it any more: a shim may still be on its way out.
     async fn make_read_only(&self) {
         let remount = || rustix::mount::mount_remount(&self.0, MountFlags::RDONLY, c"").is_ok();
-        crate::sandbox::until(remount).await;
+        until(remount).await;
     }
 }
 
