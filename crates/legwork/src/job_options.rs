@@ -36,7 +36,7 @@ pub(crate) struct JobOptions {
     /// Time between that signal and the end of everything the job started
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     stop_grace: Option<Duration>,
-    /// Bytes of output to keep: the first half and the last half
+    /// Bytes of output to keep, in steps of 64 KiB: the first half and the last half
     #[arg(long, value_name = "BYTES", value_parser = size)]
     output_limit: Option<u64>,
     /// Both output streams as one, in exact order
