@@ -203,9 +203,10 @@ pub(crate) async fn refresh(inner: &Arc<Inner>, entry: Entry) -> Result<Job, Job
         let survivors = swept(vec![id]).await?;
         state = with_survivors(state, id, &survivors);
     }
-    let changed = [(id, state)];
-    unless_full(inner.note(&changed))?;
-    let [(_, state)] = changed;
+    // That it runs is read from its directory anyway, for as long as its row is open: it is noted when jobs are listed.
+    if state.finished().is_some() {
+        unless_full(inner.note(&[(id, state.clone())]))?;
+    }
     Ok(Job { state, ..entry.job })
 }
 

@@ -1,8 +1,9 @@
 //! From a request to a running job.
 //!
-//! Directory, lock, spec (durable), index row, shim, handshake: in this order. Whoever dies on the way leaves either nothing that
+//! Directory, lock, spec, index row, shim, handshake: in this order. Whoever dies on the way leaves either nothing that
 //! counts, or a job that everyone can see and whose lock says that nothing runs. Such a job *never ran*, and a repeated
-//! start with its id starts it. A job that may have run is never started again: its directory has the shim's claim.
+//! start with its id starts it. A job that may have run is never started again: its directory has the shim's claim, which
+//! the shim makes durable together with the spec.
 
 use std::fs::File;
 use std::io;
@@ -134,14 +135,11 @@ fn launch(inner: &Inner, spec: &Spec, dir: &Path, lock: OwnedFd) -> Result<Begun
     Ok(Begun::Launched(Box::new(job), launched))
 }
 
-/// Makes the spec durable.
-///
-/// Syncing a file that has just been made takes with it the directories that were made for it (on ext4, XFS, btrfs, and where
-/// directories are made synchronously, as by NFS). The name that it gets after that is made durable by the shim, which
-/// syncs the job directory for its claim before it lets the payload run. So one wait for the disk is enough here.
+/// Puts the spec in place, where the shim makes it durable together with its claim, before it lets the payload run
+/// and before anybody is told of the job: one wait for the disk instead of two (see `docs/design/spec-with-claim.md`).
 fn write_spec(spec: &Spec, dir: &Path) -> io::Result<()> {
     let content = serde_json::to_vec(spec)?;
-    files::replace(&dir.join(layout::SPEC), &content, 0o600)
+    files::replace_unsynced(&dir.join(layout::SPEC), &content, 0o600)
 }
 
 /// Hears from a shim whether its payload runs.

@@ -1,9 +1,9 @@
 //! Writing down how it ended.
 //!
-//! The record is the one thing a shim owes to everybody, so a place for it is reserved on the disk as
-//! soon as a job outlives its first moments ([`reserve`]). If it cannot be written all the same, the shim
-//! stays, holding the lock and trying again: a job whose end is not recorded is reported as running,
-//! or as lost when the machine goes down, but never as something that it was not.
+//! The record is the one thing a shim owes to everybody, so a place for it is reserved on the disk before
+//! the job is claimed ([`reserve`]): what could fill the disk has not begun then, the job itself included. If it
+//! cannot be written all the same, the shim stays, holding the lock and trying again: a job whose end is not recorded
+//! is reported as running, or as lost when the machine goes down, but never as something that it was not.
 
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -36,15 +36,19 @@ pub(super) enum Outcome {
     DirectoryGone,
 }
 
-/// Reserves the place. Where that is not possible there is still hope.
-pub(super) fn reserve(dir: BorrowedFd<'_>) {
-    if let Ok(draft) = open_draft(dir) {
-        best_effort(rustix::fs::fallocate(
-            &draft,
-            FallocateFlags::empty(),
-            0,
-            DRAFT_SPACE,
-        ));
+/// Reserves the place.
+///
+/// # Errors
+/// There is no room. A file system that cannot reserve is trusted to have some later.
+pub(super) fn reserve(dir: BorrowedFd<'_>) -> Result<(), Errno> {
+    let draft = open_draft(dir)?;
+    let reserved = rustix::fs::fallocate(&draft, FallocateFlags::empty(), 0, DRAFT_SPACE);
+    match reserved {
+        Err(e @ (Errno::NOSPC | Errno::DQUOT)) => {
+            best_effort(rustix::fs::unlinkat(dir, DRAFT, AtFlags::empty()));
+            Err(e)
+        }
+        _ => Ok(()),
     }
 }
 

@@ -4,7 +4,7 @@
 //! left one. The order before it is chosen so that whatever fails leaves as little as possible.
 
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{Access, AtFlags, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
@@ -15,12 +15,12 @@ use legwork_shim::launch::{self, Launch};
 use legwork_shim::spec::{self, OnExit, Spec, Stdin};
 use legwork_shim::{ByteString, layout};
 
-use super::best_effort;
 use super::clock;
 use super::control::Control;
 use super::inherited::Inherited;
 use super::payload::{self, Ends, Failure};
 use super::reap::Main;
+use super::{best_effort, end, sys};
 
 /// The kernel's name for the time since the machine was started.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
@@ -172,8 +172,12 @@ fn read_spec(dir: BorrowedFd<'_>) -> Result<Spec, Refusal> {
     serde_json::from_slice(&raw).map_err(|_| refused(libc::EINVAL, layout::SPEC))
 }
 
+fn open_file(dir: BorrowedFd<'_>, name: &str) -> Result<OwnedFd, Errno> {
+    rustix::fs::openat(dir, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+}
+
 fn read_file(dir: BorrowedFd<'_>, name: &str) -> io::Result<Vec<u8>> {
-    let file = rustix::fs::openat(dir, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    let file = open_file(dir, name)?;
     let length = usize::try_from(rustix::fs::fstat(&file)?.st_size).unwrap_or(0);
     let mut raw = Vec::with_capacity(length + 1);
     while rustix::io::read(&file, rustix::buffer::spare_capacity(&mut raw))? > 0 {
@@ -194,7 +198,10 @@ fn take_lease(path: &ByteString) -> Result<OwnedFd, Refusal> {
     Ok(file)
 }
 
-/// Writes the claim and makes it durable.
+/// Writes the claim and makes it durable, and the spec with it.
+///
+/// The launcher leaves the spec to us, so that one wait for the disk serves both: once the spec is on its way, syncing
+/// the claim takes it along where files share a journal, and syncing it as well finds nothing left to do.
 fn claim(dir: BorrowedFd<'_>, pid: rustix::process::Pid, started_at_ms: u64) -> io::Result<()> {
     let number = |pid: rustix::process::Pid| pid.as_raw_nonzero().get().unsigned_abs();
     let record = serde_json::to_vec(&Launch {
@@ -205,6 +212,7 @@ fn claim(dir: BorrowedFd<'_>, pid: rustix::process::Pid, started_at_ms: u64) -> 
         pid: number(pid),
         started_at_ms,
     })?;
+    end::reserve(dir)?;
     let file = rustix::fs::openat(
         dir,
         layout::SHIM,
@@ -215,7 +223,10 @@ fn claim(dir: BorrowedFd<'_>, pid: rustix::process::Pid, started_at_ms: u64) -> 
         if rustix::io::write(&file, &record)? < record.len() {
             return Err(Errno::NOSPC.into());
         }
+        let spec = open_file(dir, layout::SPEC)?;
+        best_effort(sys::start_writeback(spec.as_fd(), 0, 0));
         rustix::fs::fsync(&file)?;
+        rustix::fs::fsync(&spec)?;
         Ok(rustix::fs::fsync(dir)?)
     };
     write().inspect_err(|_| {

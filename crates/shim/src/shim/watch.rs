@@ -18,9 +18,9 @@ use super::reap::{self, Main};
 use super::source::Source;
 use super::start::Running;
 use super::stdin::Stdin;
-use super::{best_effort, clock, end, sys, tree};
+use super::{best_effort, clock, sys, tree};
 
-/// What a job must outlive before it gets a control socket and a reserved exit record, in milliseconds.
+/// What a job must outlive before it gets a control socket, in milliseconds.
 const SETTLED_MS: u64 = 5;
 /// Time between two syncs of new output, in milliseconds.
 const SYNC_MS: u64 = 5000;
@@ -233,7 +233,6 @@ impl<'a> Watch<'a> {
 
     /// The job is not one of the short ones: it gets what those can do without.
     fn settle(&mut self) {
-        end::reserve(self.inherited.dir());
         if self.control.listener().is_none() {
             // Without it the job runs on, and SIGTERM to the shim still stops it.
             best_effort(self.control.open(self.inherited.dir()));

@@ -6,12 +6,12 @@ use std::path::Path;
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-use legwork_shim::exit::{Exit, Status};
+use legwork_shim::exit::{Exit, NotStarted, Status, Step};
 use legwork_shim::index::Stream;
 use legwork_shim::layout;
 use legwork_shim::spec::Spec;
 
-use crate::harness::{Job, command, is_root, kill, lives, script, skipped, until};
+use crate::harness::{Job, command, is_root, kill, lives, open_lock, script, skipped, spec, until};
 
 /// A small file system of its own.
 struct SmallDisk(TempDir);
@@ -148,4 +148,35 @@ fn a_record_that_cannot_be_written_is_written_later() {
     assert_eq!(job.exit().status, Some(Status::Signal(9)));
     let raw = job.read(layout::EXIT);
     assert!(serde_json::from_slice::<Exit>(&raw).is_ok());
+}
+
+#[test]
+fn a_job_that_fills_the_disk_with_its_first_byte_still_ends() {
+    let Some(disk) = SmallDisk::mount(512 * 1024) else {
+        return;
+    };
+    let target = format!("of={}", disk.path().join("filler").display());
+    let argv = ["dd", "if=/dev/zero", "bs=64k", "status=none", &target];
+    let mut job = disk.start(&spec(&argv));
+    assert_eq!(job.exit().status, Some(Status::Code(1)));
+}
+
+#[test]
+fn a_job_whose_end_has_no_place_does_not_begin() {
+    let Some(disk) = SmallDisk::mount(512 * 1024) else {
+        return;
+    };
+    let path = disk.path().join("job");
+    fs::create_dir(&path).unwrap();
+    let spec = script("exec sleep 1000");
+    fs::write(path.join(layout::SPEC), serde_json::to_vec(&spec).unwrap()).unwrap();
+    let held = open_lock(&path);
+    assert!(legwork_shim::lock::acquire(&held).unwrap());
+    disk.fill();
+    let mut job = Job::start_again(&path, spec.id, held);
+    assert_eq!(job.shim_code(), Some(2));
+    let why = job.handshake().strip_prefix("failed ").unwrap();
+    let why: NotStarted = serde_json::from_str(why).unwrap();
+    assert_eq!((why.step, why.errno), (Step::Setup, libc::ENOSPC));
+    assert!(!job.has(layout::SHIM));
 }
