@@ -267,6 +267,49 @@ def test_pull_happens_when_the_command_failed_too(host: Host) -> None:
     assert (host.project / "build/log").read_text() == "log\n"
 
 
+@pytest.mark.usefixtures("project")
+def test_pull_takes_what_a_job_rewrote_in_place(host: Host, project: Path) -> None:
+    main = project / "main.txt"
+    mirrored(host, "echo formatted > main.txt", "--pull", "main.txt").expect(0)
+    assert main.read_text() == "formatted\n"
+    # Edited and pushed again: what was pushed may be replaced, by a pull of its own as well.
+    host.write("main.txt", "edited\n")
+    mirrored(host, "echo again > main.txt").expect(0)
+    (job,) = [job for job in host.json("ps", "-a") if "again" in job["argv"][-1]]
+    host.ok("pull", job["id"], "main.txt")
+    assert main.read_text() == "again\n"
+    named = ("--workspace", "other")
+    host.write("main.txt", "edited\n")
+    mirrored(host, "echo named > main.txt", *named).expect(0)
+    host.ok("pull", *named, "main.txt")
+    assert main.read_text() == "named\n"
+
+
+@pytest.mark.usefixtures("project")
+def test_pull_keeps_what_was_edited_meanwhile(host: Host, project: Path) -> None:
+    main = project / "main.txt"
+    script = f"echo edited > {main}; echo formatted > main.txt"
+    refused = mirrored(host, script, "--pull", "main.txt").expect(1)
+    assert "main.txt was changed here" in refused.error_text or "not replaced" in refused.error_text
+    assert main.read_text() == "edited\n"
+    mirrored(host, script, "--pull", "main.txt", "--force").expect(0)
+    assert main.read_text() == "formatted\n"
+    host.run("run", "--force", "--", "true").expect(2)
+
+
+@pytest.mark.usefixtures("project")
+def test_pull_elsewhere_replaces_nothing(host: Host, project: Path) -> None:
+    elsewhere = host.user.owns(_made(host.tmp / "elsewhere"))
+    copy = elsewhere / "main.txt"
+    copy.write_text("one\n")
+    host.user.owns(copy)
+    mirrored(host, "echo formatted > main.txt").expect(0)
+    (job,) = host.json("ps", "-a")
+    host.run("pull", job["id"], "main.txt", "--into", str(elsewhere)).expect(1)
+    assert copy.read_text() == "one\n"
+    assert (project / "main.txt").read_text() == "one\n"
+
+
 def test_pull_does_not_leave_the_directory(host: Host, project: Path) -> None:
     outside = host.tmp / "outside"
     mirrored(host, f"mkdir build && ln -s {outside} build/way && echo x > build/x").expect(0)

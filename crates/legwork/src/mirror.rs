@@ -71,6 +71,30 @@ pub(crate) fn key(workspace: &WorkspaceRef) -> String {
     }
 }
 
+/// Whether this is the key of a workspace with a name.
+pub(crate) fn is_named(key: &str) -> bool {
+    key.starts_with("name ")
+}
+
+/// Remembers which mirror the server means by a workspace's id, for who only knows a job of it.
+pub(crate) fn remember_id(session: &Session, id: &str, workspace: &WorkspaceRef) {
+    let Ok(file) = session.memory(id.as_bytes(), "mirror") else {
+        return;
+    };
+    let key = key(workspace);
+    if std::fs::read_to_string(&file).is_ok_and(|known| known == key) {
+        return;
+    }
+    // Without it a pull by a job's id replaces less: no reason to fail what started that job.
+    drop(std::fs::write(file, key));
+}
+
+/// The key of the mirror that has this id, if a job of ours was started in it.
+pub(crate) fn key_of(session: &Session, id: &str) -> Result<Option<String>, CommandError> {
+    let file = session.memory(id.as_bytes(), "mirror")?;
+    Ok(std::fs::read_to_string(file).ok())
+}
+
 /// Tells what the user should know of a commit: what was moved away, kept, or could not be read.
 pub(crate) fn report(app: &App, pushed: &Pushed) {
     let summary = &pushed.summary;

@@ -161,6 +161,11 @@ pub(crate) async fn start(
         let started = session.client.start_many(&specs).await?;
         let overtaken = |result: &legwork_client::Result<Job>| matches!(result, Err(e) if e.reason == "ROOT_NOT_COMMITTED");
         if left == 0 || !started.iter().any(overtaken) {
+            for (job, spec) in started.iter().flatten().zip(&specs) {
+                if let (Some(id), Some(workspace)) = (&job.workspace, &spec.place.workspace) {
+                    mirror::remember_id(session, id, workspace);
+                }
+            }
             return Ok(started);
         }
         left -= 1;

@@ -2,7 +2,7 @@
 //!
 //! `serve` offers the entries that match (`globs`); the client's `puller` compares them with what is
 //! there, asks for what differs, and puts complete files in place by rename. Its `record` says which
-//! files an earlier pull brought, since only those may be replaced.
+//! files an earlier pull brought, since only those may be replaced, and what the last push sent.
 
 mod globs;
 mod puller;
@@ -15,7 +15,7 @@ use rustix::io::Errno;
 
 use self::globs::Globs;
 use self::puller::Puller;
-use self::record::{load, save};
+use self::record::{Known, load, save};
 pub use self::serve::serve;
 use crate::error::PullError;
 use crate::link::{Link, Receiving, Sending};
@@ -32,6 +32,9 @@ pub struct Options {
     pub globs: Vec<String>,
     /// Replace files that were modified locally.
     pub force: bool,
+    /// The cache of the pushes that went from this very directory to that workspace. Local files that
+    /// are as they were pushed may be replaced: they hold nothing that nobody else has seen.
+    pub pushed: Option<PathBuf>,
 }
 
 /// What a pull came to. Paths are relative to the destination.
@@ -55,7 +58,7 @@ pub struct Pulled {
 ///
 /// Reads what is on disk there, whoever wrote it. Replaces a local file only if an earlier pull
 /// brought it and nobody changed it since (`record` is the file that remembers this, one for each
-/// destination and workspace), or if forced.
+/// destination and workspace), if it is what the last push sent, or if forced.
 ///
 /// # Errors
 /// See [`PullError`]. Paths that only by themselves failed are in [`Pulled`].
@@ -85,7 +88,8 @@ where
         version: VERSION,
         globs: options.globs.clone(),
     }))?;
-    let mut puller = Puller::new(&dir, options.force, load(record)?, &mut receiver, observer);
+    let known = Known::new(load(record)?, options);
+    let mut puller = Puller::new(&dir, known, &mut receiver, observer);
     let offered = puller.offered(&globs)?;
     let wanted = puller.compare(&offered);
     let mut pages = wanted.chunks(MAX_PAGE).peekable();
@@ -101,7 +105,7 @@ where
     }
     let received = puller.take(&offered, &wanted);
     puller.drop_unfinished(&offered);
-    save(record, &puller.record)?;
+    save(record, &puller.known.record)?;
     received?;
     puller.pulled.written.sort();
     Ok(puller.pulled)

@@ -1,6 +1,6 @@
 //! `legwork pull`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use legwork_client::{Client, Job, PullRequest, PullSource, WorkspaceRef};
@@ -57,6 +57,7 @@ pub(crate) async fn run(app: &App, args: Pull) -> Result<u8, CommandError> {
     let options = Options {
         globs,
         force: args.force,
+        pushed: None,
     };
     unless_interrupted(pull(app, &session, source, into, options)).await
 }
@@ -67,11 +68,13 @@ pub(crate) async fn after_run(
     session: &Session,
     job: &Job,
     globs: &[String],
+    force: bool,
 ) -> Result<u8, CommandError> {
     let project = Project::find(&project::here()?)?;
     let options = Options {
         globs: globs.to_vec(),
-        force: false,
+        force,
+        pushed: None,
     };
     pull(
         app,
@@ -88,18 +91,16 @@ async fn pull(
     session: &Session,
     source: PullSource,
     into: PathBuf,
-    options: Options,
+    mut options: Options,
 ) -> Result<u8, CommandError> {
     std::fs::create_dir_all(&into).map_err(|e| {
         CommandError::new(FAILED, "DESTINATION", format!("{}: {e}", into.display()))
     })?;
     let into = into.canonicalize()?;
-    let key = format!(
-        "{} {}",
-        workspace_key(&session.client, &source).await?,
-        into.display()
-    );
+    let workspace = workspace_key(&session.client, &source).await?;
+    let key = format!("{workspace} {}", into.display());
     let record = session.memory(key.as_bytes(), "pulled")?;
+    options.pushed = pushed(session, &source, &workspace, &into)?;
     let asked = options.globs.join(" ");
     let request = PullRequest {
         source,
@@ -132,6 +133,27 @@ pub(crate) fn check(globs: &[String]) -> Result<(), CommandError> {
         }
     }
     Ok(())
+}
+
+/// What was pushed last to that workspace, if it was pushed from the directory that is pulled into.
+fn pushed(
+    session: &Session,
+    source: &PullSource,
+    workspace: &str,
+    into: &Path,
+) -> Result<Option<PathBuf>, CommandError> {
+    let key = match source {
+        PullSource::Workspace(_) => Some(workspace.to_owned()),
+        PullSource::Job(_) => mirror::key_of(session, workspace)?,
+    };
+    let Some(key) = key else { return Ok(None) };
+    let here = project::origin(session, &Project::at(into)?)?;
+    // One with a name may be pushed from anywhere, though hardly from within a project.
+    let named = || mirror::is_named(&key) && Project::find(into).is_ok_and(|p| p.root == into);
+    if key != mirror::key(&here) && !named() {
+        return Ok(None);
+    }
+    session.memory(key.as_bytes(), "cache").map(Some)
 }
 
 /// Which workspace the record of earlier pulls is about.

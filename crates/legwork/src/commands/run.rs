@@ -36,6 +36,9 @@ pub(crate) struct Run {
     /// Afterwards bring back files that match (repeat for more)
     #[arg(long, value_name = "GLOB", conflicts_with_all = ["detach", "no_sync", "in_place"])]
     pull: Vec<String>,
+    /// With --pull: replace files that were changed here meanwhile, too
+    #[arg(long, requires = "pull")]
+    force: bool,
     /// The command and its arguments
     #[arg(required = true, trailing_var_arg = true, value_name = "CMD")]
     argv: Vec<OsString>,
@@ -73,7 +76,7 @@ pub(crate) async fn run(app: &App, args: Run) -> Result<u8, CommandError> {
             let code = conclude(app, &job)?;
             let ran = !matches!(job.finish().map(|f| &f.cause), Some(Cause::NotStarted(_)));
             if ran && !args.pull.is_empty() {
-                let pulled = pull::after_run(app, &session, &job, &args.pull).await;
+                let pulled = pull::after_run(app, &session, &job, &args.pull, args.force).await;
                 if code == 0 {
                     pulled?;
                 } else if let Err(failure) = pulled {

@@ -84,6 +84,7 @@ async fn there_and_back() {
         options: pull::Options {
             globs: vec!["out/*".into()],
             force: false,
+            pushed: None,
         },
         record: host.scratch("cache").join("pulled"),
     };
@@ -119,6 +120,7 @@ async fn what_is_not_there_cannot_be_pulled() {
             options: pull::Options {
                 globs: vec!["x".into()],
                 force: false,
+                pushed: None,
             },
             record: host.scratch("cache").join("pulled"),
         };

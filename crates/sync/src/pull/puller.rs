@@ -16,7 +16,7 @@ use crate::observer::{Observer, Progress};
 use crate::path::{TreePath, to_path_buf};
 use crate::pull::Pulled;
 use crate::pull::globs::Globs;
-use crate::pull::record::Record;
+use crate::pull::record::Known;
 use crate::push::Unreadable;
 use crate::tree::{Dir, Parents, Use};
 use crate::tree::{read, write};
@@ -37,8 +37,7 @@ struct Arriving {
 pub(crate) struct Puller<'a> {
     dir: &'a Dir,
     parents: Parents<'a>,
-    force: bool,
-    pub(crate) record: Record,
+    pub(crate) known: Known,
     receiver: &'a mut dyn Receiving<PullDown>,
     observer: &'a dyn Observer,
     pub(crate) pulled: Pulled,
@@ -50,7 +49,7 @@ pub(crate) struct Puller<'a> {
 enum Here {
     Nothing,
     Same,
-    /// An earlier pull brought it, or it may be replaced by force.
+    /// Nothing is lost with it, or it may be replaced by force.
     Replaceable,
     Foreign,
 }
@@ -58,8 +57,7 @@ enum Here {
 impl<'a> Puller<'a> {
     pub(crate) fn new(
         dir: &'a Dir,
-        force: bool,
-        record: Record,
+        known: Known,
         receiver: &'a mut dyn Receiving<PullDown>,
         observer: &'a dyn Observer,
     ) -> Self {
@@ -68,8 +66,7 @@ impl<'a> Puller<'a> {
         Self {
             dir,
             parents,
-            force,
-            record,
+            known,
             receiver,
             observer,
             pulled,
@@ -177,8 +174,7 @@ impl<'a> Puller<'a> {
         if node.as_ref() == Some(&entry.node) {
             return Ok(Here::Same);
         }
-        let brought = node.is_some() && self.record.get(&entry.path) == node.as_ref();
-        Ok(if brought || self.force {
+        Ok(if self.known.may_replace(&entry.path, node.as_ref()) {
             Here::Replaceable
         } else {
             Here::Foreign
@@ -205,7 +201,9 @@ impl<'a> Puller<'a> {
         };
         match placed {
             Ok(()) => {
-                self.record.insert(entry.path.clone(), entry.node.clone());
+                self.known
+                    .record
+                    .insert(entry.path.clone(), entry.node.clone());
                 self.pulled.written.push(entry.path.to_path_buf());
                 Ok(())
             }

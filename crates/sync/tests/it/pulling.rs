@@ -67,6 +67,42 @@ fn local_work_is_refused_unless_forced_and_what_was_pulled_is_replaced() {
 }
 
 #[test]
+fn what_is_here_as_it_was_pushed_gives_way_and_an_edit_since_does_not() {
+    let bench = Bench::new();
+    for name in ["formatted", "edited", "mode", "ignored"] {
+        bench.write(name, "1");
+    }
+    bench.write(".gitignore", "ignored\n");
+    bench.mirror();
+    for name in ["formatted", "edited", "mode", "ignored"] {
+        bench.job_write(name, "2");
+    }
+    bench.write("edited", "local");
+    let executable = fs::Permissions::from_mode(0o755);
+    fs::set_permissions(bench.source.join("mode"), executable).unwrap();
+    let all = ["*"];
+    let pulled = bench.pull_back(&all).unwrap();
+    let paths = |names: &[&str]| names.iter().map(PathBuf::from).collect::<Vec<_>>();
+    assert_eq!(pulled.written, paths(&["formatted"]));
+    assert_eq!(pulled.refused, paths(&["edited", "ignored", "mode"]));
+    assert_eq!(Tree::of(&bench.source).get("edited"), Some("f: local"));
+    // Pushed meanwhile, the edit is what a job changes next.
+    bench.mirror();
+    for name in ["formatted", "edited"] {
+        bench.job_write(name, "3");
+    }
+    let pulled = bench.pull_back(&["formatted", "edited"]).unwrap();
+    assert_eq!(pulled.written, paths(&["edited", "formatted"]));
+    // Without a usable cache nothing counts as pushed.
+    write(&bench.source.join("edited"), "3 ");
+    bench.mirror();
+    bench.job_write("edited", "4");
+    fs::write(bench.cache(), "torn").unwrap();
+    let pulled = bench.pull_back(&["edited"]).unwrap();
+    assert_eq!(pulled.refused, paths(&["edited"]));
+}
+
+#[test]
 fn links_at_the_destination_lead_nowhere() {
     let bench = Bench::new();
     let outside = bench.temp.path().join("outside");
@@ -94,6 +130,7 @@ fn from_hostile(
     let options = pull::Options {
         globs: vec!["dist/**".to_owned()],
         force: true,
+        pushed: None,
     };
     let (client, server) = link::pair(4);
     thread::scope(|scope| {

@@ -106,17 +106,30 @@ impl Bench {
         let into = self.temp.path().join("into");
         fs::create_dir_all(&into).unwrap();
         let globs = globs.iter().map(|glob| (*glob).to_owned()).collect();
-        let options = pull::Options { globs, force };
+        let options = pull::Options {
+            globs,
+            force,
+            pushed: None,
+        };
+        self.pull_to(&into, &options)
+    }
+
+    /// Into the directory that was pushed.
+    pub(crate) fn pull_back(&self, globs: &[&str]) -> Result<Pulled, PullError> {
+        let options = pull::Options {
+            globs: globs.iter().map(|glob| (*glob).to_owned()).collect(),
+            force: false,
+            pushed: Some(self.cache()),
+        };
+        self.pull_to(&self.source, &options)
+    }
+
+    fn pull_to(&self, into: &Path, options: &pull::Options) -> Result<Pulled, PullError> {
         let (client, server) = link::pair(4);
+        let record = self.temp.path().join("record");
         thread::scope(|scope| {
             scope.spawn(|| pull::serve(&self.workspace, server));
-            pull::pull(
-                &into,
-                &options,
-                &self.temp.path().join("record"),
-                client,
-                &(),
-            )
+            pull::pull(into, options, &record, client, &())
         })
     }
 }
