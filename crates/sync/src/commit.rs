@@ -175,6 +175,7 @@ impl Commit<'_> {
         let held = &self.workspace.held;
         let failed = |errno| refusal("tidy", &[], errno);
         held.staging.remove_all(STAGED).map_err(failed)?;
+        store::sweep(&self.workspace.index_path());
         trash::prune(&held.trash).map_err(failed)
     }
 }

@@ -6,10 +6,16 @@
 
 pub(crate) mod codec;
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
+
+use rustix::fs::FlockOperation::NonBlockingLockExclusive;
+use rustix::io::Errno;
+use rustix::process::{Pid, test_kill_process};
 
 use crate::error::StoreError;
 
@@ -47,6 +53,8 @@ impl Replacement {
             let temporary = PathBuf::from(name);
             match File::create_new(&temporary) {
                 Ok(file) => {
+                    // Says that its owner lives, in whatever pid namespace; see `sweep`.
+                    let _advisory = rustix::fs::flock(&file, NonBlockingLockExclusive);
                     return Ok(Self {
                         file,
                         temporary,
@@ -87,6 +95,41 @@ impl Drop for Replacement {
     }
 }
 
+/// Age at which a temporary file is nobody's, whoever has its owner's process id by now.
+const ABANDONED: Duration = Duration::from_secs(3600);
+
+/// Removes the temporary files that killed processes left beside `written`, a file that was replaced
+/// just now. Only tidying: what cannot be looked at or removed stays.
+pub(crate) fn sweep(written: &Path) {
+    let Ok(now) = fs::metadata(written).and_then(|metadata| metadata.modified()) else {
+        return;
+    };
+    let beside = written.parent().and_then(|dir| fs::read_dir(dir).ok());
+    for entry in beside.into_iter().flatten().flatten() {
+        if let Some(owner) = owner(&entry.file_name())
+            && abandoned(&entry.path(), owner, now).unwrap_or(false)
+        {
+            let _stays = fs::remove_file(entry.path());
+        }
+    }
+}
+
+/// The process that a temporary file is named after: `<file>.<process>-<call>.new`.
+fn owner(name: &OsStr) -> Option<i32> {
+    let (_, own) = name.to_str()?.strip_suffix(".new")?.rsplit_once('.')?;
+    let (process, call) = own.split_once('-')?;
+    call.parse::<u64>().ok()?;
+    process.parse().ok()
+}
+
+fn abandoned(path: &Path, owner: i32, now: SystemTime) -> io::Result<bool> {
+    let file = File::open(path)?;
+    let age = now.duration_since(file.metadata()?.modified()?);
+    let dead = Pid::from_raw(owner).is_some_and(|pid| test_kill_process(pid) == Err(Errno::SRCH));
+    let idle = dead || age.is_ok_and(|age| age > ABANDONED);
+    Ok(idle && rustix::fs::flock(&file, NonBlockingLockExclusive).is_ok())
+}
+
 /// Removes a file that may be gone already.
 pub(crate) fn remove(path: &Path) -> Result<(), StoreError> {
     match fs::remove_file(path) {
@@ -97,7 +140,10 @@ pub(crate) fn remove(path: &Path) -> Result<(), StoreError> {
 
 #[cfg(test)]
 mod tests {
-    use super::Replacement;
+    use std::fs::{self, File, FileTimes};
+    use std::time::Duration;
+
+    use super::{Replacement, sweep};
 
     #[test]
     fn two_may_replace_one_file_and_a_failure_leaves_nothing() {
@@ -109,11 +155,56 @@ mod tests {
         );
         first.finish(b"first").unwrap();
         second.finish(b"second").unwrap();
-        assert_eq!(std::fs::read(&path).unwrap(), b"second");
+        assert_eq!(fs::read(&path).unwrap(), b"second");
         drop(Replacement::of(&path).unwrap());
         let in_the_way = temp.path().join("directory");
-        std::fs::create_dir_all(in_the_way.join("full")).unwrap();
+        fs::create_dir_all(in_the_way.join("full")).unwrap();
         assert!(Replacement::of(&in_the_way).unwrap().finish(b"").is_err());
-        assert_eq!(std::fs::read_dir(temp.path()).unwrap().count(), 2);
+        assert_eq!(fs::read_dir(temp.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn what_killed_processes_left_is_swept_and_what_is_being_written_is_not() {
+        let temp = tempfile::tempdir().unwrap();
+        let at = |name: &str| temp.path().join(name);
+        let own = std::process::id();
+        // No process has a number above the kernel's maximum.
+        let (dead, old, young) = (
+            at("cache.4194305-7.new"),
+            at(&format!("other.{own}-900.new")),
+            at(&format!("other.{own}-901.new")),
+        );
+        let not_ours = [
+            "cache",
+            "a.new",
+            "a.b-c.new",
+            "a.4194305-7.newer",
+            "a.4194305.new",
+        ];
+        for path in [&dead, &old, &young]
+            .into_iter()
+            .cloned()
+            .chain(not_ours.map(at))
+        {
+            File::create(path).unwrap();
+        }
+        let written = fs::metadata(at("cache")).unwrap().modified().unwrap();
+        let an_hour_ago = FileTimes::new().set_modified(written - Duration::from_secs(3601));
+        let options = File::options().write(true).open(&old);
+        options.unwrap().set_times(an_hour_ago).unwrap();
+        // However old, and whatever its name says: somebody is at it.
+        let held = Replacement::of(&at("slow")).unwrap();
+        let foreign = at("slow.4194305-1.new");
+        fs::rename(&held.temporary, &foreign).unwrap();
+        held.file.set_times(an_hour_ago).unwrap();
+
+        sweep(&at("cache"));
+        for gone in [&dead, &old] {
+            assert!(!gone.exists(), "{gone:?}");
+        }
+        for path in [young, foreign].into_iter().chain(not_ours.map(at)) {
+            assert!(path.exists(), "{path:?}");
+        }
+        sweep(&at("missing"));
     }
 }

@@ -86,5 +86,7 @@ pub(crate) fn save(path: &Path, record: &Record) -> Result<(), PullError> {
     entries.sort_by(|a, b| a.path.cmp(&b.path));
     let mut writer = Writer::new(FORMAT, 0);
     writer.entries(&entries);
-    Ok(Replacement::of(path)?.finish(&writer.finish())?)
+    Replacement::of(path)?.finish(&writer.finish())?;
+    store::sweep(path);
+    Ok(())
 }

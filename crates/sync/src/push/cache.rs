@@ -48,7 +48,9 @@ pub(crate) fn save(path: &Path, root: &Digest, entries: &[Entry]) -> Result<(), 
     let mut writer = Writer::new(FORMAT, 64 + entries.len() * 112);
     writer.digest(root);
     writer.entries(entries);
-    Replacement::of(path)?.finish(&writer.finish())
+    Replacement::of(path)?.finish(&writer.finish())?;
+    store::sweep(path);
+    Ok(())
 }
 
 #[cfg(test)]

@@ -237,3 +237,23 @@ fn untouched(outside: &Path) {
     assert_eq!(tree.0.len(), 2);
     assert!(tree.0.values().all(|content| content == "f: precious"));
 }
+
+#[test]
+fn what_killed_processes_left_beside_the_mirrors_own_files_goes_with_the_next_commit() {
+    let bench = Bench::new();
+    let left = [
+        dir(&bench).join("index.4194305-0.new"),
+        bench.temp.path().join("cache.4194305-0.new"),
+        bench.temp.path().join("record.4194305-0.new"),
+    ];
+    for path in &left {
+        fs::write(path, "half of").unwrap();
+    }
+    bench.write("a", "1");
+    bench.mirror();
+    assert!(!left[0].exists());
+    assert!(!left[1].exists());
+    fs::write(&left[2], "half of").unwrap();
+    bench.pull(&["a"], false).unwrap();
+    assert!(!left[2].exists());
+}
