@@ -376,6 +376,23 @@ def test_a_running_job_keeps_its_tree(host: Host) -> None:
     assert out == b"edited\n"
 
 
+@pytest.mark.usefixtures("project")
+def test_a_run_of_what_was_there_passes_one_that_waits_to_change_it(host: Host) -> None:
+    script = "while ! test -e go; do sleep 0.02; done"
+    runner = host.popen("run", "-q", "--", "sh", "-c", script)
+    _until_runs(host)
+    host.write("main.txt", "edited\n")
+    changing = host.popen("run", "--", "cat", "main.txt")
+    assert changing.stderr
+    assert b"waiting" in changing.stderr.readline()
+    host.write("main.txt", "one\n")
+    assert mirrored(host, "cat main.txt").expect(0).text == "one\n"
+    (tree(host) / "go").touch()
+    runner.communicate(timeout=30)
+    out, _ = changing.communicate(timeout=30)
+    assert out == b"edited\n"
+
+
 def _until_runs(host: Host) -> list[dict[str, object]]:
     from harness.waiting import until
 

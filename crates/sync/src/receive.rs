@@ -17,13 +17,13 @@ use std::time::{Duration, SystemTime};
 use self::round::Rounds;
 use self::turn::{Context, Turn};
 use crate::commit::stage::{Bad, Stage, Writers};
-use crate::commit::{self, Recovery, StagedFiles, access};
+use crate::commit::{self, Recovery, StagedFiles, access, drift};
 use crate::digest::Digest;
 use crate::error::{ReceiveError, StoreError, protocol, refusal};
 use crate::link::{Link, Receiving, Sending};
 use crate::manifest::Entry;
 use crate::message::{
-    Down, MAX_PAGE, ManifestPage, Need, Refusal, Summary, Up, VERSION, Waiting, Welcome,
+    Down, End, Hello, MAX_PAGE, ManifestPage, Need, Refusal, Summary, Up, VERSION, Waiting, Welcome,
 };
 use crate::path::TreePath;
 use crate::push::since_epoch;
@@ -64,8 +64,8 @@ pub enum Received {
 
 /// Serves one push over `link`: receives, verifies, and commits to `workspace`.
 ///
-/// Waits, telling the client, while another session commits or a job holds the lease and something
-/// would change; gives up when the client goes away. A refusal is sent to the client and returned.
+/// Waits, telling the client, while another session commits or a job holds the lease, if something
+/// would change; a client that still has what it had at the last commit never waits. Gives up when the client goes away. A refusal is sent to the client and returned.
 ///
 /// # Errors
 /// See [`ReceiveError`].
@@ -112,8 +112,19 @@ const TICK: Duration = Duration::from_secs(1);
 /// Messages that are kept for later while the session waits.
 const MAX_EARLY: usize = 32;
 const POLLS_PER_REMINDER: u32 = 100;
+/// Where the count of polls for the writer lock begins: a fifth of a second passes before the client is
+/// told. Commits are short, and one that changes nothing does not wait at all.
+const BEFORE_WRITER_IS_TOLD: u32 = POLLS_PER_REMINDER - 20;
 /// Rounds that one session may have.
 const MAX_ROUNDS: u32 = 6;
+
+/// How a session came in.
+enum Entered {
+    /// Alone.
+    Writing(Lock),
+    /// It had nothing to write, and is over.
+    Passed(Box<Received>),
+}
 
 struct Session<'a> {
     workspace: &'a Workspace,
@@ -144,7 +155,10 @@ impl Session<'_> {
             .into());
         }
         let workspace = self.workspace;
-        let _writer = self.wait(Waiting::Writer, Workspace::lock_writer)?;
+        let _writer = match self.enter(&hello)? {
+            Entered::Writing(lock) => lock,
+            Entered::Passed(received) => return Ok(*received),
+        };
         workspace.touch((self.clock)())?;
         if !hello.dry_run {
             // Nothing to see without it. What stays closed is named by the first look.
@@ -160,13 +174,7 @@ impl Session<'_> {
             };
         }
         let index = workspace.index()?;
-        let known = hello.base == Some(index.root);
-        self.sender.send(Down::Welcome(Welcome {
-            version: hello.version.min(VERSION),
-            root: index.root,
-            generation: index.generation,
-            base_known: known,
-        }))?;
+        let known = self.welcome(&hello, &index)?;
         let trust = index.boot_id == workspace.boot_id().as_bytes();
         let hello_is_dry = hello.dry_run;
         let staging = if hello.dry_run {
@@ -319,6 +327,61 @@ impl Session<'_> {
         }
     }
 
+    /// Takes the writer lock, waiting for it, unless the session has nothing to write.
+    fn enter(&mut self, hello: &Hello) -> Result<Entered, ReceiveError> {
+        let (mut polls, mut tried) = (BEFORE_WRITER_IS_TOLD, false);
+        loop {
+            if let Some(lock) = self.workspace.lock_writer()? {
+                return Ok(Entered::Writing(lock));
+            }
+            // Nothing came before the end: the client has what it had at the last commit.
+            if let Some(&Up::End(End { root })) = self.early.front()
+                && !std::mem::replace(&mut tried, true)
+                && let Some(received) = self.pass(hello, root)?
+            {
+                return Ok(Entered::Passed(Box::new(received)));
+            }
+            self.poll(Waiting::Writer, &mut polls)?;
+        }
+    }
+
+    /// Ends a session that changes nothing beside another that writes, or waits for a job to end
+    /// before it does; `None` if something would have to be written.
+    fn pass(&mut self, hello: &Hello, root: Digest) -> Result<Option<Received>, ReceiveError> {
+        let workspace = self.workspace;
+        let index = workspace.index()?;
+        let settled = || Ok::<_, StoreError>(workspace.root()? == Some(root));
+        if hello.base != Some(root) || index.root != root || !settled()? {
+            return Ok(None);
+        }
+        let threads = self.options.threads;
+        let drift = drift::find(&workspace.held.tree, &index.entries, true, threads);
+        // Looked at as one tree only if no commit began meanwhile: asked after the look.
+        if !drift.is_ok_and(|drift| drift.changed.is_empty()) || !settled()? {
+            return Ok(None);
+        }
+        workspace.touch((self.clock)())?;
+        self.welcome(hello, &index)?;
+        let summary = summary::unchanged(root, index.generation, &index.entries);
+        Ok(Some(if hello.dry_run {
+            Received::Planned(summary)
+        } else {
+            Received::Committed(summary)
+        }))
+    }
+
+    /// Answers the hello; says whether the client's base is ours.
+    fn welcome(&mut self, hello: &Hello, index: &Index) -> Result<bool, ReceiveError> {
+        let base_known = hello.base == Some(index.root);
+        self.sender.send(Down::Welcome(Welcome {
+            version: hello.version.min(VERSION),
+            root: index.root,
+            generation: index.generation,
+            base_known,
+        }))?;
+        Ok(base_known)
+    }
+
     /// Takes a lock, waiting as long as the client does.
     fn wait(
         &mut self,
@@ -330,17 +393,23 @@ impl Session<'_> {
             if let Some(lock) = lock(self.workspace)? {
                 return Ok(lock);
             }
-            // Said again now and then: that also finds out whether the client is still there.
-            if polls % POLLS_PER_REMINDER == 0 {
-                self.sender.send(Down::Waiting(reason))?;
-            }
-            polls += 1;
-            if self.early.len() < MAX_EARLY {
-                self.early.extend(self.receiver.receive(POLL)?);
-            } else {
-                thread::sleep(POLL);
-            }
+            self.poll(reason, &mut polls)?;
         }
+    }
+
+    /// Waits a moment for a lock, listening to the client.
+    fn poll(&mut self, reason: Waiting, polls: &mut u32) -> Result<(), ReceiveError> {
+        // Said again now and then: that also finds out whether the client is still there.
+        if polls.is_multiple_of(POLLS_PER_REMINDER) {
+            self.sender.send(Down::Waiting(reason))?;
+        }
+        *polls += 1;
+        if self.early.len() < MAX_EARLY {
+            self.early.extend(self.receiver.receive(POLL)?);
+        } else {
+            thread::sleep(POLL);
+        }
+        Ok(())
     }
 
     fn manifest(&mut self, index: &Index) -> Result<(), ReceiveError> {

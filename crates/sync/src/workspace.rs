@@ -7,7 +7,7 @@
 //! <dir>/index     the last commit: its manifest, and what the files looked like once written
 //! <dir>/journal   exists while a commit is being applied: the tree is neither old nor new
 //! <dir>/lease     flock(2): shared by running jobs, exclusive while a commit is applied
-//! <dir>/writer    flock(2): exclusive for one session; its mtime is when the workspace was last used
+//! <dir>/writer    flock(2): exclusive for one session that writes; its mtime is when the workspace was last used
 //! ```
 //!
 //! A module for each: `index`, `journal`, `lease`, `trash`. The tree is changed by `commit` alone, also

@@ -1,7 +1,7 @@
 //! Locks on a workspace: flock(2) on files that are never removed while it exists.
 //!
 //! The *lease* is shared by running jobs and exclusive while a commit is applied; the *writer* lock
-//! is exclusive for one session. The kernel frees both when their holder dies. Waiting is a short
+//! is exclusive for one session that writes, also while it waits for the lease. The kernel frees both when their holder dies. Waiting is a short
 //! poll, so that whoever waits can notice meanwhile that the client went away.
 
 use std::fs::File;

@@ -9,12 +9,14 @@ use legwork_sync::message::Waiting;
 use legwork_sync::observer::Observer;
 use legwork_sync::{link, push, receive};
 
-use crate::support::{Bench, now};
+use crate::support::{Bench, now, push_to, write};
 
 /// Counts the reports of waiting, and cancels after some time.
 struct Impatient {
     waits: AtomicU32,
     until: Instant,
+    /// Whether it may wait for another writer too.
+    anything: bool,
 }
 
 impl Impatient {
@@ -22,13 +24,14 @@ impl Impatient {
         Self {
             waits: AtomicU32::new(0),
             until: Instant::now() + patience,
+            anything: false,
         }
     }
 }
 
 impl Observer for Impatient {
     fn waiting(&self, reason: Waiting) {
-        assert_eq!(reason, Waiting::Lease);
+        assert!(reason == Waiting::Lease || self.anything);
         self.waits.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -68,6 +71,102 @@ fn an_unchanged_commit_passes_a_running_job_and_a_changing_one_waits() {
     });
     assert_eq!(pushed.unwrap().summary.written.total, 1);
     assert_eq!(bench.tree().get("a"), Some("f: 2"));
+}
+
+#[test]
+fn an_unchanged_commit_passes_a_changing_one_that_waits() {
+    let bench = Bench::new();
+    bench.write("a", "1");
+    let root = bench.mirror().summary.root;
+    let other = bench.temp.path().join("other");
+    write(&other.join("a"), "1");
+    let others = bench.temp.path().join("other's cache");
+    let unchanged = || push_to(&bench.workspace, &other, &others, &bench.options());
+    unchanged().unwrap();
+    let lease = bench.workspace.share(&root).unwrap().unwrap();
+    bench.write("a", "2");
+    let waiting = Impatient::new(Duration::from_secs(20));
+    let (client, server) = link::pair(4);
+    let passed = thread::scope(|scope| {
+        scope.spawn(|| {
+            receive::receive(&bench.workspace, &receive::Options::default(), server, &now)
+        });
+        let changing = scope.spawn(|| {
+            push::push(
+                &bench.source,
+                &bench.options(),
+                &bench.cache(),
+                client,
+                &waiting,
+            )
+        });
+        until(|| waiting.waits.load(Ordering::Relaxed) > 0);
+        let passed = unchanged().unwrap();
+        let dry = push::Options {
+            dry_run: true,
+            ..bench.options()
+        };
+        assert!(push_to(&bench.workspace, &other, &others, &dry).is_ok());
+        assert!(!changing.is_finished());
+        assert_eq!(bench.tree().get("a"), Some("f: 1"));
+        drop(lease);
+        assert_eq!(changing.join().unwrap().unwrap().summary.written.total, 1);
+        passed
+    });
+    assert_eq!((passed.summary.root, passed.summary.generation), (root, 1));
+    assert_eq!(bench.tree().get("a"), Some("f: 2"));
+    // The base that passed is not the server's any more, and is not taken for it.
+    assert_eq!(unchanged().unwrap().summary.written.total, 1);
+    assert_eq!(bench.tree().get("a"), Some("f: 1"));
+}
+
+#[test]
+fn what_a_job_changed_is_not_passed_over_as_unchanged() {
+    let bench = Bench::new();
+    bench.write("a", "1");
+    let root = bench.mirror().summary.root;
+    let lease = bench.workspace.share(&root).unwrap().unwrap();
+    let caches = ["cache one", "cache two"].map(|name| bench.temp.path().join(name));
+    for cache in &caches {
+        push_to(&bench.workspace, &bench.source, cache, &bench.options()).unwrap();
+    }
+    bench.job_write("a", "a job's");
+    thread::scope(|scope| {
+        let waiting: Vec<_> = caches
+            .iter()
+            .map(|cache| {
+                let bench = &bench;
+                scope.spawn(move || {
+                    let observer = Impatient {
+                        anything: true,
+                        ..Impatient::new(Duration::from_millis(600))
+                    };
+                    let (client, server) = link::pair(4);
+                    thread::scope(|scope| {
+                        scope.spawn(|| {
+                            let options = receive::Options::default();
+                            receive::receive(&bench.workspace, &options, server, &now)
+                        });
+                        push::push(&bench.source, &bench.options(), cache, client, &observer)
+                    })
+                })
+            })
+            .collect();
+        for pushed in waiting {
+            let pushed = pushed.join().unwrap();
+            assert!(matches!(pushed, Err(PushError::Cancelled)), "{pushed:?}");
+        }
+    });
+    drop(lease);
+    assert_eq!(bench.mirror().summary.displaced.total, 1);
+}
+
+fn until(condition: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !condition() {
+        assert!(Instant::now() < deadline, "it does not come");
+        thread::sleep(Duration::from_millis(5));
+    }
 }
 
 #[test]
@@ -124,8 +223,7 @@ fn two_pushes_at_once_both_succeed() {
         for client in 0..4 {
             let (bench, cache) = (&bench, bench.temp.path().join(format!("cache {client}")));
             scope.spawn(move || {
-                crate::support::push_to(&bench.workspace, &bench.source, &cache, &bench.options())
-                    .unwrap();
+                push_to(&bench.workspace, &bench.source, &cache, &bench.options()).unwrap();
             });
         }
     });
