@@ -9,7 +9,7 @@ mod pusher;
 mod send;
 
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, SystemTime};
@@ -43,8 +43,9 @@ pub struct Options {
     pub threads: usize,
     /// The user's own ignore file, for what lies in a git checkout; may be missing.
     pub git_ignores: Option<PathBuf>,
-    /// Absolute paths of directories that are left out wherever they lie inside the root, whatever
-    /// the ignore files say: for one the caller's own state. They need not be there.
+    /// Directories that are left out wherever they lie inside the root, whatever the ignore files say:
+    /// for one the caller's own state. They need not be there. A relative path begins at the root; one
+    /// that goes through links means where it leads, and a link that it ends in as well.
     pub exclude: Vec<PathBuf>,
 }
 
@@ -156,14 +157,41 @@ pub(crate) const TICK: Duration = Duration::from_millis(50);
 
 /// Where those of `directories` that lie inside `root` are below it.
 fn inside(root: &Path, directories: &[PathBuf]) -> Vec<TreePath> {
-    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    let root = real(root);
-    let below = |directory: &PathBuf| {
-        let directory = real(directory);
-        let below = directory.strip_prefix(&root).ok()?;
-        TreePath::new(below.as_os_str().as_bytes()).ok()
-    };
-    directories.iter().filter_map(below).collect()
+    let root = led(root);
+    let mut found = Vec::new();
+    for directory in directories {
+        let directory = root.join(directory);
+        // A link in the tree is an entry of its own, beside what it leads to.
+        let named = match (directory.parent(), directory.file_name()) {
+            (Some(parent), Some(name)) => led(parent).join(name),
+            _ => directory.clone(),
+        };
+        for path in [led(&directory), named] {
+            let below = path.strip_prefix(&root).ok();
+            let below = below.map(|below| TreePath::new(below.as_os_str().as_bytes()));
+            found.extend(below.and_then(Result::ok));
+        }
+    }
+    found
+}
+
+/// Where `path` leads: links are followed as far as there is something.
+fn led(path: &Path) -> PathBuf {
+    let mut here = PathBuf::new();
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    for part in path.components() {
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir => {
+                here.pop();
+            }
+            part => {
+                here.push(part);
+                here = here.canonicalize().unwrap_or(here);
+            }
+        }
+    }
+    here
 }
 
 fn hello(options: &Options, base: Option<Digest>) -> Hello {
@@ -206,6 +234,63 @@ fn listen(
         );
         if forward.send(message).is_err() || last {
             return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+    use std::path::{Path, PathBuf};
+
+    use super::inside;
+    use crate::path::TreePath;
+
+    #[test]
+    fn what_is_excluded_may_be_written_in_any_way() {
+        let temp = tempfile::tempdir().unwrap();
+        let at = |path: &str| temp.path().join(path);
+        fs::create_dir_all(at("root/a/state")).unwrap();
+        symlink("root", at("way")).unwrap();
+        symlink("a/state", at("root/link")).unwrap();
+        symlink(at("elsewhere"), at("root/out")).unwrap();
+        fs::create_dir(at("elsewhere")).unwrap();
+        let found = |root: &str, directory: PathBuf| {
+            let found = inside(&at(root), &[directory]);
+            let mut found: Vec<_> = found.iter().map(TreePath::to_path_buf).collect();
+            found.dedup();
+            found
+        };
+        for root in ["root", "way", "./way/", "root/../way/."] {
+            for written in [
+                "root/a/state",
+                "root/a/state/",
+                "root/./a//state/.",
+                "way/a/state",
+                "way/a/../a/state",
+            ] {
+                assert_eq!(
+                    found(root, at(written)),
+                    [Path::new("a/state")],
+                    "{root} {written}"
+                );
+            }
+            for relative in ["a/state", "./a/state/"] {
+                assert_eq!(
+                    found(root, relative.into()),
+                    [Path::new("a/state")],
+                    "{root}"
+                );
+            }
+            // What is not there yet, behind a link too.
+            assert_eq!(found(root, at("way/b/new/")), [Path::new("b/new")]);
+            let both = [Path::new("a/state"), Path::new("link")];
+            assert_eq!(found(root, at("way/link")), both);
+            assert_eq!(found(root, at("way/out")), [Path::new("out")]);
+            for outside in ["elsewhere", "root", "way/", "rooted", "root/../elsewhere"] {
+                assert!(found(root, at(outside)).is_empty(), "{root} {outside}");
+            }
         }
     }
 }
