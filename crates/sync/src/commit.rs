@@ -5,18 +5,21 @@
 //! [`reconcile`](crate::reconcile) decides there. Then the order is: the journal; the steps, each a
 //! rename or a removal (`apply`), in directories that `access` made sure may be changed; the index (this is the commit); the journal removed. Before the
 //! journal nothing has happened. After it, whoever opens the workspace next makes a new plan for the
-//! same target and does what is still to do (`recover`).
+//! same target and does what is still to do (`recover`), or if that cannot be done, a push records how
+//! far it came (`settle`) and goes on from there.
 
 pub(crate) mod access;
 mod apply;
 pub(crate) mod drift;
 mod recover;
+mod settle;
 pub(crate) mod stage;
 pub(crate) mod survey;
 
 use std::collections::HashMap;
 
 pub(crate) use self::recover::{Recovery, recover};
+pub(crate) use self::settle::settle;
 
 use self::apply::{Applied, Place, apply};
 use self::drift::Drift;
@@ -140,7 +143,7 @@ impl Commit<'_> {
             faults: &self.workspace.faults,
         };
         apply(&place, &self.plan.steps)
-            .map_err(|(path, errno)| access::denied("apply", path.as_bytes(), errno))
+            .map_err(|(path, errno)| access::denied(access::APPLY, path.as_bytes(), errno))
     }
 
     /// The wanted entries with what they look like now.

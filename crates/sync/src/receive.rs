@@ -170,6 +170,11 @@ impl Session<'_> {
             unsettled = match commit::recover(workspace)? {
                 Recovery::Settled => false,
                 Recovery::Unsettled => true,
+                // This push may not need that path. If it does, it is told.
+                Recovery::Failed(refusal) if access::is_stuck(&refusal) => {
+                    commit::settle(workspace)?;
+                    false
+                }
                 Recovery::Failed(refusal) => return Err(refusal.into()),
             };
         }

@@ -68,7 +68,7 @@ pub struct TrashDir {
 impl Workspace {
     /// Opens the workspace at `dir`, making it if it is not there, and completes a commit that a
     /// crash interrupted. If it still cannot be completed, the workspace opens without a
-    /// [`root`](Self::root), to be read, and the next commit says why. `boot_id` names this boot of the machine: after another one, files are
+    /// [`root`](Self::root), to be read, and the next commit goes on from there, or says why it cannot. `boot_id` names this boot of the machine: after another one, files are
     /// compared by content once.
     ///
     /// # Errors

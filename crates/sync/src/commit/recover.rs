@@ -29,7 +29,8 @@ pub(crate) enum Recovery {
     /// Its content is not all there. The tree stays as it is, and no root is committed until the
     /// next commit.
     Unsettled,
-    /// It still cannot be completed, for this reason. The tree stays as it is, and can be read.
+    /// It still cannot be completed, for this reason. The tree stays as it is, and can be read; a push
+    /// may [`settle`](super::settle()) for it, if one path alone is in the way.
     Failed(Refusal),
 }
 

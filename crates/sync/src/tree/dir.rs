@@ -8,7 +8,10 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::fs::{Access, AtFlags, FileType, Mode, OFlags, RawDir, RenameFlags, ResolveFlags};
+use rustix::fs::{
+    Access, AtFlags, FileType, Mode, OFlags, RawDir, RenameFlags, ResolveFlags, StatxAttributes,
+    StatxFlags,
+};
 use rustix::io::{Errno, Result};
 
 use crate::stat::FileStat;
@@ -183,6 +186,26 @@ impl Dir {
             Err(Errno::NOENT) => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// Whether the kernel lets `name` be moved, removed and replaced, by those who may change the
+    /// directory: EPERM for what is immutable or may only be appended to, EBUSY for a mount.
+    pub(crate) fn movable(&self, name: &[u8]) -> Result<()> {
+        let flags = AtFlags::SYMLINK_NOFOLLOW;
+        let stat = match rustix::fs::statx(self, name, flags, StatxFlags::empty()) {
+            Ok(stat) => stat,
+            // A sandbox may not know the call. What it does not tell is found when it is tried.
+            Err(Errno::NOENT | Errno::NOSYS | Errno::PERM) => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let is = |attributes| stat.stx_attributes.intersects(attributes);
+        if is(StatxAttributes::IMMUTABLE | StatxAttributes::APPEND) {
+            return Err(Errno::PERM);
+        }
+        if is(StatxAttributes::MOUNT_ROOT) {
+            return Err(Errno::BUSY);
+        }
+        Ok(())
     }
 
     /// Opens the regular file `name` for reading. Never waits, whatever is there.

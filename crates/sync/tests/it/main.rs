@@ -17,4 +17,5 @@ mod ownership;
 mod protocol;
 mod pulling;
 mod random;
+mod stuck;
 mod support;
