@@ -27,10 +27,10 @@ use self::stage::Staged;
 use self::survey::Survey;
 use crate::error::refusal;
 use crate::faults::Faults;
-use crate::manifest::Entry;
+use crate::manifest::{self, Entry};
 use crate::message::{Node, Refusal};
 use crate::path::TreePath;
-use crate::reconcile::Plan;
+use crate::reconcile::{Change, Plan};
 use crate::stat::FileStat;
 use crate::store;
 use crate::tree::{Dir, Parents};
@@ -67,7 +67,8 @@ pub(crate) fn merge(tracked: &[Entry], puts: &[Entry], gone: &[TreePath]) -> Vec
 /// Everything that a commit is about.
 pub(crate) struct Commit<'a> {
     pub(crate) workspace: &'a Workspace,
-    pub(crate) index: &'a Index,
+    /// What the mirror wrote until now.
+    pub(crate) tracked: &'a [Entry],
     pub(crate) wanted: &'a [Entry],
     pub(crate) drift: &'a Drift,
     pub(crate) survey: &'a Survey<'a>,
@@ -97,6 +98,7 @@ impl Commit<'_> {
             generation: self.generation,
             root: journal.target,
             entries: self.entries(&applied),
+            retained: self.retained(),
         };
         fault(faults, "index")?;
         index::save(&self.workspace.index_path(), &mut index)?;
@@ -161,7 +163,7 @@ impl Commit<'_> {
             *look = applied.looks.get(*path).copied().or(*look);
         }
         let touched = self.drift.touched.iter();
-        looks.extend(touched.map(|(at, stat)| (&self.index.entries[*at].path, Some(*stat))));
+        looks.extend(touched.map(|(at, stat)| (&self.tracked[*at].path, Some(*stat))));
         looks.sort_unstable_by_key(|(path, _)| *path);
         let mut entries = self.wanted.to_vec();
         let mut looks = looks.into_iter().peekable();
@@ -172,6 +174,24 @@ impl Commit<'_> {
             }
         }
         entries
+    }
+
+    /// What stays the mirror's, though the client no longer has it.
+    fn retained(&self) -> Vec<Entry> {
+        let changes = self
+            .plan
+            .retained
+            .iter()
+            .map(|&at| &self.survey.changes[at]);
+        let entry = |change: &Change<'_>| {
+            let was = manifest::find(self.tracked, change.path.as_bytes())?;
+            let stat = change.disk.as_ref().and_then(|disk| disk.look);
+            Some(Entry {
+                stat: stat.filter(|_| matches!(was.node, Node::File { .. })),
+                ..was.clone()
+            })
+        };
+        changes.filter_map(entry).collect()
     }
 
     fn tidy(&self) -> Result<(), Refusal> {

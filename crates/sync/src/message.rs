@@ -104,8 +104,8 @@ pub enum Delete {
     /// Those the mirror wrote, and nobody changed since, are deleted.
     #[default]
     Owned,
-    /// All stay, and the mirror forgets that it wrote them: a later push with [`Delete::Owned`] takes
-    /// them for a job's and does not delete them either. They are not listed as kept.
+    /// All stay. The mirror remembers that it wrote them, and a later push with [`Delete::Owned`] deletes
+    /// those that nobody changed until then. They are not listed as kept.
     Nothing,
 }
 

@@ -188,11 +188,13 @@ impl Session<'_> {
             workspace.fresh_staging()
         };
         let staging = staging.map_err(|errno| refusal("stage", &[], errno))?;
+        let tracked = index.tracked();
         let context = Context {
             workspace,
             options: self.options,
             hello,
             index: &index,
+            tracked: &tracked,
             trust,
             unsettled,
             staging: &staging,
@@ -356,11 +358,12 @@ impl Session<'_> {
         let workspace = self.workspace;
         let index = workspace.index()?;
         let settled = || Ok::<_, StoreError>(workspace.root()? == Some(root));
-        if hello.base != Some(root) || index.root != root || !settled()? {
+        let same = hello.base == Some(root) && index.root == root && !turn::is_due(hello, &index);
+        if !same || !settled()? {
             return Ok(None);
         }
         let threads = self.options.threads;
-        let drift = drift::find(&workspace.held.tree, &index.entries, true, threads);
+        let drift = drift::find(&workspace.held.tree, &index.tracked(), true, threads);
         // Looked at as one tree only if no commit began meanwhile: asked after the look.
         if !drift.is_ok_and(|drift| drift.changed.is_empty()) || !settled()? {
             return Ok(None);

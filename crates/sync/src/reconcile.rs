@@ -13,7 +13,7 @@
 //! | no | yes | as it was | delete (a directory: if nothing is left in it) |
 //! | no | yes | nothing | forget |
 //! | no | yes | anything else | a job's: leave it, forget that it was ours |
-//! | no | yes | as it was, but nothing is to be deleted | leave it, forget that it was ours |
+//! | no | yes | as it was, but nothing is to be deleted | leave it; it stays ours |
 //! | no | no | any | never looked at |
 //!
 //! What a job put into a directory that the client removed stays, unless the client's ignore rules
@@ -158,6 +158,8 @@ pub struct Plan {
     pub displaced: Vec<TreePath>,
     /// Left in place as a job's, though the client no longer has them, or their directory.
     pub kept: Vec<TreePath>,
+    /// Which of the changes are left in place as the mirror's, because nothing is to be deleted.
+    pub retained: Vec<usize>,
 }
 
 impl Plan {
@@ -251,7 +253,11 @@ impl Draft {
                 self.plan.kept.push(path());
                 None
             }
-            Decision::Forget | Decision::Retain => None,
+            Decision::Retain => {
+                self.plan.retained.push(at);
+                None
+            }
+            Decision::Forget => None,
         };
         if let Some(install) = install {
             self.installs.push(install);

@@ -42,7 +42,7 @@ pub(crate) struct Sync {
 enum Policy {
     /// Delete what the mirror wrote and nobody changed since
     Owned,
-    /// Delete nothing
+    /// Delete nothing now; a later sync without this does
     None,
 }
 

@@ -84,14 +84,15 @@ fn redo(
     };
     let trust = index.boot_id == workspace.boot_id().as_bytes();
     let tree = &workspace.held.tree;
-    access::open_all(tree, &index.entries);
+    let tracked = index.tracked();
+    access::open_all(tree, &tracked);
     access::open_all(tree, wanted);
-    let drift = drift::find(tree, &index.entries, trust, 2).map_err(failed)?;
-    let survey = survey(tree, &index.entries, wanted, &drift).map_err(failed)?;
+    let drift = drift::find(tree, &tracked, trust, 2).map_err(failed)?;
+    let survey = survey(tree, &tracked, wanted, &drift).map_err(failed)?;
     let plan = reconcile(&survey.changes, &survey.strangers, journal.delete);
     let commit = Commit {
         workspace,
-        index,
+        tracked: &tracked,
         wanted,
         drift: &drift,
         survey: &survey,

@@ -25,7 +25,13 @@ pub(crate) fn settle(workspace: &Workspace) -> std::result::Result<(), Refusal> 
     };
     let mut index = workspace.index()?;
     let wanted = merge(&index.entries, &journal.puts, &journal.gone);
-    index.entries = done(&workspace.held.tree, &index.entries, &wanted);
+    let done = done(&workspace.held.tree, &index.tracked(), &wanted);
+    let has = |entries: &[Entry], entry: &Entry| {
+        let found = manifest::find(entries, entry.path.as_bytes());
+        found.is_some_and(|found| found.node == entry.node)
+    };
+    let ours = |entry: &Entry| has(&wanted, entry) || has(&index.entries, entry);
+    (index.entries, index.retained) = done.into_iter().partition(ours);
     index.root = manifest::root(manifest::pairs(&index.entries));
     // Its number is taken: what it displaced lies in the trash under it.
     index.generation = journal.generation;

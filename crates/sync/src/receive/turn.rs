@@ -28,6 +28,8 @@ pub(crate) struct Context<'a> {
     pub(crate) options: &'a Options,
     pub(crate) hello: Hello,
     pub(crate) index: &'a Index,
+    /// All that the mirror wrote: what the index tells the client of, and what it keeps beside that.
+    pub(crate) tracked: &'a [Entry],
     /// Whether what files look like proves anything: not after an unclean boot.
     pub(crate) trust: bool,
     /// An interrupted commit could not be completed.
@@ -60,13 +62,13 @@ impl Context<'_> {
     /// How the tracked files are now.
     pub(crate) fn look(&self) -> Result<Drift, Refusal> {
         let tree = &self.workspace.held.tree;
-        drift::find(tree, &self.index.entries, self.trust, self.options.threads).map_err(failed)
+        drift::find(tree, self.tracked, self.trust, self.options.threads).map_err(failed)
     }
 
     /// Opens the directories that a job closed, as far as the mirror knows of them. Takes the lease.
     pub(crate) fn open_closed(&self, target: &Target) {
         let tree = &self.workspace.held.tree;
-        access::open_all(tree, &self.index.entries);
+        access::open_all(tree, self.tracked);
         access::open_all(tree, &target.wanted);
     }
 
@@ -108,20 +110,24 @@ impl Context<'_> {
         let nothing = summary::unchanged(root, index.generation, wanted);
         // Even an empty tree is committed once: until then no job finds its root.
         let committed = index.generation > 0 || self.hello.dry_run;
-        if root == index.root && drift.changed.is_empty() && committed {
+        if root == index.root
+            && drift.changed.is_empty()
+            && committed
+            && !is_due(&self.hello, index)
+        {
             return self.unchanged(drift, nothing).map(Turn::Done);
         }
         let survey =
-            survey(&self.workspace.held.tree, &index.entries, wanted, drift).map_err(failed)?;
+            survey(&self.workspace.held.tree, self.tracked, wanted, drift).map_err(failed)?;
         let plan = reconcile(&survey.changes, &survey.strangers, self.hello.delete);
-        guard(&self.hello, index, wanted, &plan)?;
+        guard(&self.hello, self.tracked, wanted, &plan)?;
         let mut summary = summary::planned(nothing, &survey, &plan);
         if self.hello.dry_run {
             return Ok(Turn::Done(Received::Planned(summary)));
         }
         let commit = Commit {
             workspace: self.workspace,
-            index,
+            tracked: self.tracked,
             wanted,
             drift,
             survey: &survey,
@@ -166,7 +172,7 @@ impl Context<'_> {
         let mut index = self.index.clone();
         index.boot_id = self.workspace.boot_id().as_bytes().to_vec();
         for (at, stat) in &drift.touched {
-            index.entries[*at].stat = Some(*stat);
+            index.note(&self.tracked[*at].path, *stat);
         }
         index::save(&self.workspace.index_path(), &mut index)?;
         if self.unsettled {
@@ -174,6 +180,11 @@ impl Context<'_> {
         }
         Ok(Received::Committed(summary))
     }
+}
+
+/// Whether this session is to delete what earlier ones were told to leave.
+pub(crate) fn is_due(hello: &Hello, index: &Index) -> bool {
+    hello.delete == Delete::Owned && !index.retained.is_empty()
 }
 
 /// What was staged in an earlier round and is wanted no more must not be installed with its
@@ -201,11 +212,11 @@ fn forget_stale(staged: &mut StagedFiles, wanted: &[Entry], staging: &Dir) -> Re
 }
 
 /// Refuses what looks like a mistake. A dry run makes none, and is how to look before forcing.
-fn guard(hello: &Hello, index: &Index, wanted: &[Entry], plan: &Plan) -> Result<(), Refusal> {
+fn guard(hello: &Hello, tracked: &[Entry], wanted: &[Entry], plan: &Plan) -> Result<(), Refusal> {
     if hello.dry_run || hello.force_delete || hello.delete == Delete::Nothing {
         return Ok(());
     }
-    let tracked = manifest::count_files(&index.entries);
+    let tracked = manifest::count_files(tracked);
     if tracked > 0 && manifest::count_files(wanted) == 0 {
         return Err(Refusal::EmptyRoot { tracked });
     }

@@ -175,6 +175,11 @@ impl<'a> Reader<'a> {
         Ok(array)
     }
 
+    /// Whether all fields are read.
+    pub(crate) fn is_at_end(&self) -> bool {
+        self.rest.is_empty()
+    }
+
     pub(crate) fn u64(&mut self) -> Result<u64, StoreError> {
         self.array().map(u64::from_le_bytes)
     }

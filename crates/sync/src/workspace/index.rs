@@ -1,14 +1,19 @@
 //! What a workspace remembers of its last commit.
 //!
-//! Encoded as `boot id, generation, root, entries`; each file with what it looked like once it was
+//! Encoded as `boot id, generation, root, entries`, and if there are any `entries` again: those that the
+//! client no longer has, but that nobody was to delete. Each file is with what it looked like once it was
 //! written. That look proves nothing if the file could change again within the same tick of the
 //! file system's clock, so it is dropped for files not older than the index itself.
 
+use std::borrow::Cow;
 use std::path::Path;
 
+use crate::commit::merge;
 use crate::digest::Digest;
 use crate::error::StoreError;
 use crate::manifest::{Entry, empty_root};
+use crate::path::TreePath;
+use crate::stat::FileStat;
 use crate::store::codec::{Format, Reader, Writer};
 use crate::store::{self, Replacement};
 
@@ -25,7 +30,10 @@ pub(crate) struct Index {
     /// Number of commits so far.
     pub(crate) generation: u64,
     pub(crate) root: Digest,
+    /// The client's tree.
     pub(crate) entries: Vec<Entry>,
+    /// What the mirror wrote beside it, and was told not to delete.
+    pub(crate) retained: Vec<Entry>,
 }
 
 impl Index {
@@ -36,6 +44,25 @@ impl Index {
             generation: 0,
             root: empty_root(),
             entries: Vec::new(),
+            retained: Vec::new(),
+        }
+    }
+
+    /// All that the mirror wrote, sorted.
+    pub(crate) fn tracked(&self) -> Cow<'_, [Entry]> {
+        if self.retained.is_empty() {
+            Cow::Borrowed(&self.entries)
+        } else {
+            Cow::Owned(merge(&self.entries, &self.retained, &[]))
+        }
+    }
+
+    /// Remembers what a file looks like now.
+    pub(crate) fn note(&mut self, path: &TreePath, stat: FileStat) {
+        for entries in [&mut self.entries, &mut self.retained] {
+            if let Ok(at) = entries.binary_search_by(|entry| entry.path.cmp(path)) {
+                entries[at].stat = Some(stat);
+            }
         }
     }
 }
@@ -59,6 +86,11 @@ fn decode(bytes: &[u8], path: &Path) -> Result<Index, StoreError> {
         generation: reader.u64()?,
         root: reader.digest()?,
         entries: reader.entries()?,
+        retained: if reader.is_at_end() {
+            Vec::new()
+        } else {
+            reader.entries()?
+        },
     })
 }
 
@@ -66,7 +98,7 @@ fn decode(bytes: &[u8], path: &Path) -> Result<Index, StoreError> {
 pub(crate) fn save(path: &Path, index: &mut Index) -> Result<(), StoreError> {
     let replacement = Replacement::of(path)?;
     let horizon_ns = replacement.made_ns()?;
-    for entry in &mut index.entries {
+    for entry in index.entries.iter_mut().chain(&mut index.retained) {
         entry.stat = entry.stat.filter(|stat| stat.is_before(horizon_ns));
     }
     replacement.finish(&encode(index))
@@ -78,12 +110,19 @@ fn encode(index: &Index) -> Vec<u8> {
     writer.u64(index.generation);
     writer.digest(&index.root);
     writer.entries(&index.entries);
+    // Who does not know of these reads what is before.
+    if !index.retained.is_empty() {
+        writer.entries(&index.retained);
+    }
     writer.finish()
 }
 
 #[cfg(test)]
 mod tests {
     use super::{Index, encode, load, save};
+    use crate::manifest::Entry;
+    use crate::message::Node;
+    use crate::path::TreePath;
 
     #[test]
     fn the_encoding_is_pinned() {
@@ -102,6 +141,13 @@ mod tests {
             generation: 7,
             ..Index::empty("a")
         };
+        save(&path, &mut index).unwrap();
+        assert_eq!(load(&path, "b").unwrap(), index);
+        index.retained.push(Entry {
+            path: TreePath::new(*b"left").unwrap(),
+            node: Node::Dir,
+            stat: None,
+        });
         save(&path, &mut index).unwrap();
         assert_eq!(load(&path, "b").unwrap(), index);
         std::fs::write(&path, "torn").unwrap();

@@ -217,6 +217,11 @@ proptest! {
             let foreign = !was.contains_key(path) && !want.contains_key(path);
             prop_assert!(!foreign || disk.get(path) == Some(node), "{:?} came from nowhere", path);
         }
+        let retained: BTreeSet<&TreePath> = plan.retained.iter().map(|&at| changes[at].path).collect();
+        let left = was.iter().filter(|(path, node)| {
+            keep && !want.contains_key(*path) && after.get(*path) == Some(*node)
+        });
+        prop_assert_eq!(retained, left.map(|(path, _)| path).collect(), "what stays the mirror's");
         if was == want && disk == was {
             prop_assert!(plan.is_empty());
         }

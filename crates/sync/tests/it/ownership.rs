@@ -260,6 +260,49 @@ fn mass_deletes_are_refused_unless_forced_or_nothing_is_deleted() {
 }
 
 #[test]
+fn what_was_left_by_delete_none_goes_with_the_next_ordinary_push() {
+    let bench = Bench::new();
+    for path in ["a", "gone", "old/x", "old/y", "mine"] {
+        bench.write(path, "1");
+    }
+    bench.mirror();
+    let nothing = push::Options {
+        delete: Delete::Nothing,
+        ..bench.options()
+    };
+    for path in ["gone", "old", "mine"] {
+        bench.remove(path);
+    }
+    let pushed = bench.push_with(&nothing).unwrap();
+    assert_eq!(
+        (pushed.summary.deleted.total, pushed.summary.kept.total),
+        (0, 0)
+    );
+    assert_eq!(bench.tree().0.len(), 6);
+    // Again, and with other changes: still nobody's but the mirror's.
+    let again = bench.push_with(&nothing).unwrap();
+    assert_eq!(again.summary.generation, pushed.summary.generation);
+    bench.write("a", "2");
+    bench.push_with(&nothing).unwrap();
+    bench.job_write("mine", "a job's");
+    bench.job_write("old/result", "a job's");
+    let dry = push::Options {
+        dry_run: true,
+        ..bench.options()
+    };
+    let planned = bench.push_with(&dry).unwrap().summary;
+    let pushed = bench.mirror();
+    for summary in [&planned, &pushed.summary] {
+        assert_eq!(paths(&summary.deleted), ["gone", "old/x", "old/y"]);
+        assert_eq!(paths(&summary.kept), ["mine", "old/result"]);
+    }
+    let after = bench.mirror();
+    assert_eq!(after.summary.generation, pushed.summary.generation);
+    assert_eq!(bench.tree().get("mine"), Some("f: a job's"));
+    assert_eq!(bench.tree().0.len(), 4);
+}
+
+#[test]
 fn a_dry_run_tells_all_and_changes_nothing() {
     let bench = Bench::new();
     bench.write("a", "1");

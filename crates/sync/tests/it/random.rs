@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use legwork_sync::message::Delete;
 use legwork_sync::push;
 use proptest::prelude::*;
 
@@ -147,5 +148,30 @@ proptest! {
             prop_assert_eq!(again.summary.generation, pushed.summary.generation, "nothing is left to do");
             was = Tree::of(&bench.source);
         }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    #[test]
+    fn what_was_not_to_be_deleted_is_deleted_once_it_may_be(
+        rounds in prop::collection::vec((deeds(), any::<bool>()), 1..5),
+    ) {
+        let bench = Bench::new();
+        let owned = push::Options { force_delete: true, ..bench.options() };
+        let nothing = push::Options { delete: Delete::Nothing, ..owned.clone() };
+        for (edits, keep) in &rounds {
+            for deed in edits {
+                act(&bench.source, deed);
+            }
+            let pushed = bench.push_with(if *keep { &nothing } else { &owned }).unwrap();
+            prop_assert_eq!((pushed.summary.displaced.total, pushed.summary.kept.total), (0, 0));
+            if !keep {
+                prop_assert_eq!(bench.tree(), Tree::of(&bench.source));
+            }
+        }
+        bench.push_with(&owned).unwrap();
+        prop_assert_eq!(bench.tree(), Tree::of(&bench.source));
     }
 }
