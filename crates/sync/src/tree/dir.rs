@@ -56,13 +56,15 @@ impl AsFd for Dir {
 static NO_OPENAT2: AtomicBool = AtomicBool::new(false);
 
 impl Dir {
-    /// As [`Dir::open_root`], for the mirror's own directory, whatever a job did to its permissions.
+    /// Opens the mirror's own directory, whatever a job did to its permissions. A link that a job put in
+    /// its place is not followed: it would have the mirror written, and moved away, elsewhere.
     pub(crate) fn open_own(path: &Path) -> Result<Self> {
-        match Self::open_root(path) {
+        let open = |usage: Use| rustix::fs::open(path, usage.flags(), Mode::empty()).map(Self);
+        match open(Use::List) {
             Err(Errno::ACCESS) => {}
             done => return done,
         }
-        let dir = Self(rustix::fs::open(path, Use::Names.flags(), Mode::empty())?);
+        let dir = open(Use::Names)?;
         dir.permit()?;
         dir.child(b".", Use::List)
     }

@@ -1,20 +1,22 @@
 //! Clients and servers that are not ours.
 
+use std::fs;
 use std::thread;
 use std::time::Duration;
 
 use bytes::Bytes;
 use legwork_sync::digest::Digest;
-use legwork_sync::error::PushError;
+use legwork_sync::error::{PushError, StoreError};
 use legwork_sync::link;
 use legwork_sync::message::{
     Data, Delete, Delta, Down, End, Hello, MAX_FRAME, MAX_PAGE, Need, Node, Piece, Put, Refusal,
     Up, VERSION, Welcome,
 };
+use legwork_sync::workspace::Workspace;
 use legwork_sync::{manifest, push, receive};
 use proptest::prelude::*;
 
-use crate::support::{Bench, Tree, link_to, now};
+use crate::support::{Bench, Tree, link_to, now, write};
 
 fn hello() -> Up {
     Up::Hello(Hello {
@@ -265,7 +267,7 @@ fn messages_out_of_place_are_refused() {
 fn links_that_a_job_put_in_the_way_are_not_followed() {
     let bench = Bench::new();
     let outside = bench.temp.path().join("outside");
-    crate::support::write(&outside.join("file"), "precious");
+    write(&outside.join("file"), "precious");
     for path in ["d/file", "d/sub/x", "plain"] {
         bench.write(path, "1");
     }
@@ -287,6 +289,25 @@ fn links_that_a_job_put_in_the_way_are_not_followed() {
     );
     assert_eq!(Tree::of(&outside).get("file"), Some("f: precious"));
     assert_eq!(bench.tree(), Tree::of(&bench.source));
+}
+
+#[test]
+fn a_link_in_place_of_the_mirrors_own_directory_is_not_followed() {
+    for own in ["tree", "staging", "trash"] {
+        let bench = Bench::new();
+        bench.write("a", "1");
+        bench.mirror();
+        let outside = bench.temp.path().join("outside");
+        write(&outside.join("a"), "precious");
+        let dir = bench.temp.path().join("workspace");
+        fs::rename(dir.join(own), dir.join("aside")).unwrap();
+        link_to(&dir.join(own), "../outside");
+        let Err(StoreError::Io { path, .. }) = Workspace::open(&dir, "boot") else {
+            panic!("{own} was followed")
+        };
+        assert_eq!(path, dir.join(own));
+        assert_eq!(Tree::of(&outside).get("a"), Some("f: precious"));
+    }
 }
 
 #[test]
