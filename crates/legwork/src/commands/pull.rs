@@ -101,7 +101,7 @@ async fn pull(
     let key = format!("{workspace} {}", into.display());
     let record = session.memory(key.as_bytes(), "pulled")?;
     options.pushed = pushed(session, &source, &workspace, &into)?;
-    let asked = options.globs.join(" ");
+    let (asked, forced) = (options.globs.join(" "), options.force);
     let request = PullRequest {
         source,
         into,
@@ -119,7 +119,7 @@ async fn pull(
             pulled.same,
         ));
     }
-    outcome(app, &pulled, &asked)
+    outcome(app, &pulled, &asked, forced)
 }
 
 /// Whether these can be patterns, before anything is done that they are for.
@@ -164,12 +164,18 @@ async fn workspace_key(client: &Client, source: &PullSource) -> Result<String, C
     })
 }
 
-fn outcome(app: &App, pulled: &Pulled, asked: &str) -> Result<u8, CommandError> {
+fn outcome(app: &App, pulled: &Pulled, asked: &str, forced: bool) -> Result<u8, CommandError> {
+    let (why, step) = if forced {
+        ("is a directory here", "move them out of the way first")
+    } else {
+        (
+            "was changed here",
+            "`legwork pull --force ID GLOB` replaces them",
+        )
+    };
     for path in &pulled.refused {
-        app.out.note(&format!(
-            "{} was changed here and is left alone",
-            mirror::show(path)
-        ));
+        let path = mirror::show(path);
+        app.out.note(&format!("{path} {why} and is left alone"));
     }
     for path in &pulled.gone {
         app.out.note(&format!(
@@ -186,8 +192,7 @@ fn outcome(app: &App, pulled: &Pulled, asked: &str) -> Result<u8, CommandError> 
             "{} not replaced",
             mirror::count(pulled.refused.len() as u64, "file")
         );
-        return Err(CommandError::new(FAILED, "CHANGED_HERE", message)
-            .hint("`legwork pull --force ID GLOB` replaces them"));
+        return Err(CommandError::new(FAILED, "CHANGED_HERE", message).hint(step));
     }
     if !pulled.gone.is_empty() || !pulled.failed.is_empty() {
         return Err(CommandError::new(
