@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -308,6 +309,35 @@ def test_pull_elsewhere_replaces_nothing(host: Host, project: Path) -> None:
     host.run("pull", job["id"], "main.txt", "--into", str(elsewhere)).expect(1)
     assert copy.read_text() == "one\n"
     assert (project / "main.txt").read_text() == "one\n"
+
+
+@pytest.mark.usefixtures("project")
+def test_pull_does_not_replace_a_directory_even_by_force(host: Host, project: Path) -> None:
+    script = "rm -r src && echo file > src"
+    refused = host.run("run", "--force", "--pull", "src", "--", "sh", "-c", script).expect(1)
+    assert "src is a directory here" in refused.error_text
+    assert "--force" not in refused.error_text
+    assert (project / "src/deep/er/file.txt").exists()
+
+
+@pytest.mark.once
+@pytest.mark.usefixtures("project")
+def test_a_path_that_cannot_be_changed_is_told_with_its_place(host: Host) -> None:
+    host.ok("sync")
+    pinned = tree(host) / "main.txt"
+    if subprocess.run(["chattr", "+i", pinned], check=False, capture_output=True).returncode != 0:
+        pytest.skip("no immutable files here")
+    try:
+        host.write("main.txt", "two\n")
+        for _ in range(2):
+            refused = host.run("run", "--json", "--", "true").expect(125).error()
+            assert "main.txt" in refused["message"]
+            assert str(tree(host)) in refused["hint"]
+        host.write("main.txt", "one\n")
+        host.write("other.txt", "other\n")
+        assert mirrored(host, "cat main.txt other.txt").expect(0).text == "one\nother\n"
+    finally:
+        subprocess.run(["chattr", "-i", pinned], check=True)
 
 
 def test_pull_does_not_leave_the_directory(host: Host, project: Path) -> None:

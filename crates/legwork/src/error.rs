@@ -112,8 +112,11 @@ impl From<io::Error> for CommandError {
     }
 }
 
-/// The next step, where one can be named from the reason alone.
+/// The next step, where one can be named from the reason and its particulars.
 fn hint(error: &CallError) -> Option<String> {
+    if let ("IO", Some(tree)) = (error.reason.as_str(), error.metadata.get("tree")) {
+        return Some(format!("the mirror is in {tree}"));
+    }
     let text = match error.reason.as_str() {
         "JOB_NOT_FOUND" => "`legwork ps -a` lists the jobs there are",
         "JOB_AMBIGUOUS" => "type more characters of the id; `legwork ps -a` shows them",

@@ -254,9 +254,9 @@ impl From<Refusal> for Problem {
                 .with("wouldDelete", would_delete)
                 .with("tracked", tracked)
                 .with("limit", limit),
-            Refusal::BadPath { path, .. } | Refusal::HashMismatch { path } => {
-                problem.with("path", String::from_utf8_lossy(&path))
-            }
+            Refusal::BadPath { path, .. }
+            | Refusal::HashMismatch { path }
+            | Refusal::Io { path, .. } => problem.with("path", String::from_utf8_lossy(&path)),
             _ => problem,
         }
     }

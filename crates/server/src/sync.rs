@@ -3,6 +3,7 @@
 //! A session runs on a thread of its own. It takes messages straight from the request stream and puts
 //! its own on a short queue, so that flow control reaches from the disk to the client's reader.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -86,12 +87,15 @@ struct CommitOutgoing {
     to_client: Outgoing<wire::CommitResponse>,
     shared: Arc<Shared>,
     workspace: WorkspaceId,
+    tree: PathBuf,
     runtime: Handle,
 }
 
 impl Sending<Down> for CommitOutgoing {
     fn send(&mut self, message: Down) -> Result<(), Closed> {
-        let mut answer = mirror::down(message);
+        // Whoever has to look after a path there must know where that is.
+        let located = |problem: Problem| problem.with("tree", self.tree.display());
+        let mut answer = mirror::down(message).map_err(located);
         if let Ok(wire::CommitResponse {
             message: Some(wire::commit_response::Message::Waiting(waiting)),
         }) = &mut answer
@@ -161,6 +165,7 @@ impl SyncService for SyncRpc {
                 to_client: Outgoing(to_client),
                 shared: Arc::clone(&self.0),
                 workspace: id,
+                tree: workspace.tree(),
                 runtime: runtime.clone(),
             },
             receiver: Incoming {

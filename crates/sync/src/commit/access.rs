@@ -82,6 +82,9 @@ pub(crate) fn open_for(tree: &Dir, steps: &[Step]) -> Result<(), Refusal> {
             open(path.as_bytes())?;
         }
         if let (Some((_, Some(dir))), false) = (&last, matches!(step, Step::Install(_))) {
+            if dir.only_grows().unwrap_or(false) {
+                return Err(denied(CHANGE, parent, Errno::PERM));
+            }
             let movable = dir.movable(name);
             movable.map_err(|errno| denied(CHANGE, step.path().as_bytes(), errno))?;
         }

@@ -193,21 +193,31 @@ impl Dir {
     /// Whether the kernel lets `name` be moved, removed and replaced, by those who may change the
     /// directory: EPERM for what is immutable or may only be appended to, EBUSY for a mount.
     pub(crate) fn movable(&self, name: &[u8]) -> Result<()> {
-        let flags = AtFlags::SYMLINK_NOFOLLOW;
-        let stat = match rustix::fs::statx(self, name, flags, StatxFlags::empty()) {
-            Ok(stat) => stat,
-            // A sandbox may not know the call. What it does not tell is found when it is tried.
-            Err(Errno::NOENT | Errno::NOSYS | Errno::PERM) => return Ok(()),
-            Err(error) => return Err(error),
-        };
-        let is = |attributes| stat.stx_attributes.intersects(attributes);
-        if is(StatxAttributes::IMMUTABLE | StatxAttributes::APPEND) {
+        let is = self.attributes(name)?;
+        if is.intersects(StatxAttributes::IMMUTABLE | StatxAttributes::APPEND) {
             return Err(Errno::PERM);
         }
-        if is(StatxAttributes::MOUNT_ROOT) {
+        if is.contains(StatxAttributes::MOUNT_ROOT) {
             return Err(Errno::BUSY);
         }
         Ok(())
+    }
+
+    /// Whether names may be made in it, but none taken away.
+    pub(crate) fn only_grows(&self) -> Result<bool> {
+        let is = self.attributes(b".")?;
+        Ok(is.contains(StatxAttributes::APPEND))
+    }
+
+    /// None for what is not there, or where a sandbox does not know the call: what it does not tell is
+    /// found when it is tried.
+    fn attributes(&self, name: &[u8]) -> Result<StatxAttributes> {
+        let flags = AtFlags::SYMLINK_NOFOLLOW;
+        match rustix::fs::statx(self, name, flags, StatxFlags::empty()) {
+            Ok(stat) => Ok(stat.stx_attributes),
+            Err(Errno::NOENT | Errno::NOSYS | Errno::PERM) => Ok(StatxAttributes::empty()),
+            Err(error) => Err(error),
+        }
     }
 
     /// Opens the regular file `name` for reading. Never waits, whatever is there.

@@ -14,10 +14,14 @@ use crate::support::{Bench, Tree, paths, push_to};
 
 /// Makes a file immutable, or takes that back; says whether that could be done.
 fn pin(path: &Path, pinned: bool) -> bool {
+    set(path, IFlags::IMMUTABLE, pinned)
+}
+
+fn set(path: &Path, flag: IFlags, on: bool) -> bool {
     let set = || {
         let file = File::open(path)?;
         let mut flags = ioctl_getflags(&file)?;
-        flags.set(IFlags::IMMUTABLE, pinned);
+        flags.set(flag, on);
         Ok(ioctl_setflags(&file, flags)?)
     };
     let done: io::Result<()> = set();
@@ -75,13 +79,35 @@ fn an_immutable_file_is_named_before_anything_is_done() {
     assert_eq!(bench.tree(), Tree::of(&bench.source));
 }
 
-/// Refuses to replace anything once the file `a` is the new one.
-fn stuck_after_a(tree: &Path) -> Faults {
+#[test]
+fn a_directory_that_only_grows_is_named() {
+    let bench = Bench::new();
+    bench.write("d/x", "1");
+    bench.write("a", "1");
+    let root = bench.mirror().summary.root;
+    let dir = bench.workspace.tree().join("d");
+    if !set(&dir, IFlags::APPEND, true) {
+        return;
+    }
+    bench.write("a", "2");
+    bench.write("d/x", "2");
+    refused(bench.push(), b"d");
+    assert_eq!(bench.workspace.root().unwrap(), Some(root));
+    bench.write("d/x", "1");
+    bench.write("d/y", "1");
+    bench.mirror();
+    assert!(set(&dir, IFlags::APPEND, false));
+    assert_eq!(bench.tree(), Tree::of(&bench.source));
+}
+
+/// Refuses to replace anything once the file `a` is the new one, and to do `also`.
+fn stuck_after_a(tree: &Path, also: &'static str) -> Faults {
     let a = tree.join("a");
     Faults::new(move |what: &str| match what {
         "replace" if fs::read_to_string(&a).is_ok_and(|a| a != "1") => {
             Err(io::Error::from_raw_os_error(1))
         }
+        what if what == also => Err(io::Error::from_raw_os_error(5)),
         _ => Ok(()),
     })
 }
@@ -103,13 +129,13 @@ fn a_path_that_stops_a_commit_halfway_stops_only_those_that_need_it() {
     bench.write("turn", "2");
     let dir = bench.temp.path().join("workspace");
     let open = |faults| Workspace::open_with(&dir, "boot", faults).unwrap();
-    bench.workspace = open(stuck_after_a(&dir.join("tree")));
+    bench.workspace = open(stuck_after_a(&dir.join("tree"), ""));
     refused(bench.push(), b"pinned");
     assert_eq!(bench.workspace.root().unwrap(), None);
     assert_eq!(bench.tree().get("a"), Some("f: 2"), "halfway");
     // Opened again, and pushed again: the same path, the same words, and no loop.
     for _ in 0..2 {
-        bench.workspace = open(stuck_after_a(&dir.join("tree")));
+        bench.workspace = open(stuck_after_a(&dir.join("tree"), ""));
         let why = refused(bench.push(), b"pinned");
         assert!(why.contains("then sync again"), "{why}");
     }
@@ -137,4 +163,31 @@ fn a_path_that_stops_a_commit_halfway_stops_only_those_that_need_it() {
     )
     .unwrap();
     assert_eq!(bench.tree(), expected(&bench));
+}
+
+#[test]
+fn giving_up_a_commit_may_be_stopped_too() {
+    for stop in ["index", "journal removal"] {
+        let bench = Bench::new();
+        for path in ["a", "gone", "pinned"] {
+            bench.write(path, "1");
+        }
+        bench.mirror();
+        for path in ["a", "new", "pinned"] {
+            bench.write(path, "2");
+        }
+        bench.remove("gone");
+        let dir = bench.temp.path().join("workspace");
+        let push = |faults| {
+            let workspace = Workspace::open_with(&dir, "boot", faults).unwrap();
+            push_to(&workspace, &bench.source, &bench.cache(), &bench.options())
+        };
+        refused(push(stuck_after_a(&dir.join("tree"), "")), b"pinned");
+        push(stuck_after_a(&dir.join("tree"), stop)).unwrap_err();
+        bench.write("pinned", "1");
+        let pushed = push(stuck_after_a(&dir.join("tree"), "")).unwrap();
+        assert_eq!(pushed.summary.displaced.total, 0, "{stop}");
+        assert_eq!(bench.tree(), Tree::of(&bench.source), "{stop}");
+        assert_eq!(bench.workspace.root().unwrap(), Some(pushed.summary.root));
+    }
 }
