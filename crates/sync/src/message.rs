@@ -370,7 +370,7 @@ pub struct Ask {
     /// [`VERSION`] of the client.
     pub version: u32,
     /// Patterns over paths in the workspace; `*` does not match `/`, `**` does. A pattern that
-    /// matches a directory takes all below it.
+    /// matches a directory takes all below it, but for a `.git`, `.hg` or `.svn` that no pattern names.
     pub globs: Vec<String>,
 }
 

@@ -28,7 +28,7 @@ use crate::tree::Dir;
 #[derive(Debug, Clone, Default)]
 pub struct Options {
     /// Patterns over paths in the workspace; `*` does not match `/`, `**` does. A pattern that
-    /// matches a directory takes all below it.
+    /// matches a directory takes all below it, but for a `.git`, `.hg` or `.svn` that no pattern names.
     pub globs: Vec<String>,
     /// Replace files that were modified locally.
     pub force: bool,

@@ -17,7 +17,8 @@ use crate::{mirror, render};
 /// Bring files back from the mirror that a job ran in.
 ///
 /// Takes what is there now, whoever wrote it. A file that was changed here is left alone unless --force
-/// is given. `*` does not match `/`, `**` does; a directory stands for all below it.
+/// is given. `*` does not match `/`, `**` does; a directory stands for all below it. What is in a `.git`,
+/// `.hg` or `.svn` is only taken by a pattern that names it.
 #[derive(Debug, Args)]
 pub(crate) struct Pull {
     /// The job's id or a unique prefix of it, then patterns; with --workspace only patterns

@@ -13,17 +13,23 @@ const MAX_GLOBS: usize = 256;
 /// Bytes in one pattern.
 const MAX_GLOB: usize = 4096;
 
+/// Directories whose content runs as the user's own, such as hooks. A job must not get any there by a
+/// pattern that happens to match.
+const REPOSITORIES: [&[u8]; 3] = [b".git", b".hg", b".svn"];
+
 /// Compiled patterns.
 #[derive(Debug)]
 pub(crate) struct Globs {
     set: GlobSet,
+    /// Those of the repositories' names that a pattern spells out.
+    named: Vec<&'static [u8]>,
     /// The directories that each pattern begins with, up to its first wildcard.
     fixed: Vec<Vec<u8>>,
 }
 
 impl Globs {
     pub(crate) fn new(globs: &[String]) -> Result<Self, PullError> {
-        let (mut set, mut fixed) = (GlobSetBuilder::new(), Vec::new());
+        let (mut set, mut fixed, mut named) = (GlobSetBuilder::new(), Vec::new(), Vec::new());
         for glob in globs {
             let bad = |why: String| PullError::BadGlob {
                 glob: glob.clone(),
@@ -42,12 +48,13 @@ impl Globs {
                 .build();
             set.add(compiled.map_err(|error| bad(error.to_string()))?);
             fixed.push(fixed_part(pattern));
+            named.extend(repositories(pattern.as_bytes()));
         }
         let set = set.build().map_err(|error| PullError::BadGlob {
             glob: String::new(),
             why: error.to_string(),
         })?;
-        Ok(Self { set, fixed })
+        Ok(Self { set, named, fixed })
     }
 
     /// Whether a pattern matches exactly this path.
@@ -56,8 +63,16 @@ impl Globs {
             .is_match(Path::new(std::ffi::OsStr::from_bytes(path)))
     }
 
+    /// Whether this path is out of reach of all patterns: in a repository that none of them names.
+    pub(crate) fn spare(&self, path: &[u8]) -> bool {
+        repositories(path).any(|name| !self.named.contains(&name))
+    }
+
     /// Whether a pattern matches this path or a directory above it.
     pub(crate) fn cover(&self, path: &[u8]) -> bool {
+        if self.spare(path) {
+            return false;
+        }
         let above = path
             .iter()
             .enumerate()
@@ -72,6 +87,14 @@ impl Globs {
             |fixed: &Vec<u8>| fixed == path || is_below(path, fixed) || is_below(fixed, path);
         self.fixed.iter().any(leads)
     }
+}
+
+/// The names of repositories in a path or pattern. Some clients' file systems ignore case.
+fn repositories(path: &[u8]) -> impl Iterator<Item = &'static [u8]> {
+    path.split(|&byte| byte == b'/').filter_map(|name| {
+        let is = |known: &&[u8]| known.eq_ignore_ascii_case(name);
+        REPOSITORIES.into_iter().find(is)
+    })
 }
 
 fn fixed_part(pattern: &str) -> Vec<u8> {
@@ -97,6 +120,17 @@ mod tests {
         let globs = Globs::new(&["a/b/*.o".to_owned()]).unwrap();
         assert!(globs.lead_into(b"a") && globs.lead_into(b"a/b") && globs.lead_into(b"a/b/c"));
         assert!(!globs.lead_into(b"b") && !globs.lead_into(b"ab"));
+    }
+
+    #[test]
+    fn a_repository_is_taken_only_by_name() {
+        let globs = Globs::new(&["**".to_owned(), "sub/*".to_owned()]).unwrap();
+        for left in [".git/hooks/pre-commit", "a/.GIT/config", ".hg", "sub/.svn"] {
+            assert!(!globs.cover(left.as_bytes()), "{left}");
+        }
+        assert!(globs.cover(b".gitignore") && globs.cover(b"a.git/x"));
+        let globs = Globs::new(&[".git/**".to_owned(), "**".to_owned()]).unwrap();
+        assert!(globs.cover(b".git/config") && !globs.cover(b".hg/x"));
     }
 
     #[test]

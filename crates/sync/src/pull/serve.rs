@@ -266,6 +266,9 @@ impl Visitor for Finder<'_> {
             let Ok(below) = TreePath::join(path, &name.name) else {
                 continue;
             };
+            if self.globs.spare(below.as_bytes()) {
+                continue;
+            }
             let file_type = match name.file_type {
                 FileType::Unknown => match dir.look(&name.name) {
                     Ok(Some(look)) => look.file_type(),

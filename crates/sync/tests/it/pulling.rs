@@ -103,6 +103,20 @@ fn what_is_here_as_it_was_pushed_gives_way_and_an_edit_since_does_not() {
 }
 
 #[test]
+fn a_job_gets_nothing_into_a_repository_that_was_not_asked_for() {
+    let bench = Bench::new();
+    bench.write("a", "1");
+    bench.mirror();
+    for path in [".git/hooks/pre-commit", "sub/.hg/hgrc", "out"] {
+        bench.job_write(path, "a job's");
+    }
+    let pulled = bench.pull(&["**"], true).unwrap();
+    assert_eq!(pulled.written, [PathBuf::from("a"), PathBuf::from("out")]);
+    let pulled = bench.pull(&[".git/hooks/*"], false).unwrap();
+    assert_eq!(pulled.written, [PathBuf::from(".git/hooks/pre-commit")]);
+}
+
+#[test]
 fn links_at_the_destination_lead_nowhere() {
     let bench = Bench::new();
     let outside = bench.temp.path().join("outside");
