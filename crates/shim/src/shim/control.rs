@@ -6,6 +6,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use rustix::fs::AtFlags;
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, listen, socket_with,
@@ -15,7 +16,7 @@ use legwork_shim::control::{Reply, Request};
 use legwork_shim::layout;
 
 use super::connection::Connection;
-use super::sys;
+use super::{best_effort, sys};
 
 /// Connections at a time.
 pub(super) const CONNECTIONS_MAX: usize = 16;
@@ -35,6 +36,15 @@ impl Control {
     /// # Errors
     /// What the file system says; the job runs without, and can be stopped by SIGTERM to its shim.
     pub(super) fn open(&mut self, dir: BorrowedFd<'_>) -> Result<(), Errno> {
+        let made = self.make(dir);
+        if made.is_err() {
+            // Left there, it would be in the way of the next attempt.
+            best_effort(rustix::fs::unlinkat(dir, DRAFT, AtFlags::empty()));
+        }
+        made
+    }
+
+    fn make(&mut self, dir: BorrowedFd<'_>) -> Result<(), Errno> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
         // Relative to the working directory, which is the job directory: its path may be longer than a

@@ -22,6 +22,8 @@ use super::{best_effort, clock, sys, tree};
 
 /// What a job must outlive before it gets a control socket, in milliseconds.
 const SETTLED_MS: u64 = 5;
+/// Time until the socket is tried again where it could not be made, for want of disk space say, in milliseconds.
+const SETTLE_AGAIN_MS: u64 = 1000;
 /// Time between two syncs of new output, in milliseconds.
 const SYNC_MS: u64 = 5000;
 /// Time between two sweeps of a tree that does not die at once, in milliseconds.
@@ -218,8 +220,7 @@ impl<'a> Watch<'a> {
     /// Does what only time asks for.
     fn tick(&mut self, now: u64) {
         if self.settle_at.is_some_and(|at| now >= at) {
-            self.settle_at = None;
-            self.settle();
+            self.settle_at = (!self.settle()).then_some(now + SETTLE_AGAIN_MS);
         }
         if self.sync_at.is_some_and(|at| now >= at) {
             self.output.sync();
@@ -231,13 +232,13 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// The job is not one of the short ones: it gets what those can do without.
-    fn settle(&mut self) {
-        if self.control.listener().is_none() {
-            // Without it the job runs on, and SIGTERM to the shim still stops it.
-            best_effort(self.control.open(self.inherited.dir()));
-        }
+    /// The job is not one of the short ones: it gets what those can do without. `false` if that is to be tried again.
+    fn settle(&mut self) -> bool {
+        // Without the socket the job runs on, and SIGTERM to the shim still stops it.
+        let heard =
+            self.control.listener().is_some() || self.control.open(self.inherited.dir()).is_ok();
         sys::release_memory();
+        heard
     }
 
     /// Reads what is left in the pipes, makes the output durable and sums up.

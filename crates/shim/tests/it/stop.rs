@@ -178,3 +178,19 @@ fn a_time_limit_also_ends_the_wait_for_left_overs() {
         (Cause::Timeout, Some(Status::Code(4)))
     );
 }
+
+#[test]
+fn a_socket_that_cannot_be_made_is_tried_again() {
+    let keep = tempfile::tempdir().unwrap();
+    let in_the_way = keep.path().join("control");
+    std::fs::create_dir(&in_the_way).unwrap();
+    let spec = spec(&["sleep", "1000"]);
+    let json = serde_json::to_vec(&spec).unwrap();
+    let mut job = Job::start_in(keep.path(), spec.id, &json);
+    let changed = || std::fs::metadata(keep.path()).unwrap().modified().unwrap();
+    let before = changed();
+    until("an attempt", || (changed() != before).then_some(()));
+    std::fs::remove_dir(&in_the_way).unwrap();
+    assert_eq!(job.control().ask(&stop(None)), Reply::Done);
+    assert_eq!(job.exit().cause, stopped());
+}
