@@ -1,4 +1,8 @@
 //! Talking to a shim that lives.
+//!
+//! It listens on a socket, which it makes in its first moments, and which can fail: there may have been no room for it on the disk, or
+//! somebody holds the shim still. Whoever asks then gets an error in time. Only a stop as the spec has it gets through all the same,
+//! as a signal to the shim's process.
 
 use std::fs::File;
 use std::io;
@@ -18,11 +22,14 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use crate::error::JobError;
 use crate::id::JobId;
 use crate::inner::{self, Inner};
+use crate::shim_process::ShimProcess;
 use crate::state::JobState;
 use crate::watch::Interest;
 
 /// How long a shim may take to listen, and to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a shim whose job runs may be without a socket before it is taken to have none.
+const SOCKET_PATIENCE: Duration = Duration::from_secs(2);
 /// Until a socket that exists is asked again.
 const RETRY: Duration = Duration::from_millis(2);
 
@@ -69,9 +76,11 @@ impl Connection {
 /// Connects to a job's shim, and waits until it listens.
 ///
 /// # Errors
-/// [`JobError::Ended`] when there is no shim any more, [`JobError::Unreachable`] when it does not listen.
+/// [`JobError::Ended`] when there is no shim any more, [`JobError::Unreachable`] when it does not listen,
+/// [`JobError::NoSocket`] when it cannot.
 pub(crate) async fn reach(inner: &Arc<Inner>, id: JobId) -> Result<Connection, JobError> {
-    let deadline = Instant::now() + PATIENCE;
+    let begun = Instant::now();
+    let deadline = begun + PATIENCE;
     let mut watch = inner.watch(id, Interest::Shape);
     let dir = inner.dir(id);
     loop {
@@ -89,6 +98,14 @@ pub(crate) async fn reach(inner: &Arc<Inner>, id: JobId) -> Result<Connection, J
         }
         match refused.kind() {
             io::ErrorKind::NotFound => {
+                let had_time = |since: u64| {
+                    let runs = Duration::from_millis(inner.clock.now_ms().saturating_sub(since));
+                    runs.max(begun.elapsed()) >= SOCKET_PATIENCE
+                };
+                if job.state.started_at_ms().is_some_and(had_time) {
+                    return Err(JobError::NoSocket { id });
+                }
+                let deadline = deadline.min(Instant::now() + SOCKET_PATIENCE);
                 // In time or not, the loop looks again.
                 timeout_at(deadline, watch.changed()).await.unwrap_or(());
             }
@@ -120,6 +137,47 @@ pub(crate) async fn ask(inner: &Arc<Inner>, id: JobId, request: &Request) -> Res
         Ok(Err(_)) => Err(hung_up(inner, id).await),
         Err(_) => Err(JobError::Unreachable { id }),
     }
+}
+
+/// Has a job stopped: over the socket, or where that fails and the stop is the spec's own, by a signal to the shim.
+///
+/// # Errors
+/// As [`ask`], when neither will do.
+pub(crate) async fn stop(
+    inner: &Arc<Inner>,
+    id: JobId,
+    how: control::Stop,
+) -> Result<(), JobError> {
+    let dir = inner.dir(id);
+    let shim = || ShimProcess::of(&dir, inner.boot_id());
+    let wake = || shim().filter(ShimProcess::is_held).map(|held| held.wake());
+    // Whoever wants an end of it wants it more than the one who held it still, and over the socket everything can be said.
+    wake();
+    let request = Request::Stop(how.clone());
+    let mut asked = ask(inner, id, &request).await;
+    if matches!(asked, Err(JobError::Unreachable { .. })) && wake().is_some() {
+        asked = ask(inner, id, &request).await;
+    }
+    let failed = match asked {
+        Err(failed @ (JobError::NoSocket { .. } | JobError::Unreachable { .. })) => failed,
+        asked => return asked,
+    };
+    let spec = dir.spec()?.ok_or(JobError::NotFound { id })?;
+    let as_the_spec = how.signal.is_none_or(|signal| signal == spec.stop_signal)
+        && how.grace_ms.is_none_or(|grace| grace == spec.stop_grace_ms);
+    let told = as_the_spec
+        && shim().is_some_and(|shim| {
+            shim.wake();
+            shim.terminate()
+        });
+    if told {
+        return Ok(());
+    }
+    let job = inner::refresh(inner, inner.entry(id)?).await?;
+    Err(match job.state.finished() {
+        Some(_) => JobError::Ended { id },
+        None => failed,
+    })
 }
 
 /// Why a shim closed a connection before it answered.

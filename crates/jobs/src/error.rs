@@ -226,9 +226,28 @@ pub enum JobError {
     },
     /// Its shim lives but does not answer.
     #[error(
-        "job {id} is running, but its shim does not answer: try again, or look whether it is stopped"
+        "job {id} is running, but its shim does not answer: look whether somebody holds it (SIGSTOP); \
+         a stop without a signal or grace of its own may still get through"
     )]
     Unreachable {
+        /// The job.
+        id: JobId,
+    },
+    /// Its shim lives and has no socket, for instance for want of disk space.
+    #[error(
+        "job {id} is running, but its shim could not make its socket: look whether the disk is full, and try again; \
+         a stop without a signal or grace of its own still gets through"
+    )]
+    NoSocket {
+        /// The job.
+        id: JobId,
+    },
+    /// Its shim was told to stop it, and its end is not there in time.
+    #[error(
+        "job {id} was told to stop, but its end has not been recorded: look whether the disk is full \
+         or somebody holds its shim (SIGSTOP), and wait for it"
+    )]
+    StillEnding {
         /// The job.
         id: JobId,
     },

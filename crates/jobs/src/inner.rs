@@ -74,6 +74,11 @@ impl Inner {
         }
     }
 
+    /// This boot of the host.
+    pub(crate) fn boot_id(&self) -> &str {
+        &self.boot_id
+    }
+
     /// News of a job's directory.
     pub(crate) fn watch(&self, id: JobId, interest: Interest) -> Watch {
         self.watcher

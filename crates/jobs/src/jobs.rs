@@ -35,6 +35,10 @@ pub struct Jobs {
     inner: Arc<Inner>,
 }
 
+/// How long a stopped job's end may take after the grace: the shim kills for ten seconds, reads what was printed for five, and
+/// writes output to the disk.
+const ENDING_MAX: Duration = Duration::from_secs(60);
+
 /// How to stop a job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stop {
@@ -220,31 +224,36 @@ impl Jobs {
     /// what could not be killed. When it is dropped after the shim was told, the stop goes on. A job that has ended is returned as it is.
     ///
     /// # Errors
-    /// As [`Self::get`], and [`JobError::Unreachable`].
+    /// As [`Self::get`], [`JobError::Unreachable`] and [`JobError::NoSocket`] when the shim cannot be told, and
+    /// [`JobError::StillEnding`] when it was and the end does not come.
     pub async fn stop(&self, id: JobId, how: Stop) -> Result<Job, JobError> {
         if let Some(number) = how.signal {
             check_signal(number)?;
         }
         let grace = how.grace.map(|grace| grace.as_millis());
-        let request = Request::Stop(control::Stop {
+        let stop = control::Stop {
             signal: how.signal,
             grace_ms: grace.map(|ms| u64::try_from(ms).unwrap_or(u64::MAX)),
             by: how.by,
-        });
+        };
         let job = self.get(id).await?;
         if job.state.finished().is_some() {
             return Ok(job);
         }
-        match shims::ask(&self.inner, id, &request).await {
-            Ok(()) | Err(JobError::Ended { .. }) => self.wait(id).await,
-            Err(error) => Err(error),
+        let grace = Duration::from_millis(stop.grace_ms.unwrap_or(job.asked.stop_grace_ms));
+        match shims::stop(&self.inner, id, stop).await {
+            Ok(()) | Err(JobError::Ended { .. }) => {}
+            Err(error) => return Err(error),
         }
+        tokio::time::timeout(grace.saturating_add(ENDING_MAX), self.wait(id))
+            .await
+            .unwrap_or(Err(JobError::StillEnding { id }))
     }
 
     /// Sends a signal, a number as in signal(7), to the main process.
     ///
     /// # Errors
-    /// [`JobError::Ended`], [`JobError::NoSuchSignal`], [`JobError::Unreachable`].
+    /// [`JobError::Ended`], [`JobError::NoSuchSignal`], [`JobError::Unreachable`], [`JobError::NoSocket`].
     pub async fn signal(&self, id: JobId, number: i32) -> Result<(), JobError> {
         check_signal(number)?;
         if self.get(id).await?.state.finished().is_some() {

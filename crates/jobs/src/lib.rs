@@ -21,7 +21,8 @@
 //! # Modules, from the outside in
 //!
 //! The library object is [`Jobs`]; `start`, `stdin`, `control`, `remove` and [`output`] are what it does, `inner` is what its clones
-//! share. `job_dir` reads one directory, [`state`] judges it, `index` remembers it, `watch` notices changes, `sweep` kills what was left. `state_dir`,
+//! share. `job_dir` reads one directory, [`state`] judges it, `index` remembers it, `watch` notices changes, `sweep` kills what was left,
+//! `shim_process` finds a shim whose socket fails. `state_dir`,
 //! `shim_image` and `files` are about what is on disk; [`Launcher`] is the seam to where shims run. Background tasks are
 //! made in `tasks` only: one passes on inotify events, and one waits for each shim that this process started.
 //!
@@ -65,6 +66,7 @@ pub mod output;
 mod remove;
 mod request;
 mod shim_image;
+mod shim_process;
 mod start;
 pub mod state;
 mod state_dir;

@@ -185,7 +185,10 @@ impl From<JobError> for Problem {
             JobError::Ended { id } => about(Code::FailedPrecondition, "JOB_FINISHED", id),
             JobError::NotEnded { id } => about(Code::FailedPrecondition, "JOB_RUNNING", id),
             JobError::StdinClosed { id } => about(Code::FailedPrecondition, "STDIN_CLOSED", id),
-            JobError::Unreachable { id } => about(Code::Unavailable, "JOB_UNREACHABLE", id),
+            JobError::Unreachable { id } | JobError::NoSocket { id } => {
+                about(Code::Unavailable, "JOB_UNREACHABLE", id)
+            }
+            JobError::StillEnding { id } => about(Code::DeadlineExceeded, "JOB_STILL_ENDING", id),
             JobError::Unsupported { id } => about(Code::Unimplemented, "SHIM_TOO_OLD", id),
             JobError::NoSuchSignal { .. } => {
                 Self::new(Code::InvalidArgument, "BAD_SIGNAL", message)

@@ -5,6 +5,7 @@
     reason = "tests, also outside of test functions"
 )]
 
+mod deaf;
 mod elsewhere;
 mod examples;
 mod lifecycle;

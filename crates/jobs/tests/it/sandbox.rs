@@ -62,14 +62,30 @@ fn launch_in(dir: &Path) -> Option<Launch> {
 
 /// Sends SIGKILL.
 pub(crate) fn kill(pid: u32) {
+    send(pid, Signal::KILL);
+}
+
+/// Sends a signal.
+fn send(pid: u32, signal: Signal) {
     let pid = Pid::from_raw(i32::try_from(pid).expect("a pid")).expect("a pid");
-    rustix::process::kill_process(pid, Signal::KILL).unwrap_or(());
+    rustix::process::kill_process(pid, signal).unwrap_or(());
 }
 
 /// Whether a process is there and not a zombie.
 pub(crate) fn runs(pid: u32) -> bool {
-    std::fs::read_to_string(format!("/proc/{pid}/stat"))
-        .is_ok_and(|stat| !stat.rsplit(')').next().unwrap_or("").starts_with(" Z"))
+    !matches!(status(pid), None | Some('Z'))
+}
+
+/// The letter for what a process is doing, if it is there.
+fn status(pid: u32) -> Option<char> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit(')').next()?.trim_start().chars().next()
+}
+
+/// Sends SIGSTOP and waits for it to take effect.
+pub(crate) async fn hold(pid: u32) {
+    send(pid, Signal::STOP);
+    until(|| status(pid) == Some('T')).await;
 }
 
 pub(crate) fn new_id() -> JobId {
