@@ -6,6 +6,7 @@ import os
 import signal
 import sqlite3
 import subprocess
+import time
 
 import pytest
 from harness import processes
@@ -104,9 +105,14 @@ def test_after_a_restart_of_the_machine_a_job_is_lost(host: Host) -> None:
     until(lambda: not processes.alive(claim["pid"]), "the payload dies with its shim")
     claim["boot_id"] = "00000000-0000-4000-8000-000000000000"
     (directory / "shim").write_text(json.dumps(claim))
+    seen = directory / "index"
+    os.utime(seen, (time.time() + 3600,) * 2)
     finish = host.status(job)["finish"]
     assert finish["cause"] == "lost"
     assert "restart" in finish["why"] or "boot" in finish["why"]
+    assert finish["outputEnd"] == len("up\n")
+    assert finish["endedAtMs"] == seen.stat().st_mtime_ns // 1_000_000
+    assert f"{'last seen':<10} " in host.ok("status", job)
     host.run("wait", job).expect(255)
     assert host.run("logs", job).out == b"up\n"
 

@@ -65,9 +65,9 @@ pub struct Finish {
     pub status: Option<Status>,
     /// What `legwork run` exits with for it.
     pub exit_code: u8,
-    /// Milliseconds since the epoch.
+    /// Milliseconds since the epoch; of a lost job only about when it was last seen alive.
     pub ended_at_ms: u64,
-    /// Offset after the last byte printed, dropped ones included.
+    /// Offset after the last byte printed, dropped ones included; of a lost job, after the last byte kept.
     pub output_end: u64,
     /// Bytes printed but not kept.
     pub output_dropped: u64,

@@ -139,7 +139,7 @@ impl Inner {
         if dir.exists() && !emptied {
             return Ok(state);
         }
-        let gone = Finished::lost(LostWhy::DirectoryGone, known.started_at_ms());
+        let gone = Finished::lost(LostWhy::DirectoryGone, known.started_at_ms(), None);
         Ok(JobState::Finished(Box::new(gone)))
     }
 

@@ -2,8 +2,10 @@
 //!
 //! Only looks; the shim is the writer.
 
+use std::fs::Metadata;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
 
 use legwork_shim::exit::{self, Exit};
 use legwork_shim::launch::{self, Launch};
@@ -15,7 +17,7 @@ use serde::de::DeserializeOwned;
 use crate::error::JobError;
 use crate::files;
 use crate::launcher::Launcher;
-use crate::state::{self, Facts, Liveness, Source};
+use crate::state::{self, Facts, Liveness, Source, Traces};
 
 /// One job's directory.
 #[derive(Debug, Clone)]
@@ -43,6 +45,10 @@ impl Source for Looked<'_> {
 
     fn exit(&mut self) -> Result<Option<Exit>, JobError> {
         self.dir.exit()
+    }
+
+    fn traces(&mut self) -> Option<Traces> {
+        self.dir.traces().ok()
     }
 }
 
@@ -108,6 +114,30 @@ impl JobDir {
             .all(|name| self.path.join(name).exists())
     }
 
+    /// What its shim has left, whatever became of it.
+    fn traces(&self) -> io::Result<Traces> {
+        let (mut end, mut kept, mut seen_ms) = (0, 0, 0);
+        for entry in std::fs::read_dir(&self.path)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            let start = name.to_str().and_then(layout::segment_start);
+            if start.is_none() && name != layout::INDEX && name != layout::SHIM {
+                continue;
+            }
+            let file = entry.metadata()?;
+            if let Some(start) = start {
+                kept += file.len();
+                end = start.saturating_add(file.len()).max(end);
+            }
+            seen_ms = modified_ms(&file).max(seen_ms);
+        }
+        Ok(Traces {
+            output_end: end,
+            output_dropped: end.saturating_sub(kept),
+            seen_ms,
+        })
+    }
+
     /// Everything from which the state follows.
     pub(crate) fn facts(&self, launcher: &dyn Launcher) -> Result<Facts, JobError> {
         state::gather(&mut Looked {
@@ -129,6 +159,17 @@ impl JobDir {
             Err(source) => Err(JobError::File { path, source }),
         }
     }
+}
+
+/// Milliseconds since the epoch, when a file was last written.
+pub(crate) fn modified_ms(file: &Metadata) -> u64 {
+    let since = file
+        .modified()
+        .ok()
+        .and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+    since.map_or(0, |since| {
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    })
 }
 
 fn parse<R: Record>(content: &[u8]) -> Result<R, String> {

@@ -86,5 +86,5 @@ pub use legwork_shim::exit::{NotStarted, Step, Survivor, Usage};
 pub use legwork_shim::spec::{OnExit, RunAs, Spec, Stdin};
 pub use request::{Field, InvalidRequest, OUTPUT_LIMIT, STOP_GRACE, STOP_SIGNAL, StartRequest};
 pub use shim_image::EMBEDDED_SHIM;
-pub use state::{Cause, Finished, JobState, Liveness, LostWhy, PendingWhy, Phase, Status};
+pub use state::{Cause, Finished, JobState, Liveness, LostWhy, PendingWhy, Phase, Status, Traces};
 pub use stdin::StdinWriter;

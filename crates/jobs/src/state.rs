@@ -53,11 +53,12 @@ pub struct Finished {
     pub status: Option<Status>,
     /// Milliseconds since the epoch, at the exec; `None` when it never ran.
     pub started_at_ms: Option<u64>,
-    /// Milliseconds since the epoch, when its last process was gone; `None` when nobody saw that.
+    /// Milliseconds since the epoch, when its last process was gone. Of a lost job only about when it was last seen alive (see
+    /// [`Traces`]); `None` when it never ran, or nothing of it is left.
     pub ended_at_ms: Option<u64>,
-    /// Milliseconds from exec to the end of the main process.
+    /// Milliseconds from exec to the end of the main process; of a lost job, to when it was last seen alive.
     pub elapsed_ms: u64,
-    /// Offset after the last byte printed; `None` when nobody was there to say.
+    /// Offset after the last byte printed; of a lost job, after the last that was kept. `None` when nothing of it is left.
     pub output_end: Option<u64>,
     /// Bytes of the output that were not kept.
     pub output_dropped: u64,
@@ -118,6 +119,20 @@ pub struct Facts {
     pub launch: Option<Launch>,
     /// The exit record, read last.
     pub exit: Option<Exit>,
+    /// What is left of a job that ended without one.
+    pub traces: Option<Traces>,
+}
+
+/// What a job that was lost has left in its directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Traces {
+    /// Offset after the last byte of output that is there.
+    pub output_end: u64,
+    /// Bytes before it that are not there.
+    pub output_dropped: u64,
+    /// Milliseconds since the epoch, when its shim last wrote a file of it. The shim may have lived on for any time after that
+    /// and written nothing.
+    pub seen_ms: u64,
 }
 
 /// Where facts come from. What it tells may change between one question and the next.
@@ -130,6 +145,8 @@ pub(crate) trait Source {
     fn launch(&mut self) -> Result<Option<Launch>, Self::Error>;
     /// The exit record.
     fn exit(&mut self) -> Result<Option<Exit>, Self::Error>;
+    /// What is left of it, if that can be told.
+    fn traces(&mut self) -> Option<Traces>;
 }
 
 /// Asks for the facts in the order that [`observe`] relies on.
@@ -138,6 +155,7 @@ pub(crate) fn gather<S: Source>(source: &mut S) -> Result<Facts, S::Error> {
         liveness: Liveness::Unknown,
         launch: None,
         exit: source.exit()?,
+        traces: None,
     };
     if facts.exit.is_none() {
         facts.liveness = source.liveness();
@@ -145,6 +163,9 @@ pub(crate) fn gather<S: Source>(source: &mut S) -> Result<Facts, S::Error> {
         // What has ended writes no more: if there is no record now, there never will be.
         if facts.liveness == Liveness::Ended {
             facts.exit = source.exit()?;
+            if facts.exit.is_none() && facts.launch.is_some() {
+                facts.traces = source.traces();
+            }
         }
     }
     Ok(facts)
@@ -170,7 +191,8 @@ pub fn observe(facts: &Facts, boot_id: &str) -> JobState {
             } else {
                 LostWhy::HostRebooted
             };
-            JobState::Finished(Box::new(Finished::lost(why, Some(launch.started_at_ms))))
+            let started = Some(launch.started_at_ms);
+            JobState::Finished(Box::new(Finished::lost(why, started, facts.traces)))
         }
         (Liveness::Ended, None) => JobState::Finished(Box::new(Finished::abandoned())),
     }
@@ -213,9 +235,14 @@ impl JobState {
         }
     }
 
-    /// Whether a record says how it ended, so that it will never be told otherwise.
+    /// Whether it will never be told otherwise: it ended by one of the causes that only a record tells. Of a lost job a record may
+    /// come late, and one whose launch came to nothing may be launched again.
     pub(crate) fn is_settled(&self) -> bool {
-        self.finished().is_some_and(|end| end.output_end.is_some())
+        self.finished().is_some_and(|end| match &end.cause {
+            Cause::Own | Cause::Timeout | Cause::Stopped { .. } => true,
+            Cause::NotStarted(why) => why.step != Step::Launch,
+            Cause::Lost(_) => false,
+        })
     }
 }
 
@@ -236,9 +263,19 @@ pub enum Phase {
 }
 
 impl Finished {
-    /// The end that nobody recorded.
-    pub(crate) fn lost(why: LostWhy, started_at_ms: Option<u64>) -> Self {
-        Self::unrecorded(Cause::Lost(why), started_at_ms)
+    /// The end that nobody recorded, and what can be told of it all the same.
+    pub(crate) fn lost(why: LostWhy, started_at_ms: Option<u64>, left: Option<Traces>) -> Self {
+        // The file system's clock is coarser than the one of the claim.
+        let seen = left.map(|left| left.seen_ms.max(started_at_ms.unwrap_or(0)));
+        Self {
+            ended_at_ms: seen,
+            elapsed_ms: seen
+                .zip(started_at_ms)
+                .map_or(0, |(seen, since)| seen - since),
+            output_end: left.map(|left| left.output_end),
+            output_dropped: left.map_or(0, |left| left.output_dropped),
+            ..Self::unrecorded(Cause::Lost(why), started_at_ms)
+        }
     }
 
     /// The launcher died before the shim claimed the launch.

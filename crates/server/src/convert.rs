@@ -60,7 +60,7 @@ pub(crate) fn job(job: &Job) -> wire::Job {
 fn finish(end: &Finished, created_at_ms: u64) -> wire::Finish {
     let mut wire = wire::Finish {
         exit_code: exit_code(end),
-        // Nobody saw the end of a lost job; it was not before its beginning.
+        // Of a job of which nothing is left, nobody knows; it was not before its beginning.
         ended_at_ms: end
             .ended_at_ms
             .or(end.started_at_ms)

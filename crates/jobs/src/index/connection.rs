@@ -20,7 +20,7 @@ use crate::job_dir::{self, JobDir};
 use crate::state::{Finished, JobState};
 
 /// The form of the tables and of the blobs in them.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 
 /// How long to wait for another process's transaction. They take well under a millisecond.
 const BUSY: Duration = Duration::from_secs(10);

@@ -238,7 +238,7 @@ mod tests {
 
     #[test]
     fn every_state_survives() {
-        let end = Finished::lost(LostWhy::ShimDied, Some(5));
+        let end = Finished::lost(LostWhy::ShimDied, Some(5), None);
         let causes = [
             Cause::Own,
             Cause::Timeout,

@@ -6,7 +6,7 @@ use legwork_shim::exit::{self, Exit, NotStarted, Status, Step, Usage};
 use legwork_shim::launch::Launch;
 use proptest::prelude::*;
 
-use super::{Cause, JobState, Liveness, LostWhy, Source, gather, observe};
+use super::{Cause, JobState, Liveness, LostWhy, Source, Traces, gather, observe};
 
 /// What can happen to a job directory.
 #[derive(Debug, Clone, Copy)]
@@ -131,7 +131,17 @@ impl Source for Observer {
         self.meanwhile();
         Ok(self.world.recorded.clone())
     }
+
+    fn traces(&mut self) -> Option<Traces> {
+        Some(TRACES)
+    }
 }
+
+const TRACES: Traces = Traces {
+    output_end: 5,
+    output_dropped: 1,
+    seen_ms: 9,
+};
 
 fn happening() -> impl Strategy<Value = Event> {
     prop_oneof![Just(Event::Claim), Just(Event::Record), Just(Event::Die)]
@@ -171,7 +181,10 @@ proptest! {
             }
             JobState::Finished(end) => {
                 prop_assert!(!blind && !world.alive && world.recorded.is_none());
-                prop_assert_eq!((end.status, end.output_end), (None, None));
+                prop_assert_eq!(end.status, None);
+                let left = matches!(end.cause, Cause::Lost(_)).then_some(TRACES);
+                prop_assert_eq!(end.output_end, left.map(|left| left.output_end));
+                prop_assert_eq!(end.ended_at_ms, left.map(|left| left.seen_ms));
                 match (&end.cause, world.claimed_in) {
                     (Cause::NotStarted(_), None) => {}
                     (Cause::Lost(why), Some(boot)) => {

@@ -38,7 +38,11 @@ impl Sandbox {
     }
 
     pub(crate) fn launch(&self, id: JobId) -> Launch {
-        launch_in(&self.state().join("jobs").join(id.uuid().to_string())).expect("a claim")
+        launch_in(&self.job_dir(id)).expect("a claim")
+    }
+
+    pub(crate) fn job_dir(&self, id: JobId) -> PathBuf {
+        self.state().join("jobs").join(id.uuid().to_string())
     }
 }
 

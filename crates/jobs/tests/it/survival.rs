@@ -1,5 +1,6 @@
 //! A job outlives everything but its host, and a lost one is told so.
 
+use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -95,10 +96,15 @@ async fn a_killed_shim_is_noticed_at_once_and_leaves_nothing() {
     let job = job.unwrap().unwrap();
     let end = end_of(&job);
     assert_eq!(end.cause, Cause::Lost(LostWhy::ShimDied));
-    assert_eq!((end.status, end.output_end), (None, None));
+    let printed_all = printed(&jobs, id).await;
+    assert_eq!(
+        (end.status, end.output_end, end.output_dropped),
+        (None, Some(printed_all.len() as u64), 0)
+    );
+    assert!(end.started_at_ms <= end.ended_at_ms);
     assert!(end.survivors.is_empty(), "{end:?}");
     assert!(pids.iter().all(|pid| !runs(*pid)));
-    assert!(printed(&jobs, id).await.ends_with("ready\n"));
+    assert!(printed_all.ends_with("ready\n"));
     assert_eq!(sandbox.open().get(id).await.unwrap(), job);
     let stop = Stop {
         signal: None,
@@ -139,12 +145,31 @@ async fn after_a_reboot_it_is_lost_and_a_late_record_is_believed() {
     kill(shim);
     until(|| !runs(shim)).await;
     drop(jobs);
+    // What the shim wrote last says until when it lived at least, and how far the output goes.
+    let segment = sandbox.job_dir(id).join("output.00000000000000000000");
+    std::fs::write(&segment, "seven\n\n").unwrap();
+    let seen = std::time::UNIX_EPOCH + std::time::Duration::from_secs(4_000_000_000);
+    File::options()
+        .write(true)
+        .open(&segment)
+        .and_then(|segment| segment.set_modified(seen))
+        .unwrap();
 
     let mut config = sandbox.config();
     config.boot_id = Some("11111111-2222-3333-4444-555555555555".into());
     let rebooted = Jobs::open(config).unwrap();
     let lost = rebooted.get(id).await.unwrap();
-    assert_eq!(end_of(&lost).cause, Cause::Lost(LostWhy::HostRebooted));
+    let end = end_of(&lost);
+    assert_eq!(end.cause, Cause::Lost(LostWhy::HostRebooted));
+    let seen_ms = seen
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap()
+        .as_millis();
+    assert_eq!(end.ended_at_ms.map(u128::from), Some(seen_ms));
+    assert_eq!(end.output_end, Some(7));
+    let elapsed = end.ended_at_ms.unwrap() - end.started_at_ms.unwrap();
+    assert_eq!(end.elapsed_ms, elapsed);
+    assert_eq!(rebooted.get(id).await.unwrap(), lost);
     assert_eq!(rebooted.get(done.id).await.unwrap(), done);
 
     let record = rebooted.job_dir(done.id).join("exit");

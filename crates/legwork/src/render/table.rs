@@ -86,7 +86,12 @@ pub(crate) fn job(job: &Job) -> String {
         fact("started", &time(started));
     }
     if let Some(finish) = job.finish() {
-        fact("ended", &time(finish.ended_at_ms));
+        let ended = match finish.cause {
+            // Nobody saw its end: this is its last sign of life.
+            Cause::Lost { .. } => "last seen",
+            _ => "ended",
+        };
+        fact(ended, &time(finish.ended_at_ms));
         match &finish.cause {
             Cause::Lost { why } => fact("why", why),
             Cause::NotStarted(detail) => fact("why", &detail.why),
