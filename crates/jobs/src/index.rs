@@ -5,6 +5,10 @@
 //! and after a boot the file is not trusted at all. `index.boot` names the boot in which it was last built; it and the file are
 //! replaced by rename, under an flock(2) on `index.lock`. Who had the replaced file open sees that another one has its name, and opens that.
 //!
+//! The latest rows are in the log (`index.db-wal`), and a file without its log is sound and out of date. The log and its companion
+//! (`-shm`) are made when the index is built and, as no connection of ours tidies up, stay for as long as it. So `index.boot` also
+//! says which files these two are, and an index that has others, or none, is built anew. That is two stat(2) for each open.
+//!
 //! A row is *open* until a record has settled how its job ended. Open rows are told from the job's directory, never from the row.
 
 mod connection;

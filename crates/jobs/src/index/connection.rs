@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
@@ -77,6 +77,26 @@ impl Files {
         Some((found.dev(), found.ino()))
     }
 
+    /// What `index.boot` says of an index that can be trusted: the boot, and which files are the log and its companion.
+    fn mark(&self) -> String {
+        let mut mark = self.boot_id.clone();
+        for suffix in ["-wal", "-shm"] {
+            mark.push('\n');
+            if let Ok(found) = std::fs::metadata(sibling(&self.path, suffix)) {
+                // The number of a deleted file is soon another's, so there is its birth as well, where the file system tells it.
+                let born = found.created().unwrap_or(UNIX_EPOCH);
+                let born = born.duration_since(UNIX_EPOCH).unwrap_or_default();
+                mark.push_str(&format!(
+                    "{} {} {}",
+                    found.dev(),
+                    found.ino(),
+                    born.as_nanos()
+                ));
+            }
+        }
+        mark
+    }
+
     /// Opens the index of this boot, and builds it first where there is none.
     pub(super) fn open(&self) -> Result<Opened, IndexError> {
         if let Some(opened) = self.open_sound()? {
@@ -143,7 +163,7 @@ impl Files {
     /// The file as it is, if it is there, of this boot, and not damaged on its face.
     fn open_sound(&self) -> Result<Option<Opened>, IndexError> {
         let boot = files::read_if_there(&self.boot).map_err(|source| self.told(source))?;
-        if boot.as_deref() != Some(self.boot_id.as_bytes()) {
+        if boot.as_deref() != Some(self.mark().as_bytes()) {
             return Ok(None);
         }
         let Some(identity) = self.identity() else {
@@ -185,7 +205,7 @@ impl Files {
         std::fs::rename(&fresh, &self.path).map_err(io)?;
         let jobs = scan(&self.jobs).map_err(io)?;
         fill(&self.path, &jobs).map_err(|error| error.told(&self.path))?;
-        files::replace(&self.boot, self.boot_id.as_bytes(), 0o600).map_err(io)?;
+        files::replace(&self.boot, self.mark().as_bytes(), 0o600).map_err(io)?;
         Ok(jobs.len())
     }
 }

@@ -1,5 +1,7 @@
 //! Two openers, and an index that is wiped, damaged or new.
 
+use std::os::unix::fs::MetadataExt;
+
 use legwork_jobs::output::Read;
 use legwork_jobs::{Cause, JobState, Jobs, ListQuery, LostWhy};
 
@@ -127,4 +129,25 @@ async fn a_start_while_the_index_is_built_is_in_it() {
     for job in listed(&jobs).await {
         jobs.wait(job.id).await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn an_index_without_its_log_is_built_anew() {
+    let sandbox = Sandbox::new();
+    let jobs = sandbox.open();
+    let id = jobs.start(request(&["true"])).await.unwrap().id;
+    jobs.wait(id).await.unwrap();
+    let before = listed(&jobs).await;
+    drop(jobs);
+    for lost in [&["-wal", "-shm"][..], &["-wal"], &["-shm"]] {
+        for suffix in lost {
+            std::fs::remove_file(sandbox.state().join(format!("index.db{suffix}"))).unwrap();
+        }
+        assert_eq!(listed(&sandbox.open()).await, before, "{lost:?}");
+    }
+    // And only then.
+    let built = std::fs::metadata(sandbox.state().join("index.db")).unwrap();
+    assert_eq!(listed(&sandbox.open()).await, before);
+    let now = std::fs::metadata(sandbox.state().join("index.db")).unwrap();
+    assert_eq!(now.ino(), built.ino());
 }
