@@ -139,7 +139,7 @@ def _index_files(host: Host) -> list[str]:
     return [p.name for p in host.state.iterdir() if p.name.startswith("index.db")]
 
 
-@pytest.mark.parametrize("damage", ["removed", "garbage", "truncated", "empty"])
+@pytest.mark.parametrize("damage", ["removed", "log removed", "garbage", "truncated", "empty"])
 def test_the_index_is_rebuilt(host: Host, damage: str) -> None:
     done, runs = host.ok("start", "--no-sync", "-c", "echo x; exit 5", "-c", "sleep 60").split()
     host.finished(done)
@@ -147,6 +147,8 @@ def test_the_index_is_rebuilt(host: Host, damage: str) -> None:
     before = host.json("ps", "-a")
     for name in _index_files(host):
         path = host.state / name
+        if damage == "log removed" and name == "index.db":
+            continue
         if damage == "removed" or name != "index.db":
             path.unlink()
         elif damage == "garbage":
@@ -164,6 +166,17 @@ def test_doctor_rebuilds_the_index(host: Host) -> None:
     before = host.json("ps", "-a")
     host.ok("doctor", "--rebuild")
     assert host.json("ps", "-a") == before
+
+
+def test_doctor_names_the_jobs_whose_files_are_damaged(host: Host) -> None:
+    good, bad = (host.finished(host.shell("exit 0")) for _ in range(2))
+    directory = host.job_dir(bad["id"])
+    (directory / "spec").write_text("{")
+    seen = host.json("doctor", "--rebuild")
+    assert (seen["rebuiltJobs"], seen["damagedJobs"]) == (1, [bad["id"]])
+    assert directory.name in host.ok("doctor", "--rebuild")
+    assert host.json("ps", "-a") == [good]
+    assert (directory / "exit").exists()
 
 
 @pytest.mark.once

@@ -103,7 +103,7 @@ async fn list(state: &Path) -> Result<(), Box<dyn Error>> {
         println!("listed {} jobs in {:?}", page.jobs.len(), begun.elapsed());
     }
     let begun = Instant::now();
-    let jobs = Jobs::open(Config::new(state))?.rebuild().await?;
+    let jobs = Jobs::open(Config::new(state))?.rebuild().await?.jobs;
     println!("built the index of {jobs} jobs in {:?}", begun.elapsed());
     Ok(())
 }

@@ -16,16 +16,18 @@ mod query;
 mod row;
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rusqlite::Connection;
 use rusqlite::ffi::ErrorCode;
 
 use self::connection::Files;
-pub(crate) use self::query::{Entry, delete, get, in_range, insert, list, open_jobs, update};
+pub(crate) use self::query::{Entry, delete, get, ids, in_range, insert, list, open_jobs, update};
+use crate::config::Clock;
 use crate::error::IndexError;
 use crate::id::JobId;
-use crate::job::Job;
+use crate::job::{Job, Rebuilt};
+use crate::state_dir::StateDir;
 
 /// The index of one state directory.
 #[derive(Debug)]
@@ -132,9 +134,9 @@ impl Index {
     }
 
     /// An index that is opened, or built, when it is first needed.
-    pub(crate) fn new(state: &Path, jobs: &Path, boot_id: String) -> Self {
+    pub(crate) fn new(state: &StateDir, boot_id: String, clock: Arc<dyn Clock>) -> Self {
         Self {
-            files: Files::new(state, jobs, boot_id),
+            files: Files::new(&state.path, &state.jobs, boot_id, clock),
             open: Mutex::new(None),
         }
     }
@@ -160,8 +162,8 @@ impl Index {
         unreachable!("the second attempt returns")
     }
 
-    /// Builds it again from the job directories; tells how many jobs there are.
-    pub(crate) fn rebuild(&self) -> Result<usize, IndexError> {
+    /// Builds it again from the job directories.
+    pub(crate) fn rebuild(&self) -> Result<Rebuilt, IndexError> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         *open = None;
         self.files.rebuild()

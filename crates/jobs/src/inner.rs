@@ -48,7 +48,7 @@ impl Inner {
         let state = StateDir::prepare(&config)?;
         let boot_id = config.boot_id.map_or_else(this_boot, Ok)?;
         Ok(Self {
-            index: Index::new(&state.path, &state.jobs, boot_id.clone()),
+            index: Index::new(&state, boot_id.clone(), config.clock.clone()),
             watcher: if config.poll {
                 Watcher::by_the_clock()
             } else {

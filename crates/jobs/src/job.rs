@@ -78,6 +78,15 @@ pub struct Page {
     pub next: Option<Cursor>,
 }
 
+/// What came of building the index anew.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rebuilt {
+    /// How many jobs are in it.
+    pub jobs: usize,
+    /// Those that are not, because their files cannot be understood. They are left as they are.
+    pub damaged: Vec<JobId>,
+}
+
 /// A place in the list of all jobs, newest first. Stays valid while jobs come and go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cursor {

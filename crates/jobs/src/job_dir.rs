@@ -2,6 +2,7 @@
 //!
 //! Only looks; the shim is the writer.
 
+use std::ffi::{OsStr, OsString};
 use std::fs::Metadata;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,9 +14,11 @@ use legwork_shim::layout;
 use legwork_shim::spec::{self, Spec};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use uuid::Uuid;
 
 use crate::error::JobError;
 use crate::files;
+use crate::id::JobId;
 use crate::launcher::Launcher;
 use crate::state::{self, Facts, Liveness, Source, Traces};
 
@@ -114,6 +117,18 @@ impl JobDir {
             .all(|name| self.path.join(name).exists())
     }
 
+    /// Whether it holds nothing of which a job could be told: a start came to nothing before anything could run. What cannot be
+    /// looked at, and what a newer version wrote, is not taken for that.
+    pub(crate) fn is_leftover(&self) -> bool {
+        let is_absent = |name| matches!(self.path.join(name).try_exists(), Ok(false));
+        let spec = || match files::read_if_there(&self.path.join(layout::SPEC)) {
+            Ok(None) => true,
+            Ok(Some(content)) => matches!(parse::<Spec>(&content), Err(Unread::Malformed(_))),
+            Err(_) => false,
+        };
+        is_absent(layout::SHIM) && is_absent(layout::EXIT) && spec()
+    }
+
     /// What its shim has left, whatever became of it.
     fn traces(&self) -> io::Result<Traces> {
         let (mut end, mut kept, mut seen_ms) = (0, 0, 0);
@@ -154,7 +169,10 @@ impl JobDir {
             Ok(Some(content)) if content.is_empty() => Ok(None),
             Ok(Some(content)) => match parse(&content) {
                 Ok(record) => Ok(Some(record)),
-                Err(what) => Err(JobError::Damaged { path, what }),
+                Err(what) => Err(JobError::Damaged {
+                    path,
+                    what: what.to_string(),
+                }),
             },
             Err(source) => Err(JobError::File { path, source }),
         }
@@ -172,7 +190,16 @@ pub(crate) fn modified_ms(file: &Metadata) -> u64 {
     })
 }
 
-fn parse<R: Record>(content: &[u8]) -> Result<R, String> {
+/// Why a record cannot be understood.
+#[derive(Debug, thiserror::Error)]
+enum Unread {
+    #[error("its version is {found}, and this legwork knows up to {known}")]
+    Newer { found: u32, known: u32 },
+    #[error("{0}")]
+    Malformed(serde_json::Error),
+}
+
+fn parse<R: Record>(content: &[u8]) -> Result<R, Unread> {
     let parsed = serde_json::from_slice::<R>(content);
     let version = match &parsed {
         Ok(record) => record.version(),
@@ -180,16 +207,21 @@ fn parse<R: Record>(content: &[u8]) -> Result<R, String> {
         Err(_) => serde_json::from_slice::<Head>(content).map_or(0, |head| head.version),
     };
     if version > R::NEWEST {
-        let newest = R::NEWEST;
-        return Err(format!(
-            "its version is {version}, and this legwork knows up to {newest}"
-        ));
+        return Err(Unread::Newer {
+            found: version,
+            known: R::NEWEST,
+        });
     }
-    parsed.map_err(|error| error.to_string())
+    parsed.map_err(Unread::Malformed)
+}
+
+/// The job whose directory has that name.
+pub(crate) fn id_of(name: &OsStr) -> Option<JobId> {
+    Uuid::try_parse(name.to_str()?).ok().map(JobId::from)
 }
 
 /// The directories of jobs in `parent`, by the name that each has, and those left from a removal.
-pub(crate) fn scan(parent: &Path) -> io::Result<Vec<std::ffi::OsString>> {
+pub(crate) fn scan(parent: &Path) -> io::Result<Vec<OsString>> {
     std::fs::read_dir(parent)?
         .map(|entry| entry.map(|entry| entry.file_name()))
         .collect()

@@ -13,7 +13,7 @@ use crate::error::{IndexError, JobError, OpenError, ResolveError, StartError};
 use crate::id::{JobId, TypedId};
 use crate::index;
 use crate::inner::{self, Inner};
-use crate::job::{Job, ListQuery, Page};
+use crate::job::{Job, ListQuery, Page, Rebuilt};
 use crate::output::{Output, Read};
 use crate::remove;
 use crate::request::{SIGNAL_MAX, StartRequest};
@@ -71,11 +71,11 @@ impl Jobs {
         inner::refresh_open(&self.inner).await
     }
 
-    /// Throws the index away and builds it from the job directories; tells how many jobs there are.
+    /// Throws the index away and builds it from the job directories. Deletes directories that starts left and that never became jobs.
     ///
     /// # Errors
     /// When the index cannot be written.
-    pub async fn rebuild(&self) -> Result<usize, IndexError> {
+    pub async fn rebuild(&self) -> Result<Rebuilt, IndexError> {
         let inner = self.inner.clone();
         let path = inner.state.path.clone();
         tasks::blocking(move || inner.index.rebuild())

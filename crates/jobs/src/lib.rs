@@ -21,7 +21,7 @@
 //! # Modules, from the outside in
 //!
 //! The library object is [`Jobs`]; `start`, `stdin`, `control`, `remove` and [`output`] are what it does, `inner` is what its clones
-//! share. `job_dir` reads one directory, [`state`] judges it, `index` remembers it, `watch` notices changes, `sweep` kills what was left,
+//! share. `job_dir` reads one directory, [`state`] judges it, `leftover` deletes what never became a job's, `index` remembers it, `watch` notices changes, `sweep` kills what was left,
 //! `shim_process` finds a shim whose socket fails. `state_dir`,
 //! `shim_image` and `files` are about what is on disk; [`Launcher`] is the seam to where shims run. Background tasks are
 //! made in `tasks` only: one passes on inotify events, and one waits for each shim that this process started.
@@ -62,6 +62,7 @@ mod job;
 mod job_dir;
 mod jobs;
 mod launcher;
+mod leftover;
 pub mod output;
 mod remove;
 mod request;
@@ -78,7 +79,7 @@ mod watch;
 pub use config::{Clock, Config, SystemClock};
 pub use error::{IndexError, JobError, OpenError, ResolveError, StartError};
 pub use id::{CODE_LEN, JobId, NotAnId, SHORT_LEN, TypedId};
-pub use job::{Asked, Cursor, Job, ListQuery, Page};
+pub use job::{Asked, Cursor, Job, ListQuery, Page, Rebuilt};
 pub use jobs::{Jobs, Stop};
 pub use launcher::{LaunchOrder, Launched, Launcher, LocalLauncher};
 pub use legwork_shim::ByteString;

@@ -3,8 +3,9 @@
 //! The directory is first renamed to a name that is no job's, then the row goes, then the files. Who stops in between has removed
 //! the job or left a row without a directory, which a second attempt removes; files that stay under such a name are purged later.
 
+use std::ffi::{OsStr, OsString};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::{IndexError, JobError};
@@ -12,6 +13,7 @@ use crate::id::JobId;
 use crate::index;
 use crate::inner::{self, Inner};
 use crate::job_dir;
+use crate::leftover;
 use crate::tasks;
 
 /// First part of the name of a directory that is no job's any more.
@@ -26,7 +28,7 @@ pub(crate) async fn remove(inner: &Arc<Inner>, id: JobId) -> Result<(), JobError
     let inner = inner.clone();
     let work = move || {
         let dir = inner.dir(id).path;
-        let aside = inner.state.jobs.join(format!("{REMOVED}{}", id.uuid()));
+        let aside = aside(&inner.state.jobs, id.uuid().to_string().as_ref());
         delete(&aside)?;
         match std::fs::rename(&dir, &aside) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -51,21 +53,31 @@ pub(crate) async fn remove(inner: &Arc<Inner>, id: JobId) -> Result<(), JobError
     tasks::blocking(work).await.unwrap_or(Err(JobError::Closed))
 }
 
-/// Deletes what earlier removals left.
+/// Where a job's directory goes on the way out.
+pub(crate) fn aside(jobs: &Path, name: &OsStr) -> PathBuf {
+    let mut removed = OsString::from(REMOVED);
+    removed.push(name);
+    jobs.join(removed)
+}
+
+/// Deletes what earlier removals left, and earlier starts that came to nothing. What cannot be deleted now is for the next time.
 pub(crate) async fn purge(inner: &Arc<Inner>) -> Result<(), JobError> {
     let inner = inner.clone();
     let work = move || {
         let jobs = &inner.state.jobs;
-        let names = job_dir::scan(jobs).map_err(|source| JobError::File {
-            path: jobs.clone(),
-            source,
-        })?;
-        names
-            .iter()
-            .filter(|name| name.as_encoded_bytes().starts_with(REMOVED.as_bytes()))
-            .try_for_each(|name| delete(&jobs.join(name)))
+        let names = job_dir::scan(jobs).unwrap_or_default();
+        let known = inner.index.with(|db| index::ids(db)).ok();
+        for name in &names {
+            if name.as_encoded_bytes().starts_with(REMOVED.as_bytes()) {
+                delete(&jobs.join(name)).unwrap_or(());
+            } else if let (Some(known), Some(id)) = (&known, job_dir::id_of(name))
+                && !known.contains(&id)
+            {
+                leftover::clear(jobs, name, inner.clock.now_ms());
+            }
+        }
     };
-    tasks::blocking(work).await.unwrap_or(Err(JobError::Closed))
+    tasks::blocking(work).await.ok_or(JobError::Closed)
 }
 
 fn delete(dir: &Path) -> Result<(), JobError> {

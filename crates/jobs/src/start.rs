@@ -8,7 +8,7 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::process::Child;
 use std::sync::Arc;
@@ -98,15 +98,21 @@ fn begin(inner: &Inner, spec: &Spec) -> Result<Begun, StartError> {
 /// Takes the job's lock, unless its launch is somebody else's or over.
 fn take(dir: &Path, fresh: bool) -> Result<Option<OwnedFd>, StartError> {
     let path = dir.join(layout::LOCK);
-    let lock = File::options()
+    let opened = File::options()
         .read(true)
         .write(true)
         .create(true)
         .truncate(false)
         .mode(0o600)
-        .open(&path)
-        .map_err(|source| told(&path, source))?;
-    if !lock::acquire(&lock).map_err(|source| told(&path, source))? {
+        .open(&path);
+    let lock = match opened {
+        // Somebody has just deleted what an earlier attempt left.
+        Err(error) if !fresh && error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        opened => opened.map_err(|source| told(&path, source))?,
+    };
+    let is_held = lock::acquire(&lock).map_err(|source| told(&path, source))?;
+    let is_deleted = lock.metadata().is_ok_and(|lock| lock.nlink() == 0);
+    if !is_held || is_deleted {
         return Ok(None);
     }
     let over = || dir.join(layout::SHIM).exists() || dir.join(layout::EXIT).exists();

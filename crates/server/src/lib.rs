@@ -20,5 +20,6 @@ mod start;
 mod sync;
 mod workspaces;
 
+pub use legwork_jobs::Rebuilt;
 pub use problem::{Code, Problem};
 pub use server::{Config, Server};

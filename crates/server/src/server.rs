@@ -6,7 +6,7 @@ use std::sync::Arc;
 use hyper::server::conn::http2::Builder;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::service::TowerToHyperService;
-use legwork_jobs::Jobs;
+use legwork_jobs::{Jobs, Rebuilt};
 use legwork_proto::v1::host_service_server::HostServiceServer;
 use legwork_proto::v1::job_service_server::JobServiceServer;
 use legwork_proto::v1::sync_service_server::SyncServiceServer;
@@ -73,11 +73,11 @@ impl Server {
         })
     }
 
-    /// Throws the index of jobs away and builds it from their directories; tells how many there are.
+    /// Throws the index of jobs away and builds it from their directories.
     ///
     /// # Errors
     /// When it cannot be written.
-    pub async fn rebuild(&self) -> Result<usize, Problem> {
+    pub async fn rebuild(&self) -> Result<Rebuilt, Problem> {
         self.shared.jobs.rebuild().await.map_err(Problem::from)
     }
 

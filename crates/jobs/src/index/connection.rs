@@ -1,22 +1,24 @@
 //! Opening the index's file, and building it when there is none to be trusted.
 
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
-use uuid::Uuid;
 
 use super::query;
 use super::{Opened, QueryError};
+use crate::config::Clock;
 use crate::error::IndexError;
 use crate::files;
-use crate::id::JobId;
-use crate::job::{Asked, Job};
+use crate::job::{Asked, Job, Rebuilt};
 use crate::job_dir::{self, JobDir};
+use crate::leftover;
 use crate::state::{Finished, JobState};
 
 /// The form of the tables and of the blobs in them.
@@ -54,16 +56,25 @@ pub(crate) struct Files {
     lock: PathBuf,
     jobs: PathBuf,
     boot_id: String,
+    clock: Arc<dyn Clock>,
+}
+
+/// What the job directories say.
+struct Scanned {
+    jobs: Vec<Job>,
+    /// Names of directories that say nothing.
+    unread: Vec<OsString>,
 }
 
 impl Files {
-    pub(super) fn new(state: &Path, jobs: &Path, boot_id: String) -> Self {
+    pub(super) fn new(state: &Path, jobs: &Path, boot_id: String, clock: Arc<dyn Clock>) -> Self {
         Self {
             path: state.join("index.db"),
             boot: state.join("index.boot"),
             lock: state.join("index.lock"),
             jobs: jobs.to_owned(),
             boot_id,
+            clock,
         }
     }
 
@@ -122,9 +133,17 @@ impl Files {
         Ok(())
     }
 
-    pub(super) fn rebuild(&self) -> Result<usize, IndexError> {
+    pub(super) fn rebuild(&self) -> Result<Rebuilt, IndexError> {
         let _turn = self.take_turn()?;
-        self.build()
+        let Scanned { jobs, unread } = self.build()?;
+        let dir = |name: &OsString| JobDir {
+            path: self.jobs.join(name),
+        };
+        let damaged = unread.iter().filter(|name| !dir(name).is_leftover());
+        Ok(Rebuilt {
+            jobs: jobs.len(),
+            damaged: damaged.filter_map(|name| job_dir::id_of(name)).collect(),
+        })
     }
 
     /// Takes the index away, which needs no room.
@@ -137,7 +156,8 @@ impl Files {
 
     /// What the job directories say.
     pub(super) fn scanned(&self) -> Result<Vec<Job>, IndexError> {
-        scan(&self.jobs).map_err(|source| self.told(source))
+        let scanned = scan(&self.jobs).map_err(|source| self.told(source))?;
+        Ok(scanned.jobs)
     }
 
     fn told(&self, source: io::Error) -> IndexError {
@@ -191,7 +211,7 @@ impl Files {
     ///
     /// In this order: a job that somebody is starting now is either written to the new file by its starter, who waits for the
     /// lock to open it, or its spec was there before the new file was, and is found.
-    fn build(&self) -> Result<usize, IndexError> {
+    fn build(&self) -> Result<Scanned, IndexError> {
         let io = |source| self.told(source);
         remove_if_there(&self.boot).map_err(io)?;
         let fresh = self.path.with_extension("db.new");
@@ -203,10 +223,13 @@ impl Files {
             remove_if_there(&sibling(&self.path, suffix)).map_err(io)?;
         }
         std::fs::rename(&fresh, &self.path).map_err(io)?;
-        let jobs = scan(&self.jobs).map_err(io)?;
-        fill(&self.path, &jobs).map_err(|error| error.told(&self.path))?;
+        let scanned = scan(&self.jobs).map_err(io)?;
+        for name in &scanned.unread {
+            leftover::clear(&self.jobs, name, self.clock.now_ms());
+        }
+        fill(&self.path, &scanned.jobs).map_err(|error| error.told(&self.path))?;
         files::replace(&self.boot, self.mark().as_bytes(), 0o600).map_err(io)?;
-        Ok(jobs.len())
+        Ok(scanned)
     }
 }
 
@@ -265,14 +288,17 @@ fn fill(path: &Path, jobs: &[Job]) -> Result<(), QueryError> {
 }
 
 /// What the job directories say. A job without an exit record is open, whatever else is true of it.
-fn scan(jobs: &Path) -> io::Result<Vec<Job>> {
-    let names = job_dir::scan(jobs)?;
-    let read = |name: &std::ffi::OsString| {
-        let id = JobId::from(Uuid::try_parse(name.to_str()?).ok()?);
+///
+/// What cannot be read is left out: it can still be asked for by its id, and says then what is wrong.
+fn scan(jobs: &Path) -> io::Result<Scanned> {
+    let mut scanned = Scanned {
+        jobs: Vec::new(),
+        unread: Vec::new(),
+    };
+    let read = |name: &OsStr, id| {
         let dir = JobDir {
             path: jobs.join(name),
         };
-        // What cannot be read is left out: it can still be asked for by its id, and says then what is wrong.
         let spec = dir.spec().ok()??;
         let state = match dir.exit().ok()? {
             Some(exit) => JobState::Finished(Box::new(Finished::from(&exit))),
@@ -281,5 +307,14 @@ fn scan(jobs: &Path) -> io::Result<Vec<Job>> {
         let asked = Asked::from(&spec);
         Some(Job { id, asked, state })
     };
-    Ok(names.iter().filter_map(read).collect())
+    for name in job_dir::scan(jobs)? {
+        let Some(id) = job_dir::id_of(&name) else {
+            continue;
+        };
+        match read(&name, id) {
+            Some(job) => scanned.jobs.push(job),
+            None => scanned.unread.push(name),
+        }
+    }
+    Ok(scanned)
 }

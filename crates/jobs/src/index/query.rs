@@ -1,5 +1,7 @@
 //! What is asked of the index.
 
+use std::collections::HashSet;
+
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use uuid::Uuid;
@@ -115,6 +117,14 @@ pub(crate) fn open_jobs(connection: &Connection) -> Result<Vec<Entry>, QueryErro
         found.extend(entry(row, &[])?);
     }
     Ok(found)
+}
+
+/// Every job.
+pub(crate) fn ids(connection: &Connection) -> Result<HashSet<JobId>, QueryError> {
+    let mut select = connection.prepare_cached("SELECT id FROM job")?;
+    let ids = select.query_map([], |row| row.get::<_, [u8; 16]>(0))?;
+    ids.map(|id| Ok(JobId::from(Uuid::from_bytes(id?))))
+        .collect()
 }
 
 /// Some of the jobs whose number is in this range, of one owner if any is named.

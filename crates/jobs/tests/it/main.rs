@@ -8,6 +8,7 @@
 mod deaf;
 mod elsewhere;
 mod examples;
+mod leftovers;
 mod lifecycle;
 mod output;
 mod refusals;

@@ -185,6 +185,8 @@ async fn a_launch_that_never_came_about_can_be_made_again() {
     let asked = shell("echo ran");
     let id = jobs.start(asked.clone()).await.unwrap().id;
     jobs.wait(id).await.unwrap();
+    let shim = sandbox.launch(id).shim_pid;
+    until(|| !runs(shim)).await;
     // As if its starter had died between spec and shim.
     let dir = jobs.job_dir(id);
     for name in ["shim", "exit", "index", "output.00000000000000000000"] {

@@ -1,6 +1,7 @@
 //! `legwork doctor`.
 
 use clap::Args;
+use legwork_server::Rebuilt;
 use serde_json::json;
 
 use crate::app::App;
@@ -29,7 +30,8 @@ pub(crate) async fn run(app: &App, args: Doctor) -> Result<u8, CommandError> {
             "stateDir": state.to_string_lossy(),
             "principal": info.principal,
             "containment": info.containment,
-            "rebuiltJobs": rebuilt,
+            "rebuiltJobs": rebuilt.as_ref().map(|rebuilt| rebuilt.jobs),
+            "damagedJobs": rebuilt.as_ref().map(|rebuilt| damaged(rebuilt).collect::<Vec<_>>()),
         }))?;
         return Ok(0);
     }
@@ -40,11 +42,25 @@ pub(crate) async fn run(app: &App, args: Doctor) -> Result<u8, CommandError> {
         info.principal,
         info.containment,
     ))?;
-    if let Some(jobs) = rebuilt {
+    if let Some(rebuilt) = &rebuilt {
         app.out.text(&format!(
             "index       rebuilt, {}\n",
-            crate::mirror::count(jobs as u64, "job")
+            crate::mirror::count(rebuilt.jobs as u64, "job")
         ))?;
+        for id in damaged(rebuilt) {
+            app.out.text(&format!("damaged     jobs/{id}\n"))?;
+        }
+        if !rebuilt.damaged.is_empty() {
+            app.out.note(&format!(
+                "the files of {} cannot be understood: they are left out of the index and as they are",
+                crate::mirror::count(rebuilt.damaged.len() as u64, "job")
+            ));
+        }
     }
     Ok(0)
+}
+
+/// The jobs that are not in the index, by the names of their directories.
+fn damaged(rebuilt: &Rebuilt) -> impl Iterator<Item = String> {
+    rebuilt.damaged.iter().map(|id| id.uuid().to_string())
 }
