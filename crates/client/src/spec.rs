@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use uuid::{NoContext, Timestamp, Uuid};
 
@@ -93,15 +94,35 @@ impl JobSpec {
     }
 }
 
-/// A `UUIDv7` whose every other bit is random: short ids are made of those, and ids of one moment must
-/// not look alike, as they would with the usual counter in them.
+/// A `UUIDv7` that sorts after those that this process made before. Only the upper half counts: short ids are made of the lower one,
+/// all of it random, and ids of one moment must not look alike, as they would with the usual counter in them.
 fn fresh_id() -> Uuid {
-    Uuid::new_v7(Timestamp::now(NoContext))
+    /// Milliseconds in the upper 52 bits and a sequence number in the lower 12, ever growing.
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    let (high, random) = Uuid::new_v7(Timestamp::now(NoContext)).as_u64_pair();
+    let now = high >> 16 << 12;
+    let after = |last: u64| now.max(last + 1);
+    let last = LAST.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| {
+        Some(after(last))
+    });
+    let (Ok(last) | Err(last)) = last;
+    let tick = after(last);
+    Uuid::from_u64_pair(tick >> 12 << 16 | VERSION_7 | tick & 0xfff, random)
 }
+
+/// Where a uuid says that it is of version 7.
+const VERSION_7: u64 = 0x7000;
 
 #[cfg(test)]
 mod tests {
     use super::JobSpec;
+
+    #[test]
+    fn ids_sort_in_the_order_in_which_they_were_made() {
+        let ids: Vec<_> = (0..10_000).map(|_| super::fresh_id()).collect();
+        assert!(ids.is_sorted_by(|a, b| a < b));
+        assert!(ids.iter().all(|id| id.get_version_num() == 7));
+    }
 
     #[test]
     fn ids_of_one_moment_do_not_look_alike() {

@@ -94,6 +94,10 @@ impl Jobs {
     /// # Errors
     /// See [`StartError`]: then there is no such job.
     pub async fn start(&self, request: StartRequest) -> Result<Job, StartError> {
+        self.start_at(request, self.inner.clock.now_ms()).await
+    }
+
+    async fn start_at(&self, request: StartRequest, now_ms: u64) -> Result<Job, StartError> {
         request.validate()?;
         if self.inner.tasks.is_closed() {
             return Err(StartError::Closed);
@@ -101,7 +105,7 @@ impl Jobs {
         let started = self
             .inner
             .tasks
-            .spawn(start::start(self.inner.clone(), request));
+            .spawn(start::start(self.inner.clone(), request, now_ms));
         match started
             .await
             .map_err(tokio::task::JoinError::try_into_panic)
@@ -112,15 +116,17 @@ impl Jobs {
         }
     }
 
-    /// Starts several jobs, each as [`Self::start`] would, with answers in the order of the requests.
+    /// Starts several jobs, each as [`Self::start`] would, with answers in the order of the requests. All are accepted at the
+    /// same moment, so that lists have them in the order of their ids.
     pub async fn start_many(&self, requests: Vec<StartRequest>) -> Vec<Result<Job, StartError>> {
+        let now_ms = self.inner.clock.now_ms();
         let starts: Vec<_> = requests
             .into_iter()
             .map(|request| {
                 let jobs = self.clone();
                 self.inner
                     .tasks
-                    .spawn(async move { jobs.start(request).await })
+                    .spawn(async move { jobs.start_at(request, now_ms).await })
             })
             .collect();
         let mut answers = Vec::with_capacity(starts.len());

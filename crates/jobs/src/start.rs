@@ -44,10 +44,13 @@ enum Begun {
 }
 
 /// Starts a job, or finds the one that the same id started.
-pub(crate) async fn start(inner: Arc<Inner>, request: StartRequest) -> Result<Job, StartError> {
+pub(crate) async fn start(
+    inner: Arc<Inner>,
+    request: StartRequest,
+    now_ms: u64,
+) -> Result<Job, StartError> {
     let (id, owner) = (request.id, request.owner.clone());
-    let created_at_ms = inner.clock.now_ms();
-    let spec = Arc::new(request.into_spec(created_at_ms));
+    let spec = Arc::new(request.into_spec(now_ms));
     for _ in 0..TURNS_MAX {
         let begun = {
             let _permit = inner
