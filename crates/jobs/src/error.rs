@@ -121,6 +121,13 @@ pub enum IndexError {
     },
 }
 
+impl IndexError {
+    /// Whether the directories can be asked instead. They can always, but who meets a newer legwork's index is told so.
+    pub(crate) const fn has_way_round(&self) -> bool {
+        !matches!(self, Self::Newer { .. })
+    }
+}
+
 /// Why a job was not accepted. A command that cannot be executed is no such reason: that job is
 /// accepted, and finished with [`crate::Cause::NotStarted`].
 #[derive(Debug, thiserror::Error)]

@@ -103,10 +103,8 @@ impl Inner {
 
     /// A job as the index knows it; one that only its directory knows is taken into the index.
     pub(crate) fn entry(&self, id: JobId) -> Result<Entry, JobError> {
-        match self.index.with(|db| index::get(db, id)) {
-            Ok(Some(entry)) => return Ok(entry),
-            Ok(None) | Err(IndexError::DiskFull { .. }) => {}
-            Err(error) => return Err(error.into()),
+        if let Ok(Some(entry)) = self.index.with(|db| index::get(db, id)) {
+            return Ok(entry);
         }
         let spec = self.dir(id).spec()?.ok_or(JobError::NotFound { id })?;
         let job = Job {
@@ -114,7 +112,8 @@ impl Inner {
             asked: Asked::from(&spec),
             state: JobState::Starting,
         };
-        unless_full(self.index.with(|db| index::insert(db, &job)))?;
+        // As in `note`.
+        self.index.with(|db| index::insert(db, &job)).unwrap_or(());
         Ok(Entry { job, open: true })
     }
 
@@ -144,57 +143,62 @@ impl Inner {
     }
 
     /// Writes down what has become of jobs, where it is news.
+    ///
+    /// The directories are the truth: what was read there is told even where it cannot be noted, and read there again the next time.
     fn note(&self, changed: &[(JobId, JobState)]) -> Result<(), IndexError> {
         match changed {
-            [] => {}
-            [(id, state)] => self.index.with(|db| index::update(db, *id, state))?,
+            [] => Ok(()),
+            [(id, state)] => self.index.with(|db| index::update(db, *id, state)),
             many => self.index.with(|db| {
                 let transaction = db.transaction()?;
                 for (id, state) in many {
                     index::update(&transaction, *id, state)?;
                 }
                 Ok(transaction.commit()?)
-            })?,
+            }),
         }
-        Ok(())
     }
 }
 
-/// The directories are the truth: what was read there is told even where there is no room to note it.
-fn unless_full(noted: Result<(), IndexError>) -> Result<(), IndexError> {
-    match noted {
-        Err(IndexError::DiskFull { .. }) => Ok(()),
-        noted => noted,
-    }
-}
-
-/// A page of all jobs as they are now, from their directories where there is no room for an index.
+/// A page of all jobs as they are now, from their directories where the index cannot be used.
 pub(crate) async fn list(inner: &Arc<Inner>, query: &ListQuery) -> Result<Page, JobError> {
     let listed = match refresh_open(inner).await {
         Ok(_) => inner.index.with(|db| index::list(db, query)),
         Err(JobError::Index(error)) => Err(error),
         Err(error) => return Err(error),
     };
-    if !matches!(listed, Err(IndexError::DiskFull { .. })) {
-        return Ok(listed?);
-    }
-    let (inner, query) = (inner.clone(), query.clone());
-    let look = move || {
-        let mut jobs = inner.index.scanned()?;
-        for job in &mut jobs {
-            let open = !job.state.is_settled();
-            let job_now = Entry {
-                job: job.clone(),
-                open,
-            };
-            // What cannot be understood stays as it is, as in `refresh_open`.
-            if let Ok(state) = inner.observe(&job_now) {
-                job.state = state;
-            }
+    match listed {
+        Err(error) if error.has_way_round() => {
+            let (jobs, _) = scan(inner).await?;
+            Ok(inner.index.aside(&jobs, |db| index::list(db, query))?)
         }
-        Ok(inner.index.aside(&jobs, |db| index::list(db, &query))?)
-    };
-    tasks::blocking(look).await.unwrap_or(Err(JobError::Closed))
+        listed => Ok(listed?),
+    }
+}
+
+/// Looks at all jobs that may not have ended, as [`refresh_open`] does, and does without the index where it must.
+pub(crate) async fn recover(inner: &Arc<Inner>) -> Result<usize, JobError> {
+    match refresh_open(inner).await {
+        Err(JobError::Index(error)) if error.has_way_round() => Ok(scan(inner).await?.1),
+        recovered => recovered,
+    }
+}
+
+/// All jobs as they are now, from their directories alone, and how many of them turned out to be lost.
+async fn scan(inner: &Arc<Inner>) -> Result<(Vec<Job>, usize), JobError> {
+    let scanning = inner.clone();
+    let scanned = tasks::blocking(move || scanning.index.scanned());
+    let mut jobs = scanned.await.ok_or(JobError::Closed)??;
+    let open = jobs.iter().filter(|job| !job.state.is_settled());
+    let open = open.cloned().map(|job| Entry { job, open: true }).collect();
+    let mut news: HashMap<_, _> = look(inner, open).await?.into_iter().collect();
+    let lost = news.values().filter(|state| state.is_lost()).count();
+    for job in &mut jobs {
+        if let Some(state) = news.remove(&job.id) {
+            job.state = state;
+        }
+    }
+    Ok((jobs, lost))
 }
 
 /// Looks at one job.
@@ -210,18 +214,26 @@ pub(crate) async fn refresh(inner: &Arc<Inner>, entry: Entry) -> Result<Job, Job
     }
     // That it runs is read from its directory anyway, for as long as its row is open: it is noted when jobs are listed.
     if state.finished().is_some() {
-        unless_full(inner.note(&[(id, state.clone())]))?;
+        inner.note(&[(id, state.clone())]).unwrap_or(());
     }
     Ok(Job { state, ..entry.job })
 }
 
-/// Looks at all jobs that are open; tells how many turned out to be lost. A job whose files
-/// cannot be understood stays as it is: it says so when it is asked for by its id.
-pub(crate) async fn refresh_open(inner: &Arc<Inner>) -> Result<usize, JobError> {
+/// Looks at all jobs that are open; tells how many turned out to be lost.
+async fn refresh_open(inner: &Arc<Inner>) -> Result<usize, JobError> {
     let open = inner.index.with(|db| index::open_jobs(db))?;
     if open.is_empty() {
         return Ok(0);
     }
+    let changed = look(inner, open).await?;
+    // An index that says less than was seen here cannot be asked for a list.
+    inner.note(&changed)?;
+    Ok(changed.iter().filter(|(_, state)| state.is_lost()).count())
+}
+
+/// What has become of open jobs, where it is news; kills what lost shims left behind. A job whose files
+/// cannot be understood stays as it is: it says so when it is asked for by its id.
+async fn look(inner: &Arc<Inner>, open: Vec<Entry>) -> Result<Vec<(JobId, JobState)>, JobError> {
     let (looking, few) = (inner.clone(), open.len() <= INLINE_MAX);
     let look = move || -> Vec<_> {
         let news = |entry: &Entry| {
@@ -247,8 +259,7 @@ pub(crate) async fn refresh_open(inner: &Arc<Inner>) -> Result<usize, JobError> 
             *state = with_survivors(swept, *id, &survivors);
         }
     }
-    inner.note(&changed)?;
-    Ok(changed.iter().filter(|(_, state)| state.is_lost()).count())
+    Ok(changed)
 }
 
 /// Kills what these jobs left behind.

@@ -65,16 +65,16 @@ impl Jobs {
     /// many jobs were found lost. A long-lived opener calls it first; others need not, for looking at a job does the same for it.
     ///
     /// # Errors
-    /// When the index cannot be used.
+    /// When the directories cannot be read.
     pub async fn recover(&self) -> Result<usize, JobError> {
         remove::purge(&self.inner).await?;
-        inner::refresh_open(&self.inner).await
+        inner::recover(&self.inner).await
     }
 
     /// Throws the index away and builds it from the job directories. Deletes directories that starts left and that never became jobs.
     ///
     /// # Errors
-    /// When the index cannot be written.
+    /// When the index cannot be written: jobs are then read from their directories, as long as it cannot.
     pub async fn rebuild(&self) -> Result<Rebuilt, IndexError> {
         let inner = self.inner.clone();
         let path = inner.state.path.clone();
@@ -148,7 +148,7 @@ impl Jobs {
         let find = |db: &mut _| index::in_range(db, first, last, owner, MATCHES_MAX + 1);
         let index = &self.inner.index;
         let mut matches = match index.with(find) {
-            Err(IndexError::DiskFull { .. }) => index.aside(&index.scanned()?, find)?,
+            Err(error) if error.has_way_round() => index.aside(&index.scanned()?, find)?,
             found => found?,
         };
         if let TypedId::Whole(id) = typed.parse()? {

@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use legwork_jobs::output::Read;
 use legwork_jobs::{Cause, JobState, Jobs, ListQuery, LostWhy};
 
-use crate::sandbox::{Sandbox, drain, request, shell, until_printed};
+use crate::sandbox::{Sandbox, drain, kill, request, runs as lives, shell, until, until_printed};
 
 async fn listed(jobs: &Jobs) -> Vec<legwork_jobs::Job> {
     jobs.list(&ListQuery::default()).await.unwrap().jobs
@@ -57,11 +57,14 @@ async fn many_open_a_new_state_directory_at_once() {
 async fn a_job_whose_directory_is_deleted_is_lost_and_did_start() {
     let sandbox = Sandbox::new();
     let jobs = sandbox.open();
-    for script in [
-        "rm -rf \"$D/$LEGWORK_JOB\"; exit 5",
-        "rm \"$D/$LEGWORK_JOB\"/*",
+    for (script, gate) in [
+        ("rm -rf \"$D/$LEGWORK_JOB\"", "one"),
+        ("rm \"$D/$LEGWORK_JOB\"/*", "other"),
     ] {
-        let mut asked = shell(script);
+        // What is left of the directory would have room for a record.
+        let gate = sandbox.path(gate);
+        let wait = format!("while [ ! -e {} ]; do sleep 0.01; done", gate.display());
+        let mut asked = shell(&format!("{script}; {wait}"));
         let dir = jobs.job_dir(asked.id);
         let parent = dir.parent().unwrap().to_str().unwrap();
         asked.env.push(("D".into(), parent.into()));
@@ -70,6 +73,7 @@ async fn a_job_whose_directory_is_deleted_is_lost_and_did_start() {
         let told = jobs.wait(id).await.unwrap();
         let cause = &told.state.finished().unwrap().cause;
         assert_eq!(*cause, Cause::Lost(LostWhy::DirectoryGone), "{script}");
+        std::fs::write(gate, "").unwrap();
     }
 }
 
@@ -150,4 +154,40 @@ async fn an_index_without_its_log_is_built_anew() {
     assert_eq!(listed(&sandbox.open()).await, before);
     let now = std::fs::metadata(sandbox.state().join("index.db")).unwrap();
     assert_eq!(now.ino(), built.ino());
+}
+
+#[tokio::test]
+async fn without_an_index_that_can_be_used_all_is_read_from_the_directories() {
+    let sandbox = Sandbox::new();
+    let jobs = sandbox.open();
+    let done = jobs.start(request(&["true"])).await.unwrap().id;
+    let gate = sandbox.path("gate");
+    let waits = format!(
+        "echo ready; while [ ! -e {} ]; do sleep 0.01; done",
+        gate.display()
+    );
+    let runs = jobs.start(shell(&waits)).await.unwrap().id;
+    let lost = jobs.start(request(&["sleep", "60"])).await.unwrap().id;
+    jobs.wait(done).await.unwrap();
+    until_printed(&jobs, runs, "ready").await;
+    // Nothing can be put in its place.
+    let index = sandbox.state().join("index.db");
+    std::fs::remove_file(&index).unwrap();
+    std::fs::create_dir_all(index.join("in the way")).unwrap();
+
+    let next = sandbox.open();
+    let shim = sandbox.launch(lost).shim_pid;
+    kill(shim);
+    until(|| !lives(shim)).await;
+    for jobs in [&jobs, &next] {
+        assert_eq!(jobs.recover().await.unwrap(), 1);
+        assert_eq!(listed(jobs).await.len(), 3);
+        assert_eq!(jobs.resolve(&done.to_string(), None).await.unwrap(), done);
+    }
+    let (first, second, ()) = tokio::join!(jobs.wait(runs), next.wait(runs), async {
+        std::fs::write(&gate, "").unwrap();
+    });
+    assert_eq!(first.unwrap(), second.unwrap());
+    next.output(done, Read::past()).await.unwrap();
+    assert!(next.start(request(&["true"])).await.is_err());
 }
