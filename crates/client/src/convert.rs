@@ -132,7 +132,6 @@ fn finish(wire: &wire::Finish) -> Result<Finish> {
             user_us: usage.user_us,
             system_us: usage.system_us,
             max_rss_bytes: usage.max_rss_bytes,
-            approximate: usage.approximate,
         }),
         survivors: wire
             .survivors

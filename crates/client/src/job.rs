@@ -133,8 +133,6 @@ pub struct Usage {
     pub system_us: u64,
     /// Peak resident bytes of the largest process.
     pub max_rss_bytes: u64,
-    /// Whether these are lower bounds.
-    pub approximate: bool,
 }
 
 /// A process that would not die.

@@ -86,7 +86,6 @@ fn finish(end: &Finished, created_at_ms: u64) -> wire::Finish {
             user_us: end.usage.user_us,
             system_us: end.usage.system_us,
             max_rss_bytes: end.usage.max_rss_bytes,
-            approximate: end.usage.approximate,
         });
     }
     let cause = match &end.cause {

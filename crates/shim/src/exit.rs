@@ -100,7 +100,8 @@ pub enum Status {
     Signal(i32),
 }
 
-/// What a job consumed, from getrusage(2) of reaped children.
+/// What a job consumed, from getrusage(2) of reaped children. Lower bounds: a process that nobody waits for, because its parent
+/// ignores SIGCHLD, is not in them, and nothing tells whether there was one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Usage {
     /// User CPU time in microseconds.
@@ -109,8 +110,6 @@ pub struct Usage {
     pub system_us: u64,
     /// Peak resident bytes of the largest single process.
     pub max_rss_bytes: u64,
-    /// True when only reaped processes are counted, so that the figures are lower bounds.
-    pub approximate: bool,
 }
 
 /// A process that would not die.
@@ -142,7 +141,6 @@ mod tests {
                 user_us: 7,
                 system_us: 8,
                 max_rss_bytes: 9,
-                approximate: true,
             },
             survivors: vec![Survivor {
                 pid: 10,
@@ -152,7 +150,7 @@ mod tests {
         let json = concat!(
             r#"{"version":1,"cause":{"stopped":{"by":"me"}},"status":{"signal":9},"started_at_ms":1,"#,
             r#""ended_at_ms":2,"elapsed_ms":3,"output_end":4,"output_dropped":5,"output_failed":6,"#,
-            r#""usage":{"user_us":7,"system_us":8,"max_rss_bytes":9,"approximate":true},"#,
+            r#""usage":{"user_us":7,"system_us":8,"max_rss_bytes":9},"#,
             r#""survivors":[{"pid":10,"name":"stuck"}]}"#,
         );
         assert_eq!(serde_json::to_string(&exit).unwrap(), json);

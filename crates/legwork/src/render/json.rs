@@ -96,7 +96,6 @@ struct Usage {
     user_us: u64,
     system_us: u64,
     max_rss_bytes: u64,
-    approximate: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -167,7 +166,6 @@ impl From<&Finish> for End {
                 user_us: usage.user_us,
                 system_us: usage.system_us,
                 max_rss_bytes: usage.max_rss_bytes,
-                approximate: usage.approximate,
             }),
             survivors: finish
                 .survivors

@@ -101,12 +101,11 @@ pub(crate) fn job(job: &Job) -> String {
         fact("exit code", &finish.exit_code.to_string());
         fact("output", &bytes(finish.output_end));
         if let Some(usage) = finish.usage {
-            let least = if usage.approximate { "at least " } else { "" };
             let micros = std::time::Duration::from_micros;
             fact(
                 "cpu",
                 &format!(
-                    "{least}{:.2?} user, {:.2?} system",
+                    "at least {:.2?} user, {:.2?} system",
                     micros(usage.user_us),
                     micros(usage.system_us)
                 ),

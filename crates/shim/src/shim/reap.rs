@@ -92,8 +92,7 @@ fn status_of(status: WaitStatus) -> Option<Status> {
     status.exit_status().map(Status::Code).or_else(signal)
 }
 
-/// What all reaped processes of the tree consumed. A lower bound: whoever was reaped by nobody, because its
-/// parent ignored SIGCHLD, is not in it.
+/// What all reaped processes of the tree consumed.
 pub(super) fn usage() -> Usage {
     let usage = sys::children_usage();
     let micros = |time: libc::timeval| {
@@ -104,6 +103,5 @@ pub(super) fn usage() -> Usage {
         user_us: micros(usage.ru_utime),
         system_us: micros(usage.ru_stime),
         max_rss_bytes: u64::try_from(usage.ru_maxrss).unwrap_or(0) * 1024,
-        approximate: true,
     }
 }
