@@ -57,6 +57,18 @@ def test_bytes_that_are_no_text_are_base64(host: Host) -> None:
     assert events[0]["data"] == {"base64": "//4="}
 
 
+def test_a_character_that_is_printed_in_two_pieces_stays_text(host: Host) -> None:
+    script = r"printf 'a\303'; sleep 0.2; printf '\244b'; sleep 0.2; printf '\342'"
+    for result in (
+        host.run("run", "--json", "--no-sync", "--", "sh", "-c", script),
+        host.run("logs", "--json", "-f", host.shell(script)),
+    ):
+        events = [json.loads(line) for line in result.expect(0).out.splitlines()]
+        output = [e for e in events if e["event"] == "output"]
+        assert "".join(e["data"] for e in output[:-1]) == "aäb"
+        assert (output[-1]["offset"], output[-1]["data"]) == (4, {"base64": "4g=="})
+
+
 def test_wait_prints_the_jobs(host: Host) -> None:
     job = host.shell("exit 3")
     (seen,) = json.loads(host.run("wait", "--json", job).expect(3).text)

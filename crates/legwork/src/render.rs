@@ -2,6 +2,7 @@
 
 pub(crate) mod end;
 pub(crate) mod json;
+mod log_json;
 pub(crate) mod logs;
 pub(crate) mod table;
 

@@ -8,8 +8,7 @@ use crate::app::App;
 use crate::error::CommandError;
 use crate::interrupt::unless_interrupted;
 use crate::printer::{Printer, Target};
-use crate::render;
-use crate::render::logs::Stamper;
+use crate::render::logs::{Stamper, Viewer};
 
 /// Show what a job printed, past and with -f live, until it ends.
 ///
@@ -79,6 +78,7 @@ async fn show(
     printer: &Printer,
 ) -> Result<(), CommandError> {
     let mut logs = client.logs(&args.id, args.options()).await?;
+    let mut viewer = Viewer::new(app.out, printer);
     let mut stamper = args.timestamps.then(Stamper::default);
     while let Some(event) = logs.next().await? {
         let heard = match event {
@@ -87,7 +87,7 @@ async fn show(
             }
             event => {
                 let last = matches!(event, LogEvent::End { .. });
-                let heard = render::logs::event(app.out, printer, event).await?;
+                let heard = viewer.show(event).await?;
                 if last {
                     return Ok(());
                 }

@@ -16,6 +16,7 @@ use crate::local::Session;
 use crate::printer::Printer;
 use crate::project;
 use crate::render;
+use crate::render::logs::Viewer;
 use crate::stdin;
 
 /// Mirror this directory to a workspace, run a command there, and show its output as it happens.
@@ -172,12 +173,13 @@ async fn show(app: &App, client: &Client, id: &str) -> Result<Box<Job>, CommandE
     };
     let mut logs = client.logs(id, options).await?;
     let printer = Printer::default();
+    let mut viewer = Viewer::new(app.out, &printer);
     let mut heard = true;
     let ended = loop {
         match logs.next().await? {
             Some(LogEvent::End { job: Some(job), .. }) => break job,
             Some(event) if heard => {
-                heard = render::logs::event(app.out, &printer, event).await?;
+                heard = viewer.show(event).await?;
                 if !heard {
                     // As a pipe would: who prints for nobody is asked to end.
                     stop_in_background(app, client, id);
@@ -191,6 +193,9 @@ async fn show(app: &App, client: &Client, id: &str) -> Result<Box<Job>, CommandE
             }
         }
     };
+    if heard {
+        viewer.finish().await?;
+    }
     match printer.finish().await {
         Err(failure) if failure.exit != crate::error::NO_READER => Err(failure),
         _ => Ok(ended),

@@ -2,80 +2,69 @@
 
 use bytes::Bytes;
 use legwork_client::{Chunk, LogEvent, LogStream};
-use serde_json::json;
+use serde_json::Value;
 
-use super::json::Text;
+use super::log_json::LogValues;
 use crate::error::CommandError;
 use crate::output::Output;
 use crate::printer::{Printer, Target};
 
-/// Prints one event of a followed job. `false` when nobody reads any more.
-pub(crate) async fn event(
+/// Shows a job's output, event by event.
+#[derive(Debug)]
+pub(crate) struct Viewer<'a> {
     out: Output,
-    printer: &Printer,
-    event: LogEvent,
-) -> Result<bool, CommandError> {
-    if out.json {
-        return printer_json(printer, &event).await;
-    }
-    match event {
-        LogEvent::Chunk(chunk) => Ok(printer.print_chunk(chunk).await),
-        LogEvent::Gap { length, .. } => {
-            out.note(&gap(length));
-            Ok(true)
+    printer: &'a Printer,
+    values: LogValues,
+}
+
+impl<'a> Viewer<'a> {
+    /// One that has seen nothing.
+    pub(crate) fn new(out: Output, printer: &'a Printer) -> Self {
+        Self {
+            out,
+            printer,
+            values: LogValues::default(),
         }
-        LogEvent::End { .. } => Ok(true),
+    }
+
+    /// Prints one event. `false` when nobody reads any more.
+    pub(crate) async fn show(&mut self, event: LogEvent) -> Result<bool, CommandError> {
+        if self.out.json {
+            let values = self.values.of(&event);
+            return self.print(values).await;
+        }
+        match event {
+            LogEvent::Chunk(chunk) => Ok(self.printer.print_chunk(chunk).await),
+            LogEvent::Gap { length, .. } => {
+                self.out.note(&gap(length));
+                Ok(true)
+            }
+            LogEvent::End { .. } => Ok(true),
+        }
+    }
+
+    /// Prints what is held back, when the end is told otherwise than by its event. `false` when nobody reads any more.
+    pub(crate) async fn finish(mut self) -> Result<bool, CommandError> {
+        let rest = self.values.rest();
+        self.print(rest.into_iter().collect()).await
+    }
+
+    async fn print(&self, values: Vec<Value>) -> Result<bool, CommandError> {
+        if values.is_empty() {
+            return Ok(true);
+        }
+        let mut text = Vec::new();
+        for value in values {
+            serde_json::to_writer(&mut text, &value).map_err(std::io::Error::from)?;
+            text.push(b'\n');
+        }
+        Ok(self.printer.print(Target::Stdout, Bytes::from(text)).await)
     }
 }
 
 /// What to say where output is missing.
 pub(crate) fn gap(length: u64) -> String {
     format!("{} of output were not kept here", super::bytes(length))
-}
-
-async fn printer_json(printer: &Printer, event: &LogEvent) -> Result<bool, CommandError> {
-    let mut text = Vec::new();
-    for value in values(event) {
-        serde_json::to_writer(&mut text, &value).map_err(std::io::Error::from)?;
-        text.push(b'\n');
-    }
-    Ok(printer.print(Target::Stdout, Bytes::from(text)).await)
-}
-
-/// An event as JSON, one value for each part of one origin.
-pub(crate) fn values(event: &LogEvent) -> Vec<serde_json::Value> {
-    match event {
-        LogEvent::Chunk(chunk) => chunk_values(chunk),
-        LogEvent::Gap { offset, length } => {
-            vec![json!({"event": "gap", "offset": offset, "length": length})]
-        }
-        LogEvent::End { offset, job } => {
-            let job = job.as_deref().map(super::json::Job::from);
-            vec![json!({"event": "end", "offset": offset, "job": job})]
-        }
-    }
-}
-
-fn chunk_values(chunk: &Chunk) -> Vec<serde_json::Value> {
-    let (mut data, mut offset) = (chunk.data.clone(), chunk.offset);
-    let mut values = Vec::new();
-    for run in &chunk.runs {
-        let piece = data.split_to(run.length.min(data.len()));
-        let name = if run.stream == LogStream::Stderr {
-            "stderr"
-        } else {
-            "stdout"
-        };
-        values.push(json!({
-            "event": "output",
-            "offset": offset,
-            "stream": name,
-            "timeUs": run.time_us,
-            "data": Text::new(&piece),
-        }));
-        offset += piece.len() as u64;
-    }
-    values
 }
 
 /// Puts the time before each line.
