@@ -61,6 +61,16 @@ impl Jobs {
         })
     }
 
+    /// Opens the index in the background, so that the first call need not. Needs a runtime.
+    pub fn warm(&self) {
+        let inner = Arc::clone(&self.inner);
+        self.inner.tasks.aside(move || {
+            // Any query reads what every query needs; whoever asks in earnest hears of what is wrong.
+            let nobody = JobId::from(uuid::Uuid::nil());
+            drop(inner.index.with(|db| index::get(db, nobody)));
+        });
+    }
+
     /// Re-reads every job that has not ended from its directory, kills what lost shims left behind, and tells how
     /// many jobs were found lost. A long-lived opener calls it first; others need not, for looking at a job does the same for it.
     ///

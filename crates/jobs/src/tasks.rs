@@ -27,6 +27,11 @@ impl Tasks {
         self.tracker.spawn(task)
     }
 
+    /// Runs what may block and nobody waits for, on a thread for such work. Needs a runtime.
+    pub(crate) fn aside(&self, work: impl FnOnce() + Send + 'static) {
+        drop(self.tracker.spawn_blocking(work));
+    }
+
     /// Cancelled when the library object is closed or dropped.
     pub(crate) fn stopping(&self) -> CancellationToken {
         self.stop.clone()

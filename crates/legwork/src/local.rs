@@ -31,6 +31,7 @@ pub(crate) async fn open(state: PathBuf, tasks: &TaskTracker) -> Result<Session,
         principal: user_name(),
     };
     let server = Server::open(config, tasks.clone()).map_err(told)?;
+    server.warm();
     let (ours, theirs) = tokio::io::duplex(BUFFER);
     let serving = server.clone().serve(theirs);
     // How a connection in memory ends is no news: our half is what ends it.

@@ -73,6 +73,11 @@ impl Server {
         })
     }
 
+    /// Gets ready for the first call in the background, beside whatever comes before it. Needs a runtime.
+    pub fn warm(&self) {
+        self.shared.jobs.warm();
+    }
+
     /// Throws the index of jobs away and builds it from their directories.
     ///
     /// # Errors
