@@ -50,9 +50,8 @@ pub(crate) fn full() -> Outcome {
     lint()?;
     test()?;
     audit(&root)?;
-    cargo(&root, &["nextest", "run", "--workspace", "--release"])
-        .env("PROPTEST_CASES", "20000")
-        .run()?;
+    let soak = ["nextest", "run", "--workspace", "--cargo-profile", "soak"];
+    cargo(&root, &soak).env("PROPTEST_CASES", "20000").run()?;
     let python = tools::python(&root)?;
     pytest(&root, &python, "soak").run()
 }
