@@ -1,0 +1,13 @@
+//! Who may do what in legwork: certificates, TLS, invites, identities and the policy table.
+
+pub mod ca;
+mod fingerprint;
+mod key;
+mod random;
+mod timestamp;
+pub mod tls;
+
+pub use self::fingerprint::Fingerprint;
+pub use self::key::{CertificateRequest, KeyError, PrivateKey};
+pub use rustls::pki_types::UnixTime;
+pub use rustls::time_provider::{DefaultTimeProvider as SystemClock, TimeProvider};
