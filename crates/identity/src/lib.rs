@@ -2,6 +2,7 @@
 
 pub mod ca;
 mod fingerprint;
+pub mod invite;
 mod key;
 mod random;
 mod timestamp;
