@@ -217,4 +217,17 @@ mod tests {
         let request = CertificateRequest::verify(&ed25519.request().unwrap()).unwrap();
         assert_eq!(request.fingerprint(), ed25519.fingerprint());
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(bytes: Vec<u8>, flips in proptest::collection::vec((0..400_usize, 1_u8..), 1..8)) {
+            drop(CertificateRequest::verify(&bytes));
+            let mut request = PrivateKey::generate().unwrap().request().unwrap();
+            for (at, flip) in flips {
+                let at = at % request.len();
+                request[at] ^= flip;
+            }
+            drop(CertificateRequest::verify(&request));
+        }
+    }
 }

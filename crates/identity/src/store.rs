@@ -36,7 +36,9 @@ use crate::key::CertificateRequest;
 #[derive(Debug)]
 pub struct Store {
     server: Uuid,
-    connection: Mutex<Connection>,
+    /// Look-ups do not wait while something else is made durable.
+    reader: Mutex<Connection>,
+    writer: Mutex<Connection>,
 }
 
 impl Store {
@@ -45,10 +47,12 @@ impl Store {
     /// # Errors
     /// When the file cannot be used, or a newer legwork wrote it.
     pub fn open(state: &Path, now: UnixTime) -> Result<Self, StoreError> {
-        let (connection, server) = connection::open(&state.join("identity.db"), now)?;
+        let path = state.join("identity.db");
+        let (writer, server) = connection::open(&path, now)?;
         Ok(Self {
             server,
-            connection: Mutex::new(connection),
+            reader: Mutex::new(connection::open_reader(&path)?),
+            writer: Mutex::new(writer),
         })
     }
 
@@ -126,7 +130,7 @@ impl Store {
         &self,
         query: impl FnOnce(&Connection) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        query(&self.lock())
+        query(&lock(&self.reader))
     }
 
     /// One transaction, with no other writer beside it. It is kept only if all went well.
@@ -134,19 +138,17 @@ impl Store {
         &self,
         act: impl FnOnce(&Transaction<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
-        let mut connection = self.lock();
+        let mut connection = lock(&self.writer);
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let done = act(&transaction)?;
         transaction.commit()?;
         Ok(done)
     }
+}
 
-    fn lock(&self) -> MutexGuard<'_, Connection> {
-        // A thread that panicked has left no transaction open.
-        self.connection
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
+/// A thread that panicked has left no transaction open.
+fn lock(connection: &Mutex<Connection>) -> MutexGuard<'_, Connection> {
+    connection.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -189,3 +189,20 @@ fn debug_output_has_no_key() {
     let secret = ca.key_pem.lines().nth(1).unwrap();
     assert!(!format!("{ca:?}").contains(secret));
 }
+
+proptest::proptest! {
+    #[test]
+    fn no_certificate_makes_a_parser_panic(flips in proptest::collection::vec((0..600_usize, 1_u8..), 1..8)) {
+        let ca = authority();
+        let own = ca.issue_server(alice().id, NOW, CLIENT_LIFETIME).unwrap();
+        for certificate in own.chain() {
+            let mut der = certificate.to_vec();
+            for &(at, flip) in &flips {
+                let at = at % der.len();
+                der[at] ^= flip;
+            }
+            drop(CaCertificate::from_der(&der));
+            drop(PeerCertificate::parse(&der));
+        }
+    }
+}

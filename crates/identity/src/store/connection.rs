@@ -59,9 +59,7 @@ pub(super) fn open(path: &Path, now: UnixTime) -> Result<(Connection, Uuid), Sto
         path: path.to_owned(),
         source,
     })?;
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let mut connection = Connection::open_with_flags(path, flags)?;
-    connection.busy_timeout(BUSY)?;
+    let mut connection = connect(path)?;
     // Before anything is written to it, also by a change of the journal.
     check_version(version(&connection)?, path)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
@@ -70,6 +68,20 @@ pub(super) fn open(path: &Path, now: UnixTime) -> Result<(Connection, Uuid), Sto
     create_if_empty(&mut connection, path, now)?;
     let uuid = connection.query_row("SELECT uuid FROM server", [], |row| row.get(0))?;
     Ok((connection, Uuid::from_bytes(uuid)))
+}
+
+/// Opens another connection to what [`open`] has opened, which changes nothing.
+pub(super) fn open_reader(path: &Path) -> Result<Connection, StoreError> {
+    let connection = connect(path)?;
+    connection.pragma_update(None, "query_only", true)?;
+    Ok(connection)
+}
+
+fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(BUSY)?;
+    Ok(connection)
 }
 
 /// The files that `SQLite` puts beside it get the same mode.

@@ -48,6 +48,9 @@ pub enum HandshakeError {
     /// A server showed a client's certificate, or the reverse.
     #[error("the other end's certificate is for another purpose")]
     WrongPurpose,
+    /// The peer's certificate is nothing that this library makes, for instance one that signed itself.
+    #[error("the other end's certificate is not one of legwork: {0}")]
+    BadCertificate(CertificateError),
     /// The other end does not accept our certificate, or something else about us.
     #[error("the other end refused: {0}")]
     Refused(PeerRefusal),
@@ -145,9 +148,9 @@ fn from_certificate(why: CertificateError) -> HandshakeError {
             Some(&OtherServer { expected, found }) => {
                 HandshakeError::WrongServer { expected, found }
             }
-            None => HandshakeError::Tls(CertificateError::Other(other).into()),
+            None => HandshakeError::BadCertificate(CertificateError::Other(other)),
         },
-        other => HandshakeError::Tls(other.into()),
+        other => HandshakeError::BadCertificate(other),
     }
 }
 

@@ -101,3 +101,42 @@ fn uuid_in(certificate: &X509Certificate<'_>) -> Option<Uuid> {
     }
     Uuid::try_parse(only).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, KeyPair, SanType, SerialNumber};
+    use uuid::Uuid;
+
+    use super::{NotAPeer, PeerCertificate};
+
+    fn parse(names: &[&str], serial: &[u8]) -> Result<Uuid, NotAPeer> {
+        let mut params = CertificateParams::default();
+        let uri = |name: &&str| SanType::URI((*name).try_into().unwrap());
+        params.subject_alt_names = names.iter().map(uri).collect();
+        params.serial_number = Some(SerialNumber::from_slice(serial));
+        let made = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
+        PeerCertificate::parse(made.der()).map(|peer| peer.id)
+    }
+
+    #[test]
+    fn exactly_one_uuid_is_somebody() {
+        let (one, two) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        let (first, second) = (one.urn().to_string(), two.urn().to_string());
+        let serial = [0x40; 16];
+        assert_eq!(parse(&[&first], &serial), Ok(one));
+        let https = "https://box.example";
+        for names in [
+            &[][..],
+            &[https],
+            &["urn:uuid:x"],
+            &[&first, &second],
+            &[&first, &first],
+            &[&first, https],
+            &[https, &first],
+        ] {
+            assert_eq!(parse(names, &serial), Err(NotAPeer), "{names:?}");
+        }
+        assert_eq!(parse(&[&first], &[0x40; 15]), Err(NotAPeer));
+        assert_eq!(PeerCertificate::parse(b""), Err(NotAPeer));
+    }
+}

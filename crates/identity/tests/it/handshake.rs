@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use legwork_identity::ca::{BACKDATED, CLIENT_LIFETIME, SERVER_LIFETIME};
 use legwork_identity::tls::{self, HandshakeError, PeerRefusal};
+use rustls::client::Resumption;
 use rustls::{HandshakeKind, ProtocolVersion};
+use tokio::io::AsyncReadExt;
 use uuid::Uuid;
 
 use crate::world::{
@@ -38,14 +40,20 @@ async fn without_a_certificate_one_is_a_stranger() {
 async fn sessions_are_whole_each_time() {
     let ca = authority();
     let own = alice(&ca);
-    let config = Arc::new(client(&ca, Some(&own)));
+    let serving = server(&ca);
+    let mut config = client(&ca, Some(&own));
+    // Also when the client would like to.
+    config.resumption = Resumption::in_memory_sessions(8);
+    let config = Arc::new(config);
     for _ in 0..2 {
         let (near, far) = tokio::io::duplex(64 << 10);
         let connector = tokio_rustls::TlsConnector::from(Arc::clone(&config));
         let connect = connector.connect(tls::server_name(), near);
-        let (peer, stream) = tokio::join!(serve(server(&ca), far), connect);
+        let (peer, stream) = tokio::join!(serve(serving.clone(), far), connect);
         assert_eq!(peer.unwrap().unwrap().id, ALICE);
-        let stream = stream.unwrap();
+        let mut stream = stream.unwrap();
+        // What the server gives for later comes with its first byte.
+        stream.read_u8().await.unwrap();
         let (_, connection) = stream.get_ref();
         assert_eq!(
             connection.protocol_version(),

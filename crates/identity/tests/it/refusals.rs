@@ -2,7 +2,8 @@
 
 use std::io;
 
-use legwork_identity::tls::{self, HandshakeError};
+use legwork_identity::PrivateKey;
+use legwork_identity::tls::{self, Credentials, HandshakeError};
 use rustls::version::TLS12;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -36,6 +37,24 @@ async fn an_old_server_is_refused() {
     let met = meet(impostor(ca.certificate(), &TLS12), client(&ca, None)).await;
     assert!(
         matches!(met.client, Err(HandshakeError::TlsTooOld)),
+        "{met:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_certificate_that_signed_itself_is_refused() {
+    let ca = authority();
+    let mut params = rcgen::CertificateParams::default();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let der = params.self_signed(&key).unwrap().der().clone();
+    let key = PrivateKey::from_pem(&key.serialize_pem()).unwrap();
+    let own = Credentials::new(vec![der], key);
+    let met = meet(server(&ca), client(&ca, Some(&own))).await;
+    let refused = matches!(met.server, Err(HandshakeError::BadCertificate(_)));
+    assert!(refused, "{met:?}");
+    assert!(
+        matches!(met.client, Err(HandshakeError::Refused(_))),
         "{met:?}"
     );
 }
