@@ -74,7 +74,7 @@ pub const TABLE: &[Row] = &[
     (ENROLL, "Join", Requirement::Anyone),
     (ENROLL, "Renew", ENROLLED),
     (ENROLL, "Invite", ADMINS),
-    (ENROLL, "List", ADMINS),
+    (ENROLL, "ListIdentities", ADMINS),
     (ENROLL, "Revoke", ADMINS),
     (HEALTH, "Check", Requirement::Anyone),
     (HEALTH, "List", Requirement::Anyone),
