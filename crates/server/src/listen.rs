@@ -15,7 +15,7 @@ pub use self::lock::ServerLock;
 pub use self::socket::connect;
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -74,6 +74,7 @@ impl Default for Limits {
 pub struct Sockets {
     tcp: Vec<TcpListener>,
     local: UnixListener,
+    path: PathBuf,
 }
 
 impl Sockets {
@@ -95,8 +96,8 @@ impl Sockets {
             });
             tcp.push(bound?);
         }
-        let local = socket::bind(state)?;
-        Ok(Self { tcp, local })
+        let (local, path) = socket::bind(state)?;
+        Ok(Self { tcp, local, path })
     }
 
     /// The addresses as they really are.
@@ -193,6 +194,8 @@ impl Server {
         ));
         accepting.close();
         accepting.wait().await;
+        // Only tidiness: one that nobody listens to is as good as none.
+        drop(std::fs::remove_file(sockets.path));
         draining.cancel();
         listening.connections.close();
         listening.connections.wait().await;

@@ -25,7 +25,7 @@ fn short(dir: &File, name: &str) -> PathBuf {
 }
 
 /// Binds the socket. Whoever calls has the server's lock, so one that is there is of a server that died.
-pub(super) fn bind(state: &Path) -> Result<UnixListener, Problem> {
+pub(super) fn bind(state: &Path) -> Result<(UnixListener, PathBuf), Problem> {
     let path = state.join(NAME);
     let io = |error: std::io::Error| Problem::io(&path, &error);
     let dir = File::open(state).map_err(io)?;
@@ -37,7 +37,7 @@ pub(super) fn bind(state: &Path) -> Result<UnixListener, Problem> {
     let listener = UnixListener::bind(&fresh).map_err(io)?;
     std::fs::set_permissions(&fresh, Permissions::from_mode(0o600)).map_err(io)?;
     std::fs::rename(&fresh, short(&dir, NAME)).map_err(io)?;
-    Ok(listener)
+    Ok((listener, path))
 }
 
 /// Connects to the server of a state directory; `None` if there is none.

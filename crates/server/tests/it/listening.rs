@@ -238,6 +238,7 @@ async fn a_server_that_stops_lets_its_clients_go_and_its_jobs_run() {
             .unwrap()
             .is_none()
     );
+    assert!(!net.dir.path().join("state/sock").exists());
     let host = testkit::Host::on(net.dir).unwrap();
     let local = host.client().await;
     assert!(local.get(&id).await.unwrap().finish().is_none());
