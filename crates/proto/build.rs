@@ -5,10 +5,11 @@ use std::path::Path;
 
 use prost::Message;
 
-const FILES: [&str; 3] = [
+const FILES: [&str; 4] = [
     "legwork/v1/jobs.proto",
     "legwork/v1/sync.proto",
     "legwork/v1/host.proto",
+    "legwork/v1/enroll.proto",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

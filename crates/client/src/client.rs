@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use legwork_proto::v1 as wire;
+use legwork_proto::v1::enroll_service_client::EnrollServiceClient;
 use legwork_proto::v1::host_service_client::HostServiceClient;
 use legwork_proto::v1::job_service_client::JobServiceClient;
 use legwork_proto::v1::sync_service_client::SyncServiceClient;
@@ -27,6 +28,7 @@ const PAGE: u32 = 500;
 pub struct Client {
     pub(crate) jobs: JobServiceClient<Channel>,
     pub(crate) sync: SyncServiceClient<Channel>,
+    pub(crate) enroll: EnrollServiceClient<Channel>,
     host: HostServiceClient<Channel>,
     pub(crate) tasks: TaskTracker,
 }
@@ -74,6 +76,7 @@ impl Client {
         Ok(Self {
             jobs: JobServiceClient::with_origin(channel.clone(), origin.clone()),
             sync: SyncServiceClient::with_origin(channel.clone(), origin.clone()),
+            enroll: EnrollServiceClient::with_origin(channel.clone(), origin.clone()),
             host: HostServiceClient::with_origin(channel, origin),
             tasks,
         })

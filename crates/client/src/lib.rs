@@ -9,6 +9,7 @@
 //! Ids are made here ([`JobSpec::new`]), so that a start which was answered by silence can be
 //! repeated without running anything twice.
 
+mod admin;
 mod client;
 mod connect;
 mod convert;
@@ -20,6 +21,7 @@ mod mirror;
 mod mirror_wire;
 mod spec;
 
+pub use admin::{Identity, Invited};
 pub use client::{Client, HostInfo, ListFilter};
 pub use error::{CallError, Result};
 pub use input::Input;

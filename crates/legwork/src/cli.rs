@@ -75,6 +75,14 @@ pub(crate) enum Command {
     Sync(In<commands::sync::Sync>),
     /// Bring files back from a job's mirror
     Pull(In<commands::pull::Pull>),
+    /// Serve this state directory to others
+    Serve(In<commands::serve::Serve>),
+    /// Invite somebody to this host's server
+    Invite(In<commands::invite::Invite>),
+    /// List who is known to this host's server
+    Identities(In<commands::identities::Identities>),
+    /// End somebody's access to this host's server
+    Revoke(In<commands::revoke::Revoke>),
     /// Look at the state directory and what this host offers; rebuild the index of jobs
     Doctor(In<commands::doctor::Doctor>),
     /// Print the version

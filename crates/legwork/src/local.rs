@@ -7,6 +7,7 @@
 use std::path::{Path, PathBuf};
 
 use legwork_client::{CallError, Client};
+use legwork_identity::Principal;
 use legwork_server::{Config, Problem, Server};
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
@@ -28,12 +29,11 @@ pub(crate) struct Session {
 pub(crate) async fn open(state: PathBuf, tasks: &TaskTracker) -> Result<Session, CommandError> {
     let config = Config {
         state_dir: state.clone(),
-        principal: user_name(),
     };
     let server = Server::open(config, tasks.clone()).map_err(told)?;
     server.warm();
     let (ours, theirs) = tokio::io::duplex(BUFFER);
-    let serving = server.clone().serve(theirs);
+    let serving = server.clone().serve(theirs, user());
     // How a connection in memory ends is no news: our half is what ends it.
     tasks.spawn(async move { drop(serving.await) });
     let client = Client::over(ours, tasks.clone()).await?;
@@ -60,13 +60,14 @@ pub(crate) fn told(problem: Problem) -> CommandError {
         .into()
 }
 
-/// The user's name, or number if the number has no name.
-fn user_name() -> String {
+/// Whoever runs this process, by name, or by number if the number has no name.
+fn user() -> Principal {
     let uid = nix::unistd::Uid::effective();
-    match nix::unistd::User::from_uid(uid) {
+    let name = match nix::unistd::User::from_uid(uid) {
         Ok(Some(user)) => user.name,
         Ok(None) | Err(_) => uid.to_string(),
-    }
+    };
+    Principal::in_process(uid.as_raw(), name)
 }
 
 impl Session {

@@ -24,6 +24,10 @@ pub(super) const ROOMS: &[Room] = &[
         imports: &[],
     },
     Room {
+        name: "legwork-identity",
+        imports: &[],
+    },
+    Room {
         name: "legwork-proto",
         imports: &[],
     },
@@ -33,7 +37,12 @@ pub(super) const ROOMS: &[Room] = &[
     },
     Room {
         name: "legwork-server",
-        imports: &["legwork-jobs", "legwork-sync", "legwork-proto"],
+        imports: &[
+            "legwork-identity",
+            "legwork-jobs",
+            "legwork-sync",
+            "legwork-proto",
+        ],
     },
     Room {
         name: "legwork",
@@ -41,6 +50,7 @@ pub(super) const ROOMS: &[Room] = &[
             "legwork-shim",
             "legwork-jobs",
             "legwork-sync",
+            "legwork-identity",
             "legwork-proto",
             "legwork-client",
             "legwork-server",
@@ -52,6 +62,7 @@ pub(super) const ROOMS: &[Room] = &[
             "legwork-shim",
             "legwork-jobs",
             "legwork-sync",
+            "legwork-identity",
             "legwork-proto",
             "legwork-client",
             "legwork-server",
@@ -71,6 +82,7 @@ const WIRE: &[&str] = &[
     "legwork",
     "testkit",
 ];
+const IDENTITY: &[&str] = &["legwork-identity"];
 const ASYNC: &[&str] = &[
     "legwork-jobs",
     "legwork-client",
@@ -92,14 +104,22 @@ pub(super) const RESTRICTED: &[(&str, &[&str], &str)] = &[
     ("toml", BINARY, "configuration files belong to the binary"),
     (
         "rusqlite",
-        &["legwork-jobs"],
-        "the index belongs to the jobs library",
+        &["legwork-jobs", "legwork-identity"],
+        "the index belongs to the jobs library, identities to theirs",
     ),
     (
         "ignore",
         &["legwork-sync"],
         "walking trees belongs to the mirror library",
     ),
+    ("rcgen", IDENTITY, "certificates are made in one place"),
+    (
+        "x509-parser",
+        IDENTITY,
+        "certificates are read in one place",
+    ),
+    ("ring", IDENTITY, "cryptography is used in one place"),
+    ("rustls", IDENTITY, "TLS is configured in one place"),
     ("tonic", WIRE, "domain crates do not know the wire"),
     ("tonic-prost", WIRE, "domain crates do not know the wire"),
     ("tonic-types", WIRE, "domain crates do not know the wire"),
@@ -112,7 +132,7 @@ pub(super) const RESTRICTED: &[(&str, &[&str], &str)] = &[
     (
         "tokio",
         ASYNC,
-        "the shim and the mirror library are synchronous",
+        "the shim, the mirror and the identity library are synchronous",
     ),
     (
         "libc",
