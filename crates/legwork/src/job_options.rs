@@ -90,12 +90,14 @@ pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// The caller's environment with the changes asked for.
+/// The caller's environment with the changes asked for. Where the caller was is not where the job is: the server says that.
 fn environment(
     own: impl Iterator<Item = (OsString, OsString)>,
     changes: &[OsString],
 ) -> Result<Vec<(OsString, OsString)>, CommandError> {
-    let mut env: BTreeMap<OsString, OsString> = own.collect();
+    let mut env: BTreeMap<OsString, OsString> = own
+        .filter(|(name, _)| name != "PWD" && name != "OLDPWD")
+        .collect();
     for change in changes {
         let raw = change.as_bytes();
         let Some(at) = raw.iter().position(|&b| b == b'=') else {
@@ -168,7 +170,7 @@ mod tests {
 
     #[test]
     fn a_change_replaces_and_a_bare_name_must_exist() {
-        let own = || [("A".into(), "1".into())].into_iter();
+        let own = || [("A".into(), "1".into()), ("PWD".into(), "/".into())].into_iter();
         let changes = |list: &[&str]| list.iter().map(OsString::from).collect::<Vec<_>>();
         assert_eq!(
             environment(own(), &changes(&["A=2", "B=x=y"])).unwrap(),

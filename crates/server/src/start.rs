@@ -74,7 +74,7 @@ async fn prepare(
     };
     let place = place(shared, caller, spec.place.unwrap_or_default()).await?;
     let request = StartRequest {
-        env: environment(caller, spec.env),
+        env: environment(caller, spec.env, &place.dir),
         stdin,
         merge: spec.merge,
         timeout: spec.timeout_ms.map(Duration::from_millis),
@@ -97,12 +97,18 @@ async fn prepare(
 }
 
 /// A user of this host brings a whole environment; whoever comes from elsewhere brings what is to be different from a
-/// plain one here.
-fn environment(caller: &Principal, asked: Vec<wire::EnvVar>) -> Vec<(ByteString, ByteString)> {
+/// plain one here. `PWD` is the job's own directory, unless somebody asks for another: many makefiles believe it.
+fn environment(
+    caller: &Principal,
+    asked: Vec<wire::EnvVar>,
+    dir: &Path,
+) -> Vec<(ByteString, ByteString)> {
     let mut env: Vec<(ByteString, ByteString)> = match caller.via {
         Via::Certificate => plain_environment(),
         Via::LocalSocket { .. } | Via::InProcess => Vec::new(),
     };
+    let pwd = dir.as_os_str().as_bytes().to_vec();
+    env.push((b"PWD".to_vec().into(), pwd.into()));
     let asked: Vec<(ByteString, ByteString)> = asked
         .into_iter()
         .map(|var| (Vec::from(var.name).into(), Vec::from(var.value).into()))
