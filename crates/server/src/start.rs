@@ -1,7 +1,7 @@
 //! From a wire spec to a job: where it runs, and on which committed tree.
 
 use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -107,7 +107,9 @@ fn environment(
         Via::Certificate => plain_environment(),
         Via::LocalSocket { .. } | Via::InProcess => Vec::new(),
     };
-    let pwd = dir.as_os_str().as_bytes().to_vec();
+    // Without a slash at the end, as a shell would have it.
+    let pwd: PathBuf = dir.components().collect();
+    let pwd = pwd.into_os_string().into_vec();
     env.push((b"PWD".to_vec().into(), pwd.into()));
     let asked: Vec<(ByteString, ByteString)> = asked
         .into_iter()
