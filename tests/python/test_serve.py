@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import stat
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -166,6 +167,31 @@ def test_settings_come_from_flags_then_environment_then_file(host: Host) -> None
     error = host.run("serve", "--json", *named).expect(1).error()
     assert error["reason"] == "BAD_CONFIG"
     assert error["hint"] == "did you mean `listen`?"
+
+
+def test_metrics_are_told_on_loopback_when_asked_for(host: Host) -> None:
+    with Serving(host, *LISTEN, "--init") as server:
+        assert server.told["metrics"] is None
+        assert server.end() == 0
+    host.env["LEGWORK_METRICS"] = "127.0.0.1:0"
+    with Serving(host, *LISTEN) as server:
+        host.ok("identities")
+
+        def listed() -> bool:
+            with urllib.request.urlopen(server.told["metrics"], timeout=20) as page:
+                text = page.read().decode()
+            return (
+                'legwork_jobs{state="running"} 0\n' in text
+                and 'method="EnrollService/ListIdentities",code="OK"} 1\n' in text
+            )
+
+        # A call is counted when its connection has taken the last byte, which may be after its caller is done.
+        until(listed)
+        assert server.end() == 0
+    root = ("--allow-root",) if _is_root(host) else ()
+    for address, reason in [("0.0.0.0:0", "NOT_LOOPBACK"), ("localhost", "USAGE")]:
+        refused = host.run("serve", "--json", *root, "--metrics", address)
+        assert refused.error()["reason"] == reason
 
 
 def test_secrets_are_in_no_log(host: Host) -> None:

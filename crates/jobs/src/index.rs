@@ -22,7 +22,9 @@ use rusqlite::Connection;
 use rusqlite::ffi::ErrorCode;
 
 use self::connection::Files;
-pub(crate) use self::query::{Entry, delete, get, ids, in_range, insert, list, open_jobs, update};
+pub(crate) use self::query::{
+    Entry, count, delete, get, ids, in_range, insert, list, open_jobs, update,
+};
 use crate::config::Clock;
 use crate::error::IndexError;
 use crate::id::JobId;

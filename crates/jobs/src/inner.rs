@@ -7,13 +7,14 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use legwork_shim::exit::Survivor;
+use rusqlite::Connection;
 use tokio::sync::Semaphore;
 
 use crate::config::{Clock, Config};
 use crate::error::{IndexError, JobError, OpenError};
 use crate::id::JobId;
-use crate::index::{self, Entry, Index};
-use crate::job::{Asked, Job, ListQuery, Page};
+use crate::index::{self, Entry, Index, QueryError};
+use crate::job::{Asked, Job};
 use crate::job_dir::JobDir;
 use crate::launcher::{Launcher, LocalLauncher};
 use crate::shim_image;
@@ -160,19 +161,22 @@ impl Inner {
     }
 }
 
-/// A page of all jobs as they are now, from their directories where the index cannot be used.
-pub(crate) async fn list(inner: &Arc<Inner>, query: &ListQuery) -> Result<Page, JobError> {
-    let listed = match refresh_open(inner).await {
-        Ok(_) => inner.index.with(|db| index::list(db, query)),
+/// Asks about all jobs as they are now, from their directories where the index cannot be used.
+pub(crate) async fn ask<T>(
+    inner: &Arc<Inner>,
+    mut query: impl FnMut(&mut Connection) -> Result<T, QueryError>,
+) -> Result<T, JobError> {
+    let answered = match refresh_open(inner).await {
+        Ok(_) => inner.index.with(&mut query),
         Err(JobError::Index(error)) => Err(error),
         Err(error) => return Err(error),
     };
-    match listed {
+    match answered {
         Err(error) if error.has_way_round() => {
             let (jobs, _) = scan(inner).await?;
-            Ok(inner.index.aside(&jobs, |db| index::list(db, query))?)
+            Ok(inner.index.aside(&jobs, query)?)
         }
-        listed => Ok(listed?),
+        answered => Ok(answered?),
     }
 }
 

@@ -1,5 +1,6 @@
 //! The library object.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +19,7 @@ use crate::output::{Output, Read};
 use crate::remove;
 use crate::request::{SIGNAL_MAX, StartRequest};
 use crate::start;
-use crate::state::JobState;
+use crate::state::{JobState, Phase};
 use crate::stdin::StdinWriter;
 use crate::tasks;
 use crate::watch::Interest;
@@ -194,7 +195,15 @@ impl Jobs {
     /// # Errors
     /// What keeps the index from being read.
     pub async fn list(&self, query: &ListQuery) -> Result<Page, JobError> {
-        inner::list(&self.inner, query).await
+        inner::ask(&self.inner, |db| index::list(db, query)).await
+    }
+
+    /// How many jobs there are now in each phase, those with none left out.
+    ///
+    /// # Errors
+    /// What keeps the index from being read.
+    pub async fn count(&self) -> Result<BTreeMap<Phase, u64>, JobError> {
+        inner::ask(&self.inner, |db| index::count(db)).await
     }
 
     /// The whole of what was asked.

@@ -262,6 +262,29 @@ pub enum Phase {
     Finished = 4,
 }
 
+impl Phase {
+    /// All of them, in the order of a job's life.
+    pub const ALL: [Self; 5] = [
+        Self::Pending,
+        Self::Starting,
+        Self::Running,
+        Self::Paused,
+        Self::Finished,
+    ];
+
+    /// Its word, in lower case.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::Paused => "paused",
+            Self::Finished => "finished",
+        }
+    }
+}
+
 impl Finished {
     /// The end that nobody recorded, and what can be told of it all the same.
     pub(crate) fn lost(why: LostWhy, started_at_ms: Option<u64>, left: Option<Traces>) -> Self {

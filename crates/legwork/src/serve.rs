@@ -71,7 +71,7 @@ pub(crate) async fn run(app: &App, args: Serve) -> Result<u8, CommandError> {
     if lost > 0 {
         tracing::warn!(jobs = lost, "jobs were lost while there was no server");
     }
-    let sockets = Sockets::bind(&lock, &state, &settings.listen)
+    let mut sockets = Sockets::bind(&lock, &state, &settings.listen)
         .await
         .map_err(told)?;
     let addresses = sockets.addresses()?;
@@ -82,7 +82,11 @@ pub(crate) async fn run(app: &App, args: Serve) -> Result<u8, CommandError> {
     if made {
         first_invite(&app, &state).await?;
     }
-    announce(&app, &addresses, &state)?;
+    let metrics = match settings.metrics {
+        Some(address) => Some(sockets.with_metrics(address).await.map_err(told)?),
+        None => None,
+    };
+    announce(&app, &addresses, metrics, &state)?;
     server
         .listen(sockets, settings.limits, log, stop)
         .await
@@ -157,17 +161,27 @@ async fn first_invite(app: &App, state: &Path) -> Result<(), CommandError> {
 }
 
 /// Says where the server is, once everybody who connects is answered.
-fn announce(app: &App, addresses: &[SocketAddr], state: &Path) -> Result<(), CommandError> {
+fn announce(
+    app: &App,
+    addresses: &[SocketAddr],
+    metrics: Option<SocketAddr>,
+    state: &Path,
+) -> Result<(), CommandError> {
     let socket = state.join("sock");
     if app.out.json {
         return app.out.json_line(&json!({
             "event": "listening",
             "addresses": addresses.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "socket": socket.to_string_lossy(),
+            "metrics": metrics.map(|address| format!("http://{address}/metrics")),
         }));
     }
     let mut places: Vec<String> = addresses.iter().map(ToString::to_string).collect();
     places.push(socket.display().to_string());
     app.out.note(&format!("listening on {}", places.join(", ")));
+    if let Some(address) = metrics {
+        app.out
+            .note(&format!("metrics are at http://{address}/metrics"));
+    }
     Ok(())
 }

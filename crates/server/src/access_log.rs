@@ -8,13 +8,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use legwork_jobs::{Clock, SystemClock};
 use serde_json::json;
-use tonic::Code;
 
 use crate::access::Call;
+use crate::metrics::Done;
 
 /// Lines that may wait to be written.
 const QUEUE: usize = 4096;
@@ -42,10 +41,7 @@ impl AccessLogWriter {
 pub(crate) struct Entry<'a> {
     pub(crate) call: &'a Call,
     pub(crate) method: &'a str,
-    pub(crate) code: Code,
-    pub(crate) took: Duration,
-    pub(crate) received: u64,
-    pub(crate) sent: u64,
+    pub(crate) done: Done,
 }
 
 impl AccessLog {
@@ -75,10 +71,10 @@ impl AccessLog {
             // A path that no service has may be anything.
             "method": entry.method.chars().take(200).collect::<String>(),
             "subject": entry.call.subject(),
-            "code": format!("{:?}", entry.code),
-            "ms": u64::try_from(entry.took.as_millis()).unwrap_or(u64::MAX),
-            "bytesReceived": entry.received,
-            "bytesSent": entry.sent,
+            "code": format!("{:?}", entry.done.code),
+            "ms": u64::try_from(entry.done.took.as_millis()).unwrap_or(u64::MAX),
+            "bytesReceived": entry.done.received,
+            "bytesSent": entry.done.sent,
         });
         if self.lines.try_send(line.to_string()).is_err() {
             let before = self.left_out.fetch_add(1, Ordering::Relaxed);

@@ -15,6 +15,7 @@ use tonic::{Code, Status};
 
 use crate::access::Call;
 use crate::access_log::{AccessLog, Entry};
+use crate::metrics::{Done, Metrics};
 use crate::problem::Problem;
 
 /// The methods whose answers go on until somebody ends them.
@@ -27,18 +28,21 @@ pub(crate) const STREAMS: &[&str] = &[
     "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
 ];
 
-/// What the answers of a connection obey, and where they are logged.
+/// What the answers of a connection obey, and where they are logged and counted.
 #[derive(Debug, Clone)]
 pub(crate) struct Watched {
     pub(crate) draining: CancellationToken,
     pub(crate) log: Option<AccessLog>,
+    pub(crate) metrics: Option<Metrics>,
 }
 
 impl Watched {
     pub(crate) fn begin(self, path: String, call: Arc<Call>) -> Watch {
+        if let Some(metrics) = &self.metrics {
+            metrics.begin(&path);
+        }
         Watch {
-            draining: self.draining,
-            log: self.log,
+            watched: self,
             path,
             call,
             began: Instant::now(),
@@ -49,11 +53,10 @@ impl Watched {
     }
 }
 
-/// One call under way. Dropping it ends the call, and writes the log.
+/// One call under way. Dropping it ends the call, and logs and counts it.
 #[derive(Debug)]
 pub(crate) struct Watch {
-    draining: CancellationToken,
-    log: Option<AccessLog>,
+    watched: Watched,
     path: String,
     call: Arc<Call>,
     began: Instant,
@@ -80,18 +83,23 @@ impl Watch {
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        let Some(log) = &self.log else {
-            return;
-        };
-        log.write(&Entry {
-            call: &self.call,
-            method: &self.path,
+        let done = Done {
             // Nobody was there any more to be told.
             code: self.code.unwrap_or(Code::Cancelled),
             took: self.began.elapsed(),
             received: self.received.load(Ordering::Relaxed),
             sent: self.sent,
-        });
+        };
+        if let Some(metrics) = &self.watched.metrics {
+            metrics.end(&self.path, done);
+        }
+        if let Some(log) = &self.watched.log {
+            log.write(&Entry {
+                call: &self.call,
+                method: &self.path,
+                done,
+            });
+        }
     }
 }
 
@@ -139,7 +147,7 @@ impl Answer {
     pub(crate) fn wrap(answer: http::Response<Body>, mut watch: Watch) -> http::Response<Body> {
         watch.see(answer.headers());
         let endless = STREAMS.contains(&watch.path.as_str());
-        let stop = endless.then(|| Box::pin(watch.draining.clone().cancelled_owned()));
+        let stop = endless.then(|| Box::pin(watch.watched.draining.clone().cancelled_owned()));
         answer.map(|inner| {
             Body::new(Self {
                 inner: Some(inner),

@@ -23,6 +23,7 @@ mod jobs;
 mod joins;
 mod listen;
 mod logs;
+mod metrics;
 mod mirror;
 mod names;
 pub mod problem;

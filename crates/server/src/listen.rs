@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use legwork_identity::UnixTime;
 use legwork_identity::invite::Address;
 use tokio::net::{TcpListener, UnixListener};
 use tokio_util::sync::CancellationToken;
@@ -30,6 +31,7 @@ use self::admission::Admission;
 use self::tls::Tls;
 use crate::access_log::AccessLog;
 use crate::answer::Watched;
+use crate::metrics::{Metrics, Page};
 use crate::problem::Problem;
 use crate::server::{Server, Shared};
 
@@ -75,6 +77,7 @@ pub struct Sockets {
     tcp: Vec<TcpListener>,
     local: UnixListener,
     path: PathBuf,
+    metrics: Option<TcpListener>,
 }
 
 impl Sockets {
@@ -89,15 +92,34 @@ impl Sockets {
     ) -> Result<Self, Problem> {
         let mut tcp = Vec::with_capacity(addresses.len());
         for address in addresses {
-            let bound = TcpListener::bind(address).await.map_err(|error| {
-                let message = format!("cannot listen on {address}: {error}");
-                Problem::new(Code::FailedPrecondition, "CANNOT_LISTEN", message)
-                    .with("address", address)
-            });
-            tcp.push(bound?);
+            tcp.push(listener(*address).await?);
         }
         let (local, path) = socket::bind(state)?;
-        Ok(Self { tcp, local, path })
+        Ok(Self {
+            tcp,
+            local,
+            path,
+            metrics: None,
+        })
+    }
+
+    /// Answers requests for metrics, too, in plain HTTP: so this has to be an address that only this host reaches. Tells
+    /// which it really is; a port of 0 takes a free one.
+    ///
+    /// # Errors
+    /// When it is not a loopback address, or cannot be bound.
+    pub async fn with_metrics(&mut self, address: SocketAddr) -> Result<SocketAddr, Problem> {
+        if !address.ip().is_loopback() {
+            let message = format!(
+                "metrics are told in plain HTTP, to this host only: {address} is not a loopback address"
+            );
+            let problem = Problem::new(Code::InvalidArgument, "NOT_LOOPBACK", message);
+            return Err(problem.with("address", address));
+        }
+        let bound = listener(address).await?;
+        let address = bound.local_addr();
+        self.metrics = Some(bound);
+        address.map_err(|error| Problem::new(Code::Internal, "CANNOT_LISTEN", error.to_string()))
     }
 
     /// The addresses as they really are.
@@ -109,9 +131,16 @@ impl Sockets {
     }
 }
 
+async fn listener(address: SocketAddr) -> Result<TcpListener, Problem> {
+    TcpListener::bind(address).await.map_err(|error| {
+        let message = format!("cannot listen on {address}: {error}");
+        Problem::new(Code::FailedPrecondition, "CANNOT_LISTEN", message).with("address", address)
+    })
+}
+
 /// What all connections share.
 #[derive(Debug)]
-struct Listening {
+pub(crate) struct Listening {
     shared: Arc<Shared>,
     routes: Routes,
     tls: Option<Tls>,
@@ -119,6 +148,22 @@ struct Listening {
     limits: Limits,
     watched: Watched,
     connections: TaskTracker,
+}
+
+impl Listening {
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    /// Who is connected, and how many of them.
+    pub(crate) fn connections(&self) -> [(&'static str, u64); 3] {
+        self.admission.counts()
+    }
+
+    /// The last second of the certificate that new connections are shown.
+    pub(crate) fn certificate_ends(&self) -> Option<UnixTime> {
+        self.tls.as_ref().map(Tls::ends)
+    }
 }
 
 impl Server {
@@ -171,6 +216,7 @@ impl Server {
             false => Some(Tls::new(self.shared.authority.need()?)?),
         };
         let draining = self.shared.draining.clone();
+        let metrics = sockets.metrics.as_ref().map(|_| Metrics::new());
         let listening = Arc::new(Listening {
             shared: Arc::clone(&self.shared),
             routes: self.public_routes()?,
@@ -180,6 +226,7 @@ impl Server {
             watched: Watched {
                 draining: draining.clone(),
                 log,
+                metrics: metrics.clone(),
             },
             connections: TaskTracker::new(),
         });
@@ -192,6 +239,10 @@ impl Server {
             sockets.local,
             stop.clone(),
         ));
+        if let (Some(listener), Some(metrics)) = (sockets.metrics, metrics) {
+            let page = Page::new(metrics, Arc::clone(&listening));
+            accepting.spawn(accept::metrics(page, listener, stop.clone()));
+        }
         accepting.close();
         accepting.wait().await;
         // Only tidiness: one that nobody listens to is as good as none.

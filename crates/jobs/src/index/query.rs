@@ -1,6 +1,6 @@
 //! What is asked of the index.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::{QueryError, row};
 use crate::id::JobId;
 use crate::job::{Cursor, Job, ListQuery, Page};
-use crate::state::JobState;
+use crate::state::{JobState, Phase};
 
 /// A row.
 #[derive(Debug, Clone)]
@@ -144,6 +144,19 @@ pub(crate) fn in_range(
     })?;
     ids.map(|id| Ok(JobId::from(Uuid::from_bytes(id?))))
         .collect()
+}
+
+/// How many jobs are in each phase.
+pub(crate) fn count(connection: &Connection) -> Result<BTreeMap<Phase, u64>, QueryError> {
+    let mut select = connection.prepare_cached("SELECT phase, COUNT(*) FROM job GROUP BY phase")?;
+    let mut rows = select.query([])?;
+    let mut found = BTreeMap::new();
+    while let Some(row) = rows.next()? {
+        let phase = Phase::ALL.get(usize::from(row.get::<_, u8>(0)?));
+        let phase = phase.ok_or(QueryError::Row)?;
+        found.insert(*phase, row.get::<_, i64>(1)?.cast_unsigned());
+    }
+    Ok(found)
 }
 
 /// A page of jobs, newest first.

@@ -11,8 +11,8 @@ use crate::serve;
 /// Serve this state directory to others, until SIGTERM or Ctrl-C; jobs go on without it.
 ///
 /// Without an address, only users of this host who may open the state directory reach it. Settings come from flags, else from
-/// `LEGWORK_LISTEN`, `LEGWORK_ADVERTISE`, `LEGWORK_LOG_LEVEL`, `LEGWORK_LOG_FILE` and `LEGWORK_ACCESS_LOG`, else from the
-/// settings file.
+/// `LEGWORK_LISTEN`, `LEGWORK_ADVERTISE`, `LEGWORK_LOG_LEVEL`, `LEGWORK_LOG_FILE`, `LEGWORK_ACCESS_LOG` and `LEGWORK_METRICS`,
+/// else from the settings file.
 #[derive(Debug, Args)]
 pub(crate) struct Serve {
     /// Address to listen on, port 7005 unless told; port 0 takes a free one (repeat for more)
@@ -39,6 +39,9 @@ pub(crate) struct Serve {
     /// Log a line of JSON for each call to this file, or with `-` to standard error
     #[arg(long, value_name = "FILE")]
     pub(crate) access_log: Option<PathBuf>,
+    /// Answer `GET /metrics` for Prometheus in plain HTTP on this loopback address, such as 127.0.0.1:9705
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub(crate) metrics: Option<String>,
 }
 
 pub(crate) async fn run(app: &App, args: Serve) -> Result<u8, CommandError> {

@@ -15,6 +15,7 @@ pub(super) struct File {
     pub(super) advertise: Option<Vec<String>>,
     pub(super) run: Run,
     pub(super) log: Log,
+    pub(super) metrics: Metrics,
     pub(super) limits: Limits,
 }
 
@@ -32,6 +33,13 @@ pub(super) struct Log {
     pub(super) level: Option<String>,
     pub(super) file: Option<PathBuf>,
     pub(super) access: Option<PathBuf>,
+}
+
+/// Figures for Prometheus.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Metrics {
+    pub(super) listen: Option<String>,
 }
 
 /// What peers may use up.

@@ -25,6 +25,7 @@ pub(super) struct Settings {
     pub(super) log_level: Option<String>,
     pub(super) log_file: Option<PathBuf>,
     pub(super) access_log: Option<PathBuf>,
+    pub(super) metrics: Option<SocketAddr>,
     pub(super) limits: Limits,
 }
 
@@ -57,6 +58,11 @@ impl Settings {
                 .access_log
                 .or_else(|| path("LEGWORK_ACCESS_LOG"))
                 .or(file.log.access),
+            metrics: metrics(
+                args.metrics
+                    .or_else(|| text("LEGWORK_METRICS"))
+                    .or(file.metrics.listen),
+            )?,
             limits: limits(&file.limits),
         })
     }
@@ -129,6 +135,17 @@ fn resolve(text: &str) -> Result<Vec<SocketAddr>, CommandError> {
 fn address(text: &str) -> Result<Address, CommandError> {
     text.parse()
         .map_err(|error| CommandError::usage(format!("{text:?}: {error}")))
+}
+
+/// An address, not a name: whether only this host reaches it has to be certain.
+fn metrics(text: Option<String>) -> Result<Option<SocketAddr>, CommandError> {
+    let address = text.map(|text| {
+        text.parse().map_err(|error| {
+            CommandError::usage(format!("cannot listen on {text}: {error}"))
+                .hint("metrics are told on an address like 127.0.0.1:9705 or [::1]:9705")
+        })
+    });
+    address.transpose()
 }
 
 fn limits(file: &file::Limits) -> Limits {

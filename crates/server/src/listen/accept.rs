@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use tokio::net::{TcpListener, UnixListener};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::Listening;
+use crate::metrics::{self, Askers, Page};
 
 /// How long to wait when the system has no descriptor or memory for another connection: at first, and at most.
 const BACKOFF_MIN: Duration = Duration::from_millis(20);
@@ -43,6 +45,28 @@ pub(super) async fn local(
             Err(error) => pause(&error, &mut backoff).await,
         }
     }
+}
+
+/// Requests for metrics; those under way are cut off in the end, for they change nothing.
+pub(super) async fn metrics(page: Page, listener: TcpListener, stop: CancellationToken) {
+    let mut backoff = BACKOFF_MIN;
+    let askers = Arc::new(Askers::default());
+    let answering = TaskTracker::new();
+    while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {
+        match accepted {
+            Ok((stream, _)) => {
+                backoff = BACKOFF_MIN;
+                let (page, askers, stop) = (page.clone(), Arc::clone(&askers), stop.clone());
+                answering.spawn(async move {
+                    let answer = metrics::answer(stream, page, &askers);
+                    stop.run_until_cancelled(answer).await
+                });
+            }
+            Err(error) => pause(&error, &mut backoff).await,
+        }
+    }
+    answering.close();
+    answering.wait().await;
 }
 
 /// A peer that left at once is no trouble. Anything else would come again at once.

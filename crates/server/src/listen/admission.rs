@@ -61,6 +61,18 @@ impl Admission {
         }
     }
 
+    /// How many places are taken, by whom.
+    pub(super) fn counts(&self) -> [(&'static str, u64); 3] {
+        let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let local = counts.each.get(&Holder::Local).copied().unwrap_or_default();
+        let identities = counts.all - counts.strangers - local;
+        [
+            ("identity", identities as u64),
+            ("stranger", counts.strangers as u64),
+            ("local", local as u64),
+        ]
+    }
+
     /// Takes a place, if there is one.
     pub(super) fn enter(self: &Arc<Self>, holder: Holder) -> Option<Place> {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);

@@ -21,12 +21,19 @@ pub(super) struct Tls {
 struct Current {
     acceptor: TlsAcceptor,
     renew_at: UnixTime,
+    ends: UnixTime,
 }
 
 impl Tls {
     pub(super) fn new(opened: Arc<Opened>) -> Result<Self, Problem> {
         let current = Mutex::new(issue(&opened)?);
         Ok(Self { opened, current })
+    }
+
+    /// The last second of the current certificate.
+    pub(super) fn ends(&self) -> UnixTime {
+        let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        current.ends
     }
 
     /// For the next connection.
@@ -55,8 +62,8 @@ fn issue(opened: &Opened) -> Result<Current, Problem> {
         .ca
         .issue_server(opened.store.server(), now(), SERVER_LIFETIME)?;
     let parsed = own.chain().first().map(|own| PeerCertificate::parse(own));
-    let renew_at = match parsed {
-        Some(Ok(certificate)) => certificate.renew_at(),
+    let (renew_at, ends) = match parsed {
+        Some(Ok(certificate)) => (certificate.renew_at(), certificate.not_after),
         Some(Err(error)) => return Err(broken(error.to_string())),
         None => return Err(broken("no certificate was made".to_owned())),
     };
@@ -65,5 +72,6 @@ fn issue(opened: &Opened) -> Result<Current, Problem> {
     Ok(Current {
         acceptor: TlsAcceptor::from(Arc::new(config)),
         renew_at,
+        ends,
     })
 }

@@ -7,6 +7,7 @@
 
 mod jobs;
 mod listening;
+mod metrics;
 mod mirrors;
 mod net;
 mod refusals;

@@ -27,6 +27,7 @@ use tokio_util::task::TaskTracker;
 pub(crate) struct Net {
     pub(crate) dir: TempDir,
     pub(crate) address: SocketAddr,
+    pub(crate) metrics: SocketAddr,
     pub(crate) stop: CancellationToken,
     pub(crate) serving: JoinHandle<Result<(), Problem>>,
     pub(crate) store: Store,
@@ -53,7 +54,8 @@ impl Net {
         Ca::load_or_create(&state_dir, yesterday, CA_LIFETIME).unwrap();
         assert!(!server.initialise().unwrap(), "there was one");
         let any = "127.0.0.1:0".parse().unwrap();
-        let sockets = Sockets::bind(&lock, &state_dir, &[any]).await.unwrap();
+        let mut sockets = Sockets::bind(&lock, &state_dir, &[any]).await.unwrap();
+        let metrics = sockets.with_metrics(any).await.unwrap();
         let address = sockets.addresses().unwrap()[0];
         server
             .advertise(&[address.to_string().parse().unwrap()])
@@ -70,6 +72,7 @@ impl Net {
             ca: Ca::load(&state_dir).unwrap().unwrap(),
             dir,
             address,
+            metrics,
             stop,
             serving,
             tasks,
