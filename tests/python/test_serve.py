@@ -185,8 +185,8 @@ def test_metrics_are_told_on_loopback_when_asked_for(host: Host) -> None:
                 and 'method="EnrollService/ListIdentities",code="OK"} 1\n' in text
             )
 
-        # A call is counted when its connection has taken the last byte, which may be after its caller is done.
-        until(listed)
+        # A call is counted when its connection has let go of it, which its caller may overtake.
+        until(listed, "the call on the page")
         assert server.end() == 0
     root = ("--allow-root",) if _is_root(host) else ()
     for address, reason in [("0.0.0.0:0", "NOT_LOOPBACK"), ("localhost", "USAGE")]:
