@@ -23,7 +23,7 @@ use rusqlite::ffi::ErrorCode;
 
 use self::connection::Files;
 pub(crate) use self::query::{
-    Entry, count, delete, get, ids, in_range, insert, list, open_jobs, update,
+    Entry, alive, count, delete, get, ids, in_range, insert, list, open_jobs, update,
 };
 use crate::config::Clock;
 use crate::error::IndexError;

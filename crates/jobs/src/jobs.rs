@@ -206,6 +206,19 @@ impl Jobs {
         inner::ask(&self.inner, |db| index::count(db)).await
     }
 
+    /// How many jobs of an owner have not ended. The answer is what was last seen if that is not more than `enough`; else the jobs
+    /// are looked at first.
+    ///
+    /// # Errors
+    /// What keeps the index from being read.
+    pub async fn alive(&self, owner: &str, enough: usize) -> Result<usize, JobError> {
+        let count = |db: &mut _| index::alive(db, owner);
+        match self.inner.index.with(count) {
+            Ok(seen) if seen <= enough => Ok(seen),
+            _ => inner::ask(&self.inner, count).await,
+        }
+    }
+
     /// The whole of what was asked.
     ///
     /// # Errors

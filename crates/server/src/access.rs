@@ -72,6 +72,11 @@ impl Shared {
         Ok(id)
     }
 
+    /// Whether there is a job with this id, whoever it belongs to.
+    pub(crate) async fn knows(&self, id: JobId) -> bool {
+        self.jobs.get(id).await.is_ok()
+    }
+
     /// The job that the caller means, for a call that changes it or takes more from it than its output.
     pub(crate) async fn changeable(&self, call: &Call, typed: &str) -> Result<JobId, Problem> {
         let id = self.seen(call, typed).await?;

@@ -17,6 +17,7 @@ use crate::access::Call;
 use crate::access_log::{AccessLog, Entry};
 use crate::metrics::{Done, Metrics};
 use crate::problem::Problem;
+use crate::quotas::Stream;
 
 /// The methods whose answers go on until somebody ends them.
 pub(crate) const STREAMS: &[&str] = &[
@@ -37,7 +38,7 @@ pub(crate) struct Watched {
 }
 
 impl Watched {
-    pub(crate) fn begin(self, path: String, call: Arc<Call>) -> Watch {
+    pub(crate) fn begin(self, path: String, call: Arc<Call>, stream: Option<Stream>) -> Watch {
         if let Some(metrics) = &self.metrics {
             metrics.begin(&path);
         }
@@ -49,6 +50,7 @@ impl Watched {
             received: Arc::default(),
             sent: 0,
             code: None,
+            _stream: stream,
         }
     }
 }
@@ -63,6 +65,8 @@ pub(crate) struct Watch {
     received: Arc<AtomicU64>,
     sent: u64,
     code: Option<Code>,
+    /// Its place among the streams of its caller.
+    _stream: Option<Stream>,
 }
 
 impl Watch {

@@ -18,9 +18,10 @@ use tower::Service;
 use uuid::Uuid;
 
 use crate::access::Call;
-use crate::answer::{Answer, Watched};
+use crate::answer::{Answer, STREAMS, Watched};
 use crate::authority::now;
 use crate::problem::Problem;
+use crate::quotas::Stream;
 use crate::server::Shared;
 
 /// Who is at the other end of a connection.
@@ -95,6 +96,26 @@ impl Guard {
     }
 }
 
+/// A request that may be answered, or why it is not.
+type Admitted = Result<http::Request<Incoming>, (http::Request<Incoming>, Status)>;
+
+impl Guard {
+    /// Counts the call for whom it belongs to, if it is a stream and they may have another one.
+    fn counted(&self, path: &str, admitted: Admitted) -> (Admitted, Option<Stream>) {
+        let request = match admitted {
+            Ok(request) if STREAMS.contains(&path) => request,
+            settled => return (settled, None),
+        };
+        let Peer::Identity { id, .. } = *self.peer else {
+            return (Ok(request), None);
+        };
+        match self.shared.usage.stream(id) {
+            Ok(stream) => (Ok(request), Some(stream)),
+            Err(problem) => (Err((request, Status::from(problem))), None),
+        }
+    }
+}
+
 impl Shared {
     /// Who that is now; `None` if it is nobody, or not any more.
     fn caller(&self, peer: &Peer) -> Result<Option<Principal>, Problem> {
@@ -143,7 +164,8 @@ impl Service<http::Request<Incoming>> for Guard {
         let path = match &answer {
             Ok(request) | Err((request, _)) => request.uri().path().to_owned(),
         };
-        let watch = watched.begin(path, call);
+        let (answer, stream) = self.counted(&path, answer);
+        let watch = watched.begin(path, call, stream);
         match answer {
             Ok(request) => {
                 let answering = self.routes.call(watch.count(request));

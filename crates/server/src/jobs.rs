@@ -56,7 +56,7 @@ impl JobService for JobRpc {
         }
         let results = self
             .to_its_end(start::all(Arc::clone(&self.0), call, specs))
-            .await?;
+            .await??;
         Ok(Response::new(wire::StartResponse { results }))
     }
 

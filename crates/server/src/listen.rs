@@ -33,6 +33,7 @@ use crate::access_log::AccessLog;
 use crate::answer::Watched;
 use crate::metrics::{Metrics, Page};
 use crate::problem::Problem;
+use crate::quotas::Quotas;
 use crate::server::{Server, Shared};
 
 /// What peers may use up.
@@ -54,6 +55,8 @@ pub struct Limits {
     pub keepalive: Duration,
     /// How long calls may take to finish when the server stops.
     pub drain: Duration,
+    /// What one identity may have beside connections.
+    pub quotas: Quotas,
 }
 
 impl Default for Limits {
@@ -67,6 +70,7 @@ impl Default for Limits {
             stranger_life: Duration::from_secs(60),
             keepalive: Duration::from_secs(20),
             drain: Duration::from_secs(10),
+            quotas: Quotas::default(),
         }
     }
 }
@@ -216,6 +220,7 @@ impl Server {
             false => Some(Tls::new(self.shared.authority.need()?)?),
         };
         let draining = self.shared.draining.clone();
+        self.shared.usage.limit(limits.quotas);
         let metrics = sockets.metrics.as_ref().map(|_| Metrics::new());
         let listening = Arc::new(Listening {
             shared: Arc::clone(&self.shared),

@@ -26,6 +26,7 @@ use crate::jobs::JobRpc;
 use crate::joins::Joins;
 use crate::names::Names;
 use crate::problem::Problem;
+use crate::quotas::Usage;
 use crate::sessions::Sessions;
 use crate::sync::SyncRpc;
 use crate::workspaces::Workspaces;
@@ -60,6 +61,7 @@ pub(crate) struct Shared {
     pub(crate) names: Names,
     pub(crate) joins: Joins,
     pub(crate) sessions: Sessions,
+    pub(crate) usage: Usage,
     /// Cancelled when the server stops.
     pub(crate) draining: CancellationToken,
     pub(crate) tasks: TaskTracker,
@@ -89,6 +91,7 @@ impl Server {
                 authority,
                 joins: Joins::default(),
                 sessions: Sessions::default(),
+                usage: Usage::default(),
                 draining: CancellationToken::new(),
                 tasks,
             }),

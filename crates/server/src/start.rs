@@ -27,12 +27,21 @@ pub(crate) async fn all(
     shared: Arc<Shared>,
     call: Arc<Call>,
     specs: Vec<wire::JobSpec>,
-) -> Vec<wire::StartResult> {
+) -> Result<Vec<wire::StartResult>, Problem> {
+    let caller = call.principal()?;
+    let mut starting = shared
+        .usage
+        .start(caller, &shared.jobs, specs.len())
+        .await?;
     let mut leases = Vec::new();
     let mut requests = Vec::new();
     let mut refused = Vec::with_capacity(specs.len());
     for spec in specs {
         match prepare(&shared, &call, spec).await {
+            // A start that is repeated takes nothing.
+            Ok((request, _)) if !starting.take() && !shared.knows(request.id).await => {
+                refused.push(Some(shared.usage.too_many_jobs()));
+            }
             Ok((request, lease)) => {
                 requests.push(request);
                 // Held until the shims have taken their own: no commit may come between.
@@ -43,19 +52,20 @@ pub(crate) async fn all(
         }
     }
     let mut started = shared.jobs.start_many(requests).await.into_iter();
-    drop(leases);
+    drop((leases, starting));
     let results = refused.into_iter().filter_map(|refusal| match refusal {
         Some(problem) => Some(Err(problem)),
         None => started.next().map(|result| result.map_err(Problem::from)),
     });
-    results
+    let results = results
         .map(|result| wire::StartResult {
             result: Some(match result {
                 Ok(job) => wire::start_result::Result::Job(shared.wire_job(&job)),
                 Err(problem) => wire::start_result::Result::Refusal(problem.into()),
             }),
         })
-        .collect()
+        .collect();
+    Ok(results)
 }
 
 async fn prepare(

@@ -159,6 +159,14 @@ pub(crate) fn count(connection: &Connection) -> Result<BTreeMap<Phase, u64>, Que
     Ok(found)
 }
 
+/// How many jobs of an owner had not ended when they were last looked at.
+pub(crate) fn alive(connection: &Connection, owner: &str) -> Result<usize, QueryError> {
+    let mut select = connection
+        .prepare_cached("SELECT COUNT(*) FROM job WHERE open AND owner = ?1 AND phase <> ?2")?;
+    let count: i64 = select.query_row(params![owner, Phase::Finished as u8], |row| row.get(0))?;
+    usize::try_from(count).map_err(|_| QueryError::Row)
+}
+
 /// A page of jobs, newest first.
 pub(crate) fn list(connection: &Connection, query: &ListQuery) -> Result<Page, QueryError> {
     let sql = format!(

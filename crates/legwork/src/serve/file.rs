@@ -53,6 +53,8 @@ pub(super) struct Limits {
     pub(super) handshake_s: Option<u64>,
     pub(super) keepalive_s: Option<u64>,
     pub(super) drain_s: Option<u64>,
+    pub(super) jobs_each: Option<usize>,
+    pub(super) streams_each: Option<usize>,
 }
 
 impl File {

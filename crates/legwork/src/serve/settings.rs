@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use legwork_identity::invite::{ADDRESSES_MAX, Address};
-use legwork_server::Limits;
+use legwork_server::{Limits, Quotas};
 
 use super::file::{self, File};
 use crate::commands::serve::Serve;
@@ -160,6 +160,10 @@ fn limits(file: &file::Limits) -> Limits {
         stranger_life: usual.stranger_life,
         keepalive: seconds(file.keepalive_s, usual.keepalive),
         drain: seconds(file.drain_s, usual.drain),
+        quotas: Quotas {
+            jobs: file.jobs_each.unwrap_or(usual.quotas.jobs),
+            streams: file.streams_each.unwrap_or(usual.quotas.streams),
+        },
     }
 }
 

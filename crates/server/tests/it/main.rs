@@ -10,5 +10,6 @@ mod listening;
 mod metrics;
 mod mirrors;
 mod net;
+mod quotas;
 mod refusals;
 mod roles;

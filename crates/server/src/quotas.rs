@@ -1,0 +1,173 @@
+//! How much of the server one identity may have at a time: jobs that have not ended, and streams.
+//!
+//! Users of the host are not counted: they may open the state directory, so a limit here would only send them
+//! another way. Connections have limits of their own, before anybody is known (`listen::admission`).
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use legwork_identity::{Principal, Via};
+use legwork_jobs::{JobError, Jobs};
+use tonic::Code;
+use uuid::Uuid;
+
+use crate::problem::Problem;
+
+/// What one identity may have at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quotas {
+    /// Jobs that have not ended.
+    pub jobs: usize,
+    /// Calls under way whose answers go on until somebody ends them: followers, input, mirrors.
+    pub streams: usize,
+}
+
+impl Default for Quotas {
+    fn default() -> Self {
+        Self {
+            jobs: 10_000,
+            streams: 1024,
+        }
+    }
+}
+
+/// Counts what identities have. What is not on disk is counted here.
+#[derive(Debug, Default)]
+pub(crate) struct Usage {
+    quotas: OnceLock<Quotas>,
+    /// Held by whoever finds out how many jobs may be started.
+    turn: tokio::sync::Mutex<()>,
+    counts: Arc<Mutex<Counts>>,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    /// Jobs between having been let through and having a row in the index, by owner.
+    starting: HashMap<String, usize>,
+    streams: HashMap<Uuid, usize>,
+}
+
+/// The right to start some jobs; given back when the jobs can be counted by themselves.
+#[derive(Debug)]
+pub(crate) struct Starting {
+    counts: Arc<Mutex<Counts>>,
+    /// Whose they are, and how many, if they are limited.
+    counted: Option<(String, usize)>,
+    /// How many of those asked for may still be started.
+    left: usize,
+}
+
+/// A stream that is counted, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Stream {
+    counts: Arc<Mutex<Counts>>,
+    id: Uuid,
+}
+
+impl Usage {
+    /// From now on identities have these limits; the first time counts.
+    pub(crate) fn limit(&self, quotas: Quotas) {
+        self.quotas.get_or_init(|| quotas);
+    }
+
+    /// Lets a caller start up to `asked` jobs more.
+    pub(crate) async fn start(
+        &self,
+        caller: &Principal,
+        jobs: &Jobs,
+        asked: usize,
+    ) -> Result<Starting, JobError> {
+        let owner = caller.owner();
+        let counts = Arc::clone(&self.counts);
+        let quota = match caller.via {
+            Via::Certificate => self.quotas.get().map(|quotas| quotas.jobs),
+            Via::LocalSocket { .. } | Via::InProcess => None,
+        };
+        let Some(quota) = quota else {
+            return Ok(Starting {
+                counts,
+                counted: None,
+                left: asked,
+            });
+        };
+        let _turn = self.turn.lock().await;
+        let lock = || counts.lock().unwrap_or_else(PoisonError::into_inner);
+        // In this order: a job that gets its row in between is counted twice, and none is missed.
+        let starting = lock().starting.get(&owner).copied().unwrap_or_default();
+        let room = quota.saturating_sub(starting);
+        let alive = jobs.alive(&owner, room.saturating_sub(asked)).await?;
+        let granted = room.saturating_sub(alive).min(asked);
+        if granted > 0 {
+            *lock().starting.entry(owner.clone()).or_default() += granted;
+        }
+        Ok(Starting {
+            counts,
+            counted: (granted > 0).then_some((owner, granted)),
+            left: granted,
+        })
+    }
+
+    /// Lets an identity have one more stream.
+    pub(crate) fn stream(&self, id: Uuid) -> Result<Stream, Problem> {
+        let counts = Arc::clone(&self.counts);
+        let mut locked = counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let streams = locked.streams.entry(id).or_default();
+        if let Some(quotas) = self.quotas.get()
+            && *streams >= quotas.streams
+        {
+            return Err(too_many_streams(quotas.streams));
+        }
+        *streams += 1;
+        drop(locked);
+        Ok(Stream { counts, id })
+    }
+
+    /// Why a job is not started.
+    pub(crate) fn too_many_jobs(&self) -> Problem {
+        let limit = self.quotas.get().map_or(0, |quotas| quotas.jobs);
+        let message = format!(
+            "you have {limit} jobs that have not ended, which is as many as you may have here"
+        );
+        Problem::new(Code::ResourceExhausted, "TOO_MANY_JOBS", message).with("limit", limit)
+    }
+}
+
+impl Starting {
+    /// Takes the right to start one; `false` when all are taken.
+    pub(crate) fn take(&mut self) -> bool {
+        let left = self.left.checked_sub(1);
+        self.left = left.unwrap_or(0);
+        left.is_some()
+    }
+}
+
+fn too_many_streams(limit: usize) -> Problem {
+    let message =
+        format!("you have {limit} streams open, which is as many as you may have here: close one");
+    Problem::new(Code::ResourceExhausted, "TOO_MANY_STREAMS", message).with("limit", limit)
+}
+
+fn take<K: std::hash::Hash + Eq>(counts: &mut HashMap<K, usize>, key: &K, count: usize) {
+    if let Some(left) = counts.get_mut(key) {
+        *left -= count;
+        if *left == 0 {
+            counts.remove(key);
+        }
+    }
+}
+
+impl Drop for Starting {
+    fn drop(&mut self) {
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((owner, granted)) = &self.counted {
+            take(&mut counts.starting, owner, *granted);
+        }
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        take(&mut counts.streams, &self.id, 1);
+    }
+}

@@ -1,0 +1,118 @@
+//! Goal: one identity cannot take what is everybody's, and gets its share back when it is done.
+
+use legwork_client::{Client, JobSpec, LogOptions, Place};
+use legwork_identity::Role;
+use legwork_server::{Limits, Quotas};
+
+use crate::net::Net;
+
+async fn small() -> Net {
+    Net::start(Limits {
+        quotas: Quotas {
+            jobs: 3,
+            streams: 2,
+        },
+        ..Limits::default()
+    })
+    .await
+}
+
+fn sleeping() -> JobSpec {
+    JobSpec {
+        place: Place {
+            dir: "/".into(),
+            ..Place::default()
+        },
+        ..JobSpec::new(["/bin/sleep", "600"])
+    }
+}
+
+/// Starts all at once; how many were, and the reasons of the others.
+async fn start(client: &Client, specs: &[JobSpec]) -> (Vec<String>, Vec<String>) {
+    let (mut started, mut refused) = (Vec::new(), Vec::new());
+    for result in client.start_many(specs).await.unwrap() {
+        match result {
+            Ok(job) => started.push(job.id.to_string()),
+            Err(error) => refused.push(error.reason),
+        }
+    }
+    (started, refused)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn jobs_that_have_not_ended_are_limited() {
+    let net = small().await;
+    let alice = net.client(&net.enrolled("alice", Role::Run)).await;
+    let bob = net.client(&net.enrolled("bob", Role::Run)).await;
+    let specs: Vec<_> = (0..5).map(|_| sleeping()).collect();
+    let (started, refused) = start(&alice, &specs).await;
+    assert_eq!(started.len(), 3);
+    assert_eq!(refused, ["TOO_MANY_JOBS", "TOO_MANY_JOBS"]);
+    assert_eq!(start(&bob, &[sleeping()]).await.1, [""; 0]);
+
+    // A start that is repeated is answered as before.
+    let (again, refused) = start(&alice, &specs).await;
+    assert_eq!((again, refused.len()), (started.clone(), 2));
+    alice.stop(&started[0], None, None).await.unwrap();
+    let (next, refused) = start(&alice, &[sleeping(), sleeping()]).await;
+    assert_eq!(
+        (next.len(), &refused[..]),
+        (1, &["TOO_MANY_JOBS".to_owned()][..])
+    );
+
+    // Many at once are not more than few.
+    for id in started.iter().skip(1).chain(&next) {
+        alice.stop(id, None, None).await.unwrap();
+    }
+    let specs: Vec<_> = (0..4).map(|_| [sleeping(), sleeping()]).collect();
+    let [a, b, c, d] = &specs[..] else {
+        unreachable!()
+    };
+    let (a, b, c, d) = tokio::join!(
+        start(&alice, a),
+        start(&alice, b),
+        start(&alice, c),
+        start(&alice, d)
+    );
+    let alive: Vec<String> = [a.0, b.0, c.0, d.0].concat();
+    assert!((1..=3).contains(&alive.len()), "{alive:?}");
+    let root = net.client(&net.enrolled("root", Role::Admin)).await;
+    for job in root
+        .list(&legwork_client::ListFilter::default())
+        .await
+        .unwrap()
+    {
+        root.stop(&job.id.to_string(), None, None).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn streams_are_limited() {
+    let net = small().await;
+    let alice = net.client(&net.enrolled("alice", Role::Run)).await;
+    let job = alice.start(&sleeping()).await.unwrap();
+    let id = job.id.to_string();
+    let follow = || LogOptions {
+        follow: true,
+        ..LogOptions::default()
+    };
+    let first = alice.logs(&id, follow()).await.unwrap();
+    let second = alice.logs(&id, follow()).await.unwrap();
+    let refused = alice.logs(&id, follow()).await.unwrap_err();
+    assert_eq!(refused.reason, "TOO_MANY_STREAMS");
+    let root = net.client(&net.enrolled("root", Role::Admin)).await;
+    let other = root.logs(&id, follow()).await.unwrap();
+    // Stopping needs no stream; and the end of the job is the end of its followers.
+    alice.stop(&id, None, None).await.unwrap();
+    for mut logs in [first, second, other] {
+        while logs.next().await.unwrap().is_some() {}
+    }
+    // A stream is given back when the server lets go of it, which may be after its reader has its end.
+    let read = async {
+        while let Err(error) = alice.logs(&id, LogOptions::default()).await {
+            assert_eq!(error.reason, "TOO_MANY_STREAMS");
+        }
+    };
+    let deadline = std::time::Duration::from_secs(60);
+    tokio::time::timeout(deadline, read).await.unwrap();
+}
