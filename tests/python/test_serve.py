@@ -194,6 +194,28 @@ def test_metrics_are_told_on_loopback_when_asked_for(host: Host) -> None:
         assert refused.error()["reason"] == reason
 
 
+def test_logs_are_rotated(host: Host) -> None:
+    access = host.tmp / "logs" / "access.log"
+    access.parent.mkdir()
+    access.parent.chmod(0o777)
+    settings = host.tmp / "server.toml"
+    settings.write_text(f'[log]\naccess = "{access}"\nrotate_bytes = 1000\nkeep = 2\n')
+    with Serving(host, "--init", "--config", settings) as server:
+        for _ in range(20):
+            host.ok("identities")
+        assert server.end() == 0
+    files = sorted(access.parent.iterdir())
+    assert [file.name for file in files] == ["access.log", "access.log.1", "access.log.2"]
+    for file in files:
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+        assert file.stat().st_size < 2000
+        assert all(json.loads(line)["code"] for line in file.read_text().splitlines())
+    settings.write_text(f'[log]\naccess = "{access}/no"\n')
+    root = ("--allow-root",) if _is_root(host) else ()
+    error = host.run("serve", "--json", *root, "--config", settings).expect(1).error()
+    assert error["reason"] == "LOG"
+
+
 def test_secrets_are_in_no_log(host: Host) -> None:
     access = host.tmp / "access.log"
     logged = ("--access-log", access, "--log-level", "trace")

@@ -33,6 +33,8 @@ pub(super) struct Log {
     pub(super) level: Option<String>,
     pub(super) file: Option<PathBuf>,
     pub(super) access: Option<PathBuf>,
+    pub(super) rotate_bytes: Option<usize>,
+    pub(super) keep: Option<usize>,
 }
 
 /// Figures for Prometheus.

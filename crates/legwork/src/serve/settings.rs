@@ -14,6 +14,10 @@ use crate::error::CommandError;
 /// The port of a server that is not told another.
 const PORT: u16 = 7005;
 
+/// Bytes of a log's file, and how many earlier ones stay.
+const ROTATE_BYTES: usize = 64 << 20;
+const KEEP: usize = 4;
+
 /// What was decided.
 #[derive(Debug)]
 pub(super) struct Settings {
@@ -25,8 +29,18 @@ pub(super) struct Settings {
     pub(super) log_level: Option<String>,
     pub(super) log_file: Option<PathBuf>,
     pub(super) access_log: Option<PathBuf>,
+    pub(super) rotation: Rotation,
     pub(super) metrics: Option<SocketAddr>,
     pub(super) limits: Limits,
+}
+
+/// When a log's file is begun anew.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rotation {
+    /// Once it has so many bytes.
+    pub(super) bytes: usize,
+    /// How many earlier ones stay.
+    pub(super) keep: usize,
 }
 
 impl Settings {
@@ -58,6 +72,10 @@ impl Settings {
                 .access_log
                 .or_else(|| path("LEGWORK_ACCESS_LOG"))
                 .or(file.log.access),
+            rotation: Rotation {
+                bytes: file.log.rotate_bytes.unwrap_or(ROTATE_BYTES).max(1),
+                keep: file.log.keep.unwrap_or(KEEP),
+            },
             metrics: metrics(
                 args.metrics
                     .or_else(|| text("LEGWORK_METRICS"))
