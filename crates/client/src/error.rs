@@ -1,7 +1,9 @@
 //! What a call can fail with.
 
 use std::collections::BTreeMap;
+use std::error::Error;
 
+use legwork_identity::tls::{HandshakeError, PeerRefusal};
 use legwork_proto::v1 as wire;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
@@ -51,12 +53,66 @@ impl CallError {
         )
     }
 
-    pub(crate) fn unreachable(cause: &dyn std::error::Error) -> Self {
+    /// There is no way to the server; nothing was sent.
+    #[must_use]
+    pub fn unreachable(why: &str) -> Self {
         Self::new(
             Code::Unavailable,
             "UNREACHABLE",
-            format!("cannot talk to the server: {cause}"),
+            format!("cannot talk to the server: {why}"),
         )
+    }
+
+    /// Contact was lost for good. What was asked for may or may not have been done.
+    pub(crate) fn contact_lost(why: &str) -> Self {
+        Self::new(
+            Code::Unavailable,
+            Self::CONTACT_LOST,
+            format!("contact lost, outcome unknown: {why}"),
+        )
+    }
+
+    /// Reason of an error after which nobody knows whether what was asked for has been done.
+    pub const CONTACT_LOST: &'static str = "CONTACT_LOST";
+    /// Reason of an error that says that our certificate is over, or has not begun, by the server's clock.
+    pub(crate) const REFUSED_NOW: &'static str = "CERTIFICATE_NOT_VALID_NOW";
+
+    pub(crate) fn bad_credentials(cause: &dyn Error) -> Self {
+        Self::new(
+            Code::FailedPrecondition,
+            "BAD_CREDENTIALS",
+            cause.to_string(),
+        )
+    }
+
+    /// Why there is no secure connection.
+    pub(crate) fn handshake(error: &HandshakeError) -> Self {
+        let (code, reason) = match error {
+            HandshakeError::WrongCa => (Code::FailedPrecondition, "WRONG_CA"),
+            HandshakeError::WrongServer { .. } => (Code::FailedPrecondition, "WRONG_SERVER"),
+            HandshakeError::Expired { .. } => (Code::FailedPrecondition, "SERVER_EXPIRED"),
+            HandshakeError::NotYetValid { .. } => {
+                (Code::FailedPrecondition, "SERVER_NOT_YET_VALID")
+            }
+            HandshakeError::WrongPurpose | HandshakeError::BadCertificate(_) => {
+                (Code::FailedPrecondition, "NOT_A_SERVER_OF_LEGWORK")
+            }
+            HandshakeError::Refused(PeerRefusal::NotValidNow) => {
+                (Code::Unauthenticated, Self::REFUSED_NOW)
+            }
+            HandshakeError::Refused(_) => (Code::Unauthenticated, "CERTIFICATE_REFUSED"),
+            HandshakeError::NotTls => (Code::FailedPrecondition, "NOT_TLS"),
+            HandshakeError::TlsTooOld => (Code::FailedPrecondition, "TLS_TOO_OLD"),
+            HandshakeError::NotLegwork => (Code::FailedPrecondition, "NOT_LEGWORK"),
+            HandshakeError::Closed | HandshakeError::Io(_) => (Code::Unavailable, "UNREACHABLE"),
+            HandshakeError::Tls(_) => (Code::FailedPrecondition, "TLS"),
+        };
+        Self::new(code, reason, error.to_string())
+    }
+
+    /// Whether a server that is there does not want us, so that asking again is of no use.
+    pub(crate) fn is_refusal(&self) -> bool {
+        matches!(self.code, Code::Unauthenticated | Code::PermissionDenied)
     }
 
     /// An answer that this client cannot make sense of.
@@ -69,6 +125,49 @@ impl CallError {
     }
 }
 
+/// A call that failed before any of it was sent.
+#[derive(Debug, thiserror::Error)]
+#[error("the connection was closed before the call was sent")]
+pub(crate) struct NotSent(#[source] pub(crate) hyper::Error);
+
+/// Whether a call ended without the server's word on it: the connection broke, or the server is going away.
+pub(crate) fn is_lost(status: &Status) -> bool {
+    if status.source().is_some() {
+        return true;
+    }
+    match status.get_details_error_info() {
+        Some(info) => info.reason == "SHUTTING_DOWN",
+        None => matches!(status.code(), Code::Unavailable | Code::Unknown),
+    }
+}
+
+/// Whether the server cannot have seen a call that was lost.
+pub(crate) fn is_unsent(status: &Status) -> bool {
+    let mut cause = status.source();
+    while let Some(error) = cause {
+        if error.is::<NotSent>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+/// An error with what is behind it, in one line. What says the same as the one before is left out.
+pub(crate) fn causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text.push_str(": ");
+            text.push_str(&more);
+        }
+        cause = error.source();
+    }
+    text
+}
+
 impl From<Status> for CallError {
     fn from(status: Status) -> Self {
         let (reason, metadata) = match status.get_details_error_info() {
@@ -79,10 +178,14 @@ impl From<Status> for CallError {
                 BTreeMap::new(),
             ),
         };
+        let message = match status.source() {
+            Some(cause) => causes(cause),
+            None => status.message().to_owned(),
+        };
         Self {
             code: status.code(),
             reason,
-            message: status.message().to_owned(),
+            message,
             metadata,
         }
     }
