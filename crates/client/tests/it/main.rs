@@ -6,6 +6,7 @@
 )]
 
 mod calls;
+mod enroll;
 mod input;
 mod lost;
 mod mirror;
