@@ -1,6 +1,8 @@
 //! The commands, a file each.
 
+pub(crate) mod context;
 pub(crate) mod doctor;
+pub(crate) mod join;
 pub(crate) mod logs;
 pub(crate) mod ps;
 pub(crate) mod pull;
@@ -27,7 +29,7 @@ pub(crate) async fn dispatch(mut app: App, command: Command) -> Result<u8, Comma
             $handler(&app, $given.args).await
         }};
     }
-    match command {
+    let result = match command {
         Command::Run(given) => at!(given, run::run),
         Command::Start(given) => at!(given, start::run),
         Command::Status(given) => at!(given, status::run),
@@ -40,6 +42,10 @@ pub(crate) async fn dispatch(mut app: App, command: Command) -> Result<u8, Comma
         Command::Sync(given) => at!(given, sync::run),
         Command::Pull(given) => at!(given, pull::run),
         Command::Doctor(given) => at!(given, doctor::run),
+        Command::Join(args) => join::run(&app, args).await,
+        Command::Context(args) => context::run(&app, args),
         Command::Version(args) => version::run(&app, args),
-    }
+    };
+    app.settle().await;
+    result
 }
