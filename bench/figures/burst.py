@@ -4,7 +4,8 @@ Both sides keep each job's output in a file. task-spooler keeps nothing else on 
 jobs have a directory, a shim and a durable exit record each. task-spooler has no call for many
 jobs: its side is one client process for each, as people use it, and 8 slots. The library's side is
 its example `burst`, whose own rounds are its repeats; the client's side is one `start` of all 200
-at once, since this version has no queue, and one `wait`.
+at once, since this version has no queue, and one `wait`. Several commands in one `start` are given
+to a shell each, so task-spooler's jobs are shells there too.
 """
 
 import itertools
@@ -19,6 +20,7 @@ from kit.spooler import spooler
 
 JOBS = 200
 SLOTS = 8
+SHELL = ["/bin/sh", "-c", "exec /bin/true"]
 ROUND = re.compile(r"^round [1-9]: .* ([\d.]+) /s$", re.MULTILINE)
 
 
@@ -28,8 +30,8 @@ def measure(runs: int) -> list[Figure]:
     example = tools.example("legwork-jobs", "burst")
     with place.scratch() as directory, spooler(directory, SLOTS) as env:
 
-        def anchor() -> float:
-            took = seconds(lambda: _spool(tsp, env))
+        def spooled(words: list[str]) -> float:
+            took = seconds(lambda: _spool([tsp, *words], env))
             subprocess.run([tsp, "-C"], env=env, check=True)
             return took
 
@@ -47,10 +49,16 @@ def measure(runs: int) -> list[Figure]:
         def library() -> float:
             return _library(example, fresh())
 
-        found = alternate(runs, anchor=anchor, client=client, library=library)
+        found = alternate(
+            runs,
+            programs=lambda: spooled(["/bin/true"]),
+            library=library,
+            shells=lambda: spooled(SHELL),
+            client=client,
+        )
     return [
-        _figure("burst", "through the library, 8 at a time", found["library"], found["anchor"]),
-        _figure("burst-client", "by one `start` and `wait`", found["client"], found["anchor"]),
+        _figure("burst", "through the library, 8 at a time", found["library"], found["programs"]),
+        _figure("burst-client", "by one `start` and `wait`", found["client"], found["shells"]),
     ]
 
 
@@ -71,11 +79,11 @@ def _figure(name: str, how: str, own: Series, anchor: Series) -> Figure:
     )
 
 
-def _spool(tsp: str, env: dict[str, str]) -> None:
+def _spool(words: list[str], env: dict[str, str]) -> None:
     with Path("/dev/null").open("wb") as null:
         for _ in range(JOBS):
-            place.spawn([tsp, "/bin/true"], env, null.fileno())
-        place.spawn([tsp, "-w"], env, null.fileno())
+            place.spawn(words, env, null.fileno())
+        place.spawn([words[0], "-w"], env, null.fileno())
 
 
 def _library(example: Path, state: Path) -> float:
@@ -87,7 +95,7 @@ def _library(example: Path, state: Path) -> float:
 
 def _client(state: Path) -> float:
     def all_of_them() -> None:
-        commands = ["-c", "exec /bin/true"] * JOBS
+        commands = ["-c", SHELL[-1]] * JOBS
         started = place.run(state, "start", "--no-sync", *commands)
         place.run(state, "wait", *started.stdout.decode().split())
 

@@ -3,6 +3,7 @@
 import os
 import pwd
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,9 @@ from harness.waiting import until
 
 ROOT = Path(__file__).resolve().parents[2]
 SELF = User("self")
+
+# Programs inherit what is ignored, and nohup(1) ignores this for a whole gate.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def _nobody() -> User:

@@ -113,3 +113,23 @@ def test_the_working_directory_of_the_caller_may_be_gone(host: Host) -> None:
     ) as process:
         process.communicate(timeout=30)
     assert process.returncode in (0, 125)
+
+
+def test_pwd_is_where_the_job_is(host: Host) -> None:
+    words = ("-q", "--dir", host.tmp, "--", "printenv", "PWD")
+    assert host.ok(*RUN, *words, env={**host.env, "OLDPWD": "/"}).strip() == str(host.tmp)
+    host.run(*RUN, "--", "printenv", "OLDPWD", env={**host.env, "OLDPWD": "/"}).expect(1)
+    mirrored = host.ok("run", "-q", "--", "sh", "-c", "printenv PWD; pwd -P").split()
+    assert mirrored[0] == mirrored[1] != str(host.project)
+    assert host.ok(*RUN, "-q", "--env", "PWD=/z", "--", "printenv", "PWD") == "/z\n"
+
+
+def test_output_that_cannot_be_written_stops_the_job_and_says_so(host: Host) -> None:
+    script = "while :; do echo line; sleep 0.02; done"
+    with Path("/dev/full").open("wb") as full:
+        result = host.run(*RUN, "--", "sh", "-c", script, stdout=full)
+    result.expect(1)
+    assert b"No space left" in result.err
+    assert b"the job was stopped" in result.err
+    (job,) = host.json("ps", "-a")
+    assert job["state"] == "finished"

@@ -50,9 +50,13 @@ pub(crate) fn full() -> Outcome {
     lint()?;
     test()?;
     audit(&root)?;
-    cargo(&root, &["nextest", "run", "--workspace", "--release"])
-        .env("PROPTEST_CASES", "20000")
-        .run()?;
+    let soak = ["--profile", "soak", "--cargo-profile", "soak"];
+    cargo(
+        &root,
+        &[&["nextest", "run", "--workspace"], &soak[..]].concat(),
+    )
+    .env("PROPTEST_CASES", "20000")
+    .run()?;
     let python = tools::python(&root)?;
     pytest(&root, &python, "soak").run()
 }

@@ -13,6 +13,7 @@
 //! Ids are made here ([`JobSpec::new`]), so that a start which was answered by silence can be
 //! repeated without running anything twice.
 
+mod admin;
 mod client;
 mod connect;
 mod contact;
@@ -29,6 +30,7 @@ mod spec;
 mod stream;
 mod target;
 
+pub use admin::{Identity, Invited};
 pub use client::{Client, HostInfo, ListFilter};
 pub use connect::Heartbeat;
 pub use contact::{Listener, Notice, Options, Patience};

@@ -77,7 +77,6 @@ pub const TABLE: &[Row] = &[
     (ENROLL, "ListIdentities", ADMINS),
     (ENROLL, "Revoke", ADMINS),
     (HEALTH, "Check", Requirement::Anyone),
-    (HEALTH, "List", Requirement::Anyone),
     (HEALTH, "Watch", Requirement::Anyone),
     (REFLECTION, "ServerReflectionInfo", ENROLLED),
 ];
@@ -109,10 +108,16 @@ pub fn check(caller: Option<&Principal>, service: &str, method: &str) -> Result<
     Err(Denied::Role { needs })
 }
 
+/// Whether somebody may know of everybody's things.
+#[must_use]
+pub fn sees_all(caller: &Principal) -> bool {
+    caller.roles.has(Role::Read) || caller.roles.has(Role::Admin)
+}
+
 /// Whether somebody may know of a thing of this owner ([`Principal::owner`]). If not, it is *not found*.
 #[must_use]
 pub fn may_see(caller: &Principal, owner: &str) -> bool {
-    caller.roles.has(Role::Read) || may_change(caller, owner)
+    sees_all(caller) || may_change(caller, owner)
 }
 
 /// Whether somebody may change a thing of this owner ([`Principal::owner`]).

@@ -57,8 +57,8 @@ impl From<&Spec> for Asked {
 pub struct ListQuery {
     /// Only in these states.
     pub phases: Option<BTreeSet<Phase>>,
-    /// Only this owner's.
-    pub owner: Option<String>,
+    /// Only of one of these owners.
+    pub owners: Option<Vec<String>>,
     /// Only with this name.
     pub name: Option<String>,
     /// Only with all of these labels.

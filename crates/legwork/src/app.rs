@@ -37,6 +37,17 @@ impl App {
         }
     }
 
+    /// The same surroundings with another state directory.
+    pub(crate) fn for_state(&self, state: Option<PathBuf>) -> Self {
+        Self {
+            out: self.out,
+            tasks: self.tasks.clone(),
+            state,
+            server: self.server.clone(),
+            beside: Mutex::default(),
+        }
+    }
+
     /// The local state directory: from the flag, the environment, or where XDG puts it.
     pub(crate) fn state_dir(&self) -> Result<PathBuf, CommandError> {
         match &self.state {

@@ -43,7 +43,7 @@ pub(crate) struct Global {
 }
 
 /// Which server a command is for, and how it is reached.
-#[derive(Debug, Default, Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub(crate) struct Which {
     /// Use the server at this address: `https://HOST[:PORT]` or `unix:///PATH`; else `$LEGWORK_HOST`
     #[arg(long, short = 'H', global = true, value_name = "URL")]
@@ -99,6 +99,14 @@ pub(crate) enum Command {
     Sync(In<commands::sync::Sync>),
     /// Bring files back from a job's mirror
     Pull(In<commands::pull::Pull>),
+    /// Serve this state directory to others
+    Serve(In<commands::serve::Serve>),
+    /// Invite somebody to this host's server
+    Invite(In<commands::invite::Invite>),
+    /// List who is known to this host's server
+    Identities(In<commands::identities::Identities>),
+    /// End somebody's access to this host's server
+    Revoke(In<commands::revoke::Revoke>),
     /// Look at the state directory and what this host offers; rebuild the index of jobs
     Doctor(In<commands::doctor::Doctor>),
     /// Become known to a server by an invite

@@ -2,12 +2,16 @@
 
 pub(crate) mod context;
 pub(crate) mod doctor;
+pub(crate) mod identities;
+pub(crate) mod invite;
 pub(crate) mod join;
 pub(crate) mod logs;
 pub(crate) mod ps;
 pub(crate) mod pull;
+pub(crate) mod revoke;
 pub(crate) mod rm;
 pub(crate) mod run;
+pub(crate) mod serve;
 pub(crate) mod signal;
 pub(crate) mod start;
 pub(crate) mod status;
@@ -41,6 +45,10 @@ pub(crate) async fn dispatch(mut app: App, command: Command) -> Result<u8, Comma
         Command::Rm(given) => at!(given, rm::run),
         Command::Sync(given) => at!(given, sync::run),
         Command::Pull(given) => at!(given, pull::run),
+        Command::Serve(given) => at!(given, serve::run),
+        Command::Invite(given) => at!(given, invite::run),
+        Command::Identities(given) => at!(given, identities::run),
+        Command::Revoke(given) => at!(given, revoke::run),
         Command::Doctor(given) => at!(given, doctor::run),
         Command::Join(args) => join::run(&app, args).await,
         Command::Context(args) => context::run(&app, args),

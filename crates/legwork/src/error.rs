@@ -37,6 +37,9 @@ pub(crate) const NO_READER: u8 = 141;
 /// Contact lost: the job's outcome is unknown.
 pub(crate) const UNKNOWN: u8 = 255;
 
+/// The reason of a failure to print.
+pub(crate) const UNWRITABLE: &str = "OUTPUT";
+
 impl CommandError {
     pub(crate) fn new(exit: u8, reason: &str, message: impl Into<String>) -> Self {
         let message = message.into();
@@ -79,9 +82,10 @@ impl CommandError {
         self
     }
 
-    /// The same failure once the job may be running: its outcome is unknown.
+    /// The same failure once the job may be running: its outcome is unknown. Not so when its output could not be
+    /// printed: then it was stopped, and has ended.
     pub(crate) fn after_start(mut self) -> Self {
-        if self.exit == FAILED {
+        if self.exit == FAILED && self.reason != UNWRITABLE {
             self.exit = UNKNOWN;
         }
         self

@@ -71,7 +71,10 @@ impl JobOptions {
         stdin: Stdin,
         session: &Session,
     ) -> Result<JobSpec, CommandError> {
-        let own: BTreeMap<_, _> = std::env::vars_os().collect();
+        // Where the caller is is not where the job is: the server says that.
+        let own: BTreeMap<_, _> = std::env::vars_os()
+            .filter(|(name, _)| name != "PWD" && name != "OLDPWD")
+            .collect();
         let base = match session.remote {
             Some(_) => BTreeMap::new(),
             None => own.clone(),

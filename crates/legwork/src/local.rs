@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use legwork_client::{ByteStream, CallError, Client, Dialler, Target};
+use legwork_identity::Principal;
 use legwork_server::{Config, Problem, Server};
 use rustix::fs::{FlockOperation, flock};
 use tokio::io::DuplexStream;
@@ -41,16 +42,23 @@ pub(crate) struct Session {
 
 /// Opens the state directory and connects to its server: one that is running, else one in this process.
 pub(crate) async fn open(app: &App, state: PathBuf) -> Result<Session, CommandError> {
-    let (client, server) = if is_served(&state) {
-        let target = Target::Dialler(either(state.clone(), app.tasks.clone()));
-        let label = "the server of this machine";
-        let client = Client::connect(target, app.contact(label), app.tasks.clone()).await?;
-        (client, None)
-    } else {
-        let (server, ours) = in_process(&state, &app.tasks).map_err(told)?;
-        let client = Client::over(ours, app.tasks.clone()).await?;
-        (client, Some(server))
-    };
+    if !is_served(&state) {
+        return open_here(app, state).await;
+    }
+    let target = Target::Dialler(either(state.clone(), app.tasks.clone()));
+    let label = "the server of this machine";
+    let client = Client::connect(target, app.contact(label), app.tasks.clone()).await?;
+    session(client, None, &state)
+}
+
+/// Opens the state directory with a server in this process, whoever else has it open.
+pub(crate) async fn open_here(app: &App, state: PathBuf) -> Result<Session, CommandError> {
+    let (server, ours) = in_process(&state, &app.tasks).map_err(told)?;
+    let client = Client::over(ours, app.tasks.clone()).await?;
+    session(client, Some(server), &state)
+}
+
+fn session(client: Client, server: Option<Server>, state: &Path) -> Result<Session, CommandError> {
     let state = state.canonicalize()?;
     Ok(Session {
         client,
@@ -65,12 +73,11 @@ pub(crate) async fn open(app: &App, state: PathBuf) -> Result<Session, CommandEr
 fn in_process(state: &Path, tasks: &TaskTracker) -> Result<(Server, DuplexStream), Problem> {
     let config = Config {
         state_dir: state.to_owned(),
-        principal: user_name(),
     };
     let server = Server::open(config, tasks.clone())?;
     server.warm();
     let (ours, theirs) = tokio::io::duplex(BUFFER);
-    let serving = server.clone().serve(theirs);
+    let serving = server.clone().serve(theirs, user());
     // How a connection in memory ends is no news: our half is what ends it.
     tasks.spawn(async move { drop(serving.await) });
     Ok((server, ours))
@@ -121,13 +128,14 @@ fn call_error(problem: Problem) -> CallError {
         .fold(error, |error, (key, value)| error.with(&key, value))
 }
 
-/// The user's name, or number if the number has no name.
-fn user_name() -> String {
+/// Whoever runs this process, by name, or by number if the number has no name.
+fn user() -> Principal {
     let uid = nix::unistd::Uid::effective();
-    match nix::unistd::User::from_uid(uid) {
+    let name = match nix::unistd::User::from_uid(uid) {
         Ok(Some(user)) => user.name,
         Ok(None) | Err(_) => uid.to_string(),
-    }
+    };
+    Principal::in_process(uid.as_raw(), name)
 }
 
 impl Session {

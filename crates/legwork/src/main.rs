@@ -26,6 +26,7 @@ mod project;
 mod remote;
 mod render;
 mod renewal;
+mod serve;
 mod settings;
 mod signals;
 mod stdin;
@@ -49,11 +50,14 @@ fn main() -> ExitCode {
         json: cli.global.json,
         quiet: cli.global.quiet,
     };
+    // A server has a thread for each processor.
+    let mut builder = match cli.command {
+        cli::Command::Serve(_) => tokio::runtime::Builder::new_multi_thread(),
+        _ => tokio::runtime::Builder::new_current_thread(),
+    };
     // One thread for both ends of a session: a short command pays for no other, nor for waking it. What may block
     // (disk, pipes, hashing) has threads of its own.
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
+    let runtime = builder.enable_all().build();
     let result = match runtime {
         Ok(runtime) => {
             let result = runtime.block_on(Box::pin(commands::dispatch(

@@ -81,10 +81,9 @@ fn cannot_write(what: &str, cause: &io::Error) -> CommandError {
     }
     CommandError::new(
         error::FAILED,
-        "OUTPUT",
+        error::UNWRITABLE,
         format!("cannot write to {what}: {cause}"),
     )
-    .hint("a job that was started goes on; `legwork ps` lists it")
 }
 
 fn write_all(to: std::os::fd::BorrowedFd<'_>, mut bytes: &[u8]) -> io::Result<()> {

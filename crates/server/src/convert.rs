@@ -14,13 +14,13 @@ fn bytes(text: &ByteString) -> Bytes {
     Bytes::copy_from_slice(text.as_bytes())
 }
 
-/// A job as clients see it.
-pub(crate) fn job(job: &Job) -> wire::Job {
+/// A job as clients see it, with the name of its owner.
+pub(crate) fn job(job: &Job, owner: String) -> wire::Job {
     let meta = &job.asked.meta;
     let mut wire = wire::Job {
         id: job.id.uuid().to_string(),
         short_id: job.id.to_string(),
-        owner: meta.owner.clone(),
+        owner,
         argv: job.asked.argv.iter().map(bytes).collect(),
         dir: bytes(&job.asked.dir),
         name: meta.name.clone(),
@@ -176,9 +176,10 @@ fn not_started(detail: &NotStarted) -> String {
     }
 }
 
-/// A list request; a page never has more than `page_max` jobs.
+/// A list request; a page never has more than `page_max` jobs, of these owners.
 pub(crate) fn list_query(
     request: wire::ListRequest,
+    owners: Option<Vec<String>>,
     page_max: usize,
 ) -> Result<ListQuery, Problem> {
     let asked = request.page_size as usize;
@@ -186,7 +187,7 @@ pub(crate) fn list_query(
     Ok(ListQuery {
         phases: (!phases.is_empty()).then(|| phases.into_iter().collect()),
         labels: request.labels.into_iter().collect(),
-        owner: request.owner,
+        owners,
         name: request.name,
         limit: Some(if asked == 0 {
             page_max
@@ -250,8 +251,11 @@ pub(crate) fn read(request: &wire::LogsRequest) -> Read {
     }
 }
 
-/// One event of a job's output.
-pub(crate) fn log_event(event: OutputEvent) -> wire::LogsResponse {
+/// One event of a job's output; `job` converts the job at the end.
+pub(crate) fn log_event(
+    event: OutputEvent,
+    job: impl FnOnce(&Job) -> wire::Job,
+) -> wire::LogsResponse {
     use wire::logs_response::Event;
     let event = match event {
         OutputEvent::Chunk(chunk) => Event::Chunk(wire::LogChunk {

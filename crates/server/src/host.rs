@@ -1,32 +1,31 @@
 //! `HostService`.
 
-use std::sync::Arc;
-
 use legwork_jobs::{Clock, SystemClock};
 use legwork_proto::v1 as wire;
 use legwork_proto::v1::host_service_server::HostService;
 use tonic::{Request, Response, Status};
 
-use crate::server::Shared;
+use crate::access::Call;
 
 /// Newest version of the protocol that this server speaks.
 const PROTOCOL: u32 = 1;
 
 #[derive(Debug)]
-pub(crate) struct HostRpc(pub(crate) Arc<Shared>);
+pub(crate) struct HostRpc;
 
 #[tonic::async_trait]
 impl HostService for HostRpc {
     async fn info(
         &self,
-        _request: Request<wire::InfoRequest>,
+        request: Request<wire::InfoRequest>,
     ) -> Result<Response<wire::InfoResponse>, Status> {
+        let call = Call::of(&request)?;
         Ok(Response::new(wire::InfoResponse {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             protocol: PROTOCOL,
             time_ms: SystemClock.now_ms(),
             containment: "subreaper".to_owned(),
-            principal: self.0.principal.clone(),
+            principal: call.principal()?.name.clone(),
         }))
     }
 }

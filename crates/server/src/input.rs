@@ -9,10 +9,12 @@ use legwork_jobs::{JobError, StdinWriter};
 use legwork_proto::v1 as wire;
 use tonic::{Status, Streaming};
 
+use crate::access::Call;
 use crate::problem::Problem;
 use crate::server::Shared;
 
 struct Session {
+    call: Arc<Call>,
     shared: Arc<Shared>,
     requests: Streaming<wire::InputRequest>,
     writer: Option<StdinWriter>,
@@ -22,9 +24,11 @@ struct Session {
 /// One answer for each request, until the input or the job ends.
 pub(crate) fn answers(
     shared: Arc<Shared>,
+    call: Arc<Call>,
     requests: Streaming<wire::InputRequest>,
 ) -> impl Stream<Item = Result<wire::InputResponse, Status>> + Send {
     let session = Session {
+        call,
         shared,
         requests,
         writer: None,
@@ -67,12 +71,7 @@ impl Session {
         let mut writer = match self.writer.take() {
             Some(writer) => writer,
             None => {
-                let id = self
-                    .shared
-                    .jobs
-                    .resolve(&request.id, None)
-                    .await
-                    .map_err(Problem::from)?;
+                let id = self.shared.changeable(&self.call, &request.id).await?;
                 self.shared.jobs.stdin(id).await?
             }
         };

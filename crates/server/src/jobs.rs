@@ -4,12 +4,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use legwork_jobs::{JobId, Stop};
+use legwork_jobs::Stop;
 use legwork_proto::v1 as wire;
 use legwork_proto::v1::job_service_server::JobService;
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::access::Call;
 use crate::problem::Problem;
 use crate::server::Shared;
 use crate::{convert, input, logs, start};
@@ -28,10 +29,6 @@ pub(crate) struct JobRpc(pub(crate) Arc<Shared>);
 pub(crate) type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 impl JobRpc {
-    async fn resolve(&self, typed: &str) -> Result<JobId, Problem> {
-        Ok(self.0.jobs.resolve(typed, None).await?)
-    }
-
     /// Lets a call run to its end even if its client goes away.
     async fn to_its_end<T: Send + 'static>(
         &self,
@@ -50,6 +47,7 @@ impl JobService for JobRpc {
         &self,
         request: Request<wire::StartRequest>,
     ) -> Result<Response<wire::StartResponse>, Status> {
+        let call = Call::of(&request)?;
         let specs = request.into_inner().specs;
         if specs.len() > BATCH_MAX {
             return Err(
@@ -57,7 +55,7 @@ impl JobService for JobRpc {
             );
         }
         let results = self
-            .to_its_end(start::all(Arc::clone(&self.0), specs))
+            .to_its_end(start::all(Arc::clone(&self.0), call, specs))
             .await?;
         Ok(Response::new(wire::StartResponse { results }))
     }
@@ -66,10 +64,11 @@ impl JobService for JobRpc {
         &self,
         request: Request<wire::GetRequest>,
     ) -> Result<Response<wire::GetResponse>, Status> {
-        let id = self.resolve(&request.into_inner().id).await?;
+        let call = Call::of(&request)?;
+        let id = self.0.seen(&call, &request.get_ref().id).await?;
         let job = self.0.jobs.get(id).await.map_err(Problem::from)?;
         Ok(Response::new(wire::GetResponse {
-            job: Some(convert::job(&job)),
+            job: Some(self.0.wire_job(&job)),
         }))
     }
 
@@ -77,10 +76,12 @@ impl JobService for JobRpc {
         &self,
         request: Request<wire::ListRequest>,
     ) -> Result<Response<wire::ListResponse>, Status> {
-        let query = convert::list_query(request.into_inner(), PAGE_MAX)?;
+        let call = Call::of(&request)?;
+        let owners = self.0.listed(&call, request.get_ref().owner.as_deref())?;
+        let query = convert::list_query(request.into_inner(), owners, PAGE_MAX)?;
         let page = self.0.jobs.list(&query).await.map_err(Problem::from)?;
         Ok(Response::new(wire::ListResponse {
-            jobs: page.jobs.iter().map(convert::job).collect(),
+            jobs: page.jobs.iter().map(|job| self.0.wire_job(job)).collect(),
             next_page_token: page.next.map(convert::page_token).unwrap_or_default(),
         }))
     }
@@ -89,17 +90,20 @@ impl JobService for JobRpc {
         &self,
         request: Request<wire::WaitRequest>,
     ) -> Result<Response<wire::WaitResponse>, Status> {
+        let call = Call::of(&request)?;
         let request = request.into_inner();
-        let id = self.resolve(&request.id).await?;
+        let id = self.0.seen(&call, &request.id).await?;
         let limit = request
             .max_wait_ms
             .map_or(WAIT_MAX, Duration::from_millis)
             .min(WAIT_MAX);
-        let job = match tokio::time::timeout(limit, self.0.jobs.wait(id)).await {
-            Ok(ended) => ended,
-            Err(_still_going) => self.0.jobs.get(id).await,
+        // A server that stops tells what it knows; the client asks again.
+        let waiting = self.0.draining.run_until_cancelled(self.0.jobs.wait(id));
+        let job = match tokio::time::timeout(limit, waiting).await {
+            Ok(Some(ended)) => ended,
+            Ok(None) | Err(_) => self.0.jobs.get(id).await,
         };
-        let job = convert::job(&job.map_err(Problem::from)?);
+        let job = self.0.wire_job(&job.map_err(Problem::from)?);
         Ok(Response::new(wire::WaitResponse { job: Some(job) }))
     }
 
@@ -109,15 +113,19 @@ impl JobService for JobRpc {
         &self,
         request: Request<wire::LogsRequest>,
     ) -> Result<Response<Self::LogsStream>, Status> {
+        let call = Call::of(&request)?;
         let request = request.into_inner();
-        let id = self.resolve(&request.id).await?;
+        let id = self.0.seen(&call, &request.id).await?;
         let output = self
             .0
             .jobs
             .output(id, convert::read(&request))
             .await
             .map_err(Problem::from)?;
-        Ok(Response::new(Box::pin(logs::events(output))))
+        Ok(Response::new(Box::pin(logs::events(
+            Arc::clone(&self.0),
+            output,
+        ))))
     }
 
     type InputStream = Answers<wire::InputResponse>;
@@ -126,7 +134,8 @@ impl JobService for JobRpc {
         &self,
         request: Request<Streaming<wire::InputRequest>>,
     ) -> Result<Response<Self::InputStream>, Status> {
-        let answers = input::answers(Arc::clone(&self.0), request.into_inner());
+        let call = Call::of(&request)?;
+        let answers = input::answers(Arc::clone(&self.0), call, request.into_inner());
         Ok(Response::new(Box::pin(answers)))
     }
 
@@ -134,18 +143,19 @@ impl JobService for JobRpc {
         &self,
         request: Request<wire::StopRequest>,
     ) -> Result<Response<wire::StopResponse>, Status> {
+        let call = Call::of(&request)?;
         let request = request.into_inner();
-        let id = self.resolve(&request.id).await?;
+        let id = self.0.changeable(&call, &request.id).await?;
         let how = Stop {
             signal: request.signal,
             grace: request.grace_ms.map(Duration::from_millis),
-            by: self.0.principal.clone(),
+            by: call.principal()?.name.clone(),
         };
         let jobs = self.0.jobs.clone();
         let job = self
             .to_its_end(async move { jobs.stop(id, how).await })
             .await?;
-        let job = convert::job(&job.map_err(Problem::from)?);
+        let job = self.0.wire_job(&job.map_err(Problem::from)?);
         Ok(Response::new(wire::StopResponse { job: Some(job) }))
     }
 
@@ -153,8 +163,9 @@ impl JobService for JobRpc {
         &self,
         request: Request<wire::SignalRequest>,
     ) -> Result<Response<wire::SignalResponse>, Status> {
+        let call = Call::of(&request)?;
         let request = request.into_inner();
-        let id = self.resolve(&request.id).await?;
+        let id = self.0.changeable(&call, &request.id).await?;
         self.0
             .jobs
             .signal(id, request.signal)
@@ -167,7 +178,8 @@ impl JobService for JobRpc {
         &self,
         request: Request<wire::RemoveRequest>,
     ) -> Result<Response<wire::RemoveResponse>, Status> {
-        let id = self.resolve(&request.into_inner().id).await?;
+        let call = Call::of(&request)?;
+        let id = self.0.changeable(&call, &request.get_ref().id).await?;
         let jobs = self.0.jobs.clone();
         self.to_its_end(async move { jobs.remove(id).await })
             .await?

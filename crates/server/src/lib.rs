@@ -1,25 +1,39 @@
 //! The services of legwork over its domain: jobs and mirrors.
 //!
-//! A [`Server`] is opened on a state directory and then serves any number of byte streams, whoever
-//! is at the other end: today the command line in the same process, over a buffer in memory.
+//! A [`Server`] is opened on a state directory and then serves any number of byte streams, each for the principal at its
+//! other end. One layer, `guard`, decides for every call whether its caller may make it; what of the server a call
+//! reaches is decided in `access`, where somebody else's things are not found.
+//!
 //! A handler does three things: it converts the request, calls the domain, and converts the answer.
 //! Domain errors become gRPC statuses in one place, [`problem`], each with one `ErrorInfo`.
 //!
 //! Calls that change something run in tasks of the server's own, because tonic drops a handler when its
 //! client goes away, and a start or a stop that was begun is finished.
 
+mod access;
+mod access_log;
+mod answer;
+mod authority;
 mod convert;
+mod enroll;
+mod guard;
 mod host;
 mod input;
 mod jobs;
+mod joins;
+mod listen;
 mod logs;
 mod mirror;
+mod names;
 pub mod problem;
 mod server;
+mod sessions;
 mod start;
 mod sync;
 mod workspaces;
 
+pub use access_log::{AccessLog, AccessLogWriter};
 pub use legwork_jobs::Rebuilt;
+pub use listen::{Limits, ServerLock, Sockets, connect};
 pub use problem::{Code, Problem};
 pub use server::{Config, Server};

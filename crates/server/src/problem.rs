@@ -3,6 +3,8 @@
 //! This is the only place where a domain error gets a gRPC code. A reason is a promise to programs;
 //! the message is for people and names the next step where there is one.
 
+mod identity;
+
 use std::collections::HashMap;
 use std::path::Path;
 
@@ -48,6 +50,16 @@ impl Problem {
 
     fn with_path(self, path: &Path) -> Self {
         self.with("path", path.display())
+    }
+
+    pub(crate) fn io(path: &Path, error: &std::io::Error) -> Self {
+        let full = error.kind() == std::io::ErrorKind::StorageFull;
+        let (code, reason) = if full {
+            (Code::ResourceExhausted, "NO_SPACE")
+        } else {
+            (Code::Internal, "IO")
+        };
+        Self::new(code, reason, format!("{}: {error}", path.display())).with_path(path)
     }
 
     /// A request that no version of a client sends.

@@ -6,17 +6,27 @@ use std::sync::Arc;
 use hyper::server::conn::http2::Builder;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::service::TowerToHyperService;
+use legwork_identity::Principal;
 use legwork_jobs::{Jobs, Rebuilt};
+use legwork_proto::v1::enroll_service_server::EnrollServiceServer;
 use legwork_proto::v1::host_service_server::HostServiceServer;
 use legwork_proto::v1::job_service_server::JobServiceServer;
 use legwork_proto::v1::sync_service_server::SyncServiceServer;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tonic::Code;
 use tonic::service::Routes;
 
+use crate::authority::Authority;
+use crate::enroll::EnrollRpc;
+use crate::guard::Guard;
 use crate::host::HostRpc;
 use crate::jobs::JobRpc;
+use crate::joins::Joins;
+use crate::names::Names;
 use crate::problem::Problem;
+use crate::sessions::Sessions;
 use crate::sync::SyncRpc;
 use crate::workspaces::Workspaces;
 
@@ -29,13 +39,16 @@ const FRAME_MAX: u32 = 1 << 20;
 /// Bytes of answers that may wait in memory for a client to read them, per stream.
 const SEND_BUFFER: usize = 1 << 20;
 
+/// Bytes of one start call: a thousand jobs, each with an environment.
+const START_BYTES_MAX: usize = 64 << 20;
+/// Bytes of a message about identities.
+const ENROLL_BYTES_MAX: usize = 64 << 10;
+
 /// What a server is opened with.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Where jobs, their index and mirrors live.
+    /// Where jobs, their index, mirrors and identities live.
     pub state_dir: PathBuf,
-    /// Whom connections are taken for: who can open the state directory is its admin.
-    pub principal: String,
 }
 
 /// What every service works on.
@@ -43,14 +56,19 @@ pub struct Config {
 pub(crate) struct Shared {
     pub(crate) jobs: Jobs,
     pub(crate) workspaces: Workspaces,
-    pub(crate) principal: String,
+    pub(crate) authority: Arc<Authority>,
+    pub(crate) names: Names,
+    pub(crate) joins: Joins,
+    pub(crate) sessions: Sessions,
+    /// Cancelled when the server stops.
+    pub(crate) draining: CancellationToken,
     pub(crate) tasks: TaskTracker,
 }
 
 /// The services on one state directory. Clones are the same server.
 #[derive(Debug, Clone)]
 pub struct Server {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
 }
 
 impl Server {
@@ -62,12 +80,16 @@ impl Server {
     pub fn open(config: Config, tasks: TaskTracker) -> Result<Self, Problem> {
         let jobs = Jobs::open(legwork_jobs::Config::new(&config.state_dir))?;
         let workspaces = Workspaces::new(config.state_dir.join("workspaces"))?;
-        let principal = config.principal;
+        let authority = Arc::new(Authority::new(config.state_dir));
         Ok(Self {
             shared: Arc::new(Shared {
                 jobs,
                 workspaces,
-                principal,
+                names: Names::new(Arc::clone(&authority)),
+                authority,
+                joins: Joins::default(),
+                sessions: Sessions::default(),
+                draining: CancellationToken::new(),
                 tasks,
             }),
         })
@@ -86,20 +108,19 @@ impl Server {
         self.shared.jobs.rebuild().await.map_err(Problem::from)
     }
 
-    /// Serves one connection until it ends.
+    /// Serves one connection of this principal until it ends. Who is at the other end was settled before.
     ///
     /// # Errors
     /// When the peer broke the protocol or the stream failed.
-    pub async fn serve<T>(self, io: T) -> Result<(), hyper::Error>
+    pub async fn serve<T>(self, io: T, principal: Principal) -> Result<(), hyper::Error>
     where
         T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        Builder::new(TokioExecutor::new())
-            .initial_stream_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW)
-            .max_frame_size(FRAME_MAX)
-            .max_send_buf_size(SEND_BUFFER)
-            .serve_connection(TokioIo::new(io), TowerToHyperService::new(self.routes()))
+        self.shared.names.learn(&principal);
+        let routes = self.routes();
+        let guard = Guard::inside(self.shared, routes, principal);
+        builder()
+            .serve_connection(TokioIo::new(io), TowerToHyperService::new(guard))
             .await
     }
 
@@ -108,10 +129,39 @@ impl Server {
         self.shared.jobs.close().await;
     }
 
+    /// What a client in this process can call.
     fn routes(&self) -> Routes {
-        Routes::new(JobServiceServer::new(JobRpc(Arc::clone(&self.shared))))
+        let jobs = JobServiceServer::new(JobRpc(Arc::clone(&self.shared)))
+            .max_decoding_message_size(START_BYTES_MAX);
+        let enroll = EnrollServiceServer::new(EnrollRpc(Arc::clone(&self.shared)))
+            .max_decoding_message_size(ENROLL_BYTES_MAX);
+        Routes::new(jobs)
             .add_service(SyncServiceServer::new(SyncRpc(Arc::clone(&self.shared))))
-            .add_service(HostServiceServer::new(HostRpc(Arc::clone(&self.shared))))
+            .add_service(HostServiceServer::new(HostRpc))
+            .add_service(enroll)
             .prepare()
     }
+
+    /// The same, and what clients of other makes expect.
+    pub(crate) fn public_routes(&self) -> Result<Routes, Problem> {
+        let (_reporter, health) = tonic_health::server::health_reporter();
+        let reflection = tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(legwork_proto::DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            .build_v1()
+            .map_err(|error| Problem::new(Code::Internal, "DESCRIPTORS", error.to_string()))?;
+        let routes = self.routes().add_service(health).add_service(reflection);
+        Ok(routes.prepare())
+    }
+}
+
+/// HTTP/2 for a client that may have large windows.
+pub(crate) fn builder() -> Builder<TokioExecutor> {
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_frame_size(FRAME_MAX)
+        .max_send_buf_size(SEND_BUFFER);
+    builder
 }

@@ -1,17 +1,20 @@
 //! From a wire spec to a job: where it runs, and on which committed tree.
 
 use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use legwork_jobs::{JobId, OUTPUT_LIMIT, STOP_GRACE, STOP_SIGNAL, StartRequest, Stdin};
+use legwork_identity::{Principal, Via};
+use legwork_jobs::{ByteString, JobId, OUTPUT_LIMIT, STOP_GRACE, STOP_SIGNAL, StartRequest, Stdin};
 use legwork_proto::v1 as wire;
 use legwork_sync::Digest;
 use legwork_sync::workspace::SharedLease;
+use nix::unistd::{Uid, User};
 use tonic::Code;
 
+use crate::access::Call;
 use crate::problem::Problem;
 use crate::server::Shared;
 use crate::workspaces::WorkspaceId;
@@ -20,12 +23,16 @@ use crate::workspaces::WorkspaceId;
 const ROOT_WAIT: Duration = Duration::from_secs(600);
 
 /// Starts each spec by itself; answers in order.
-pub(crate) async fn all(shared: Arc<Shared>, specs: Vec<wire::JobSpec>) -> Vec<wire::StartResult> {
+pub(crate) async fn all(
+    shared: Arc<Shared>,
+    call: Arc<Call>,
+    specs: Vec<wire::JobSpec>,
+) -> Vec<wire::StartResult> {
     let mut leases = Vec::new();
     let mut requests = Vec::new();
     let mut refused = Vec::with_capacity(specs.len());
     for spec in specs {
-        match prepare(&shared, spec).await {
+        match prepare(&shared, &call, spec).await {
             Ok((request, lease)) => {
                 requests.push(request);
                 // Held until the shims have taken their own: no commit may come between.
@@ -44,7 +51,7 @@ pub(crate) async fn all(shared: Arc<Shared>, specs: Vec<wire::JobSpec>) -> Vec<w
     results
         .map(|result| wire::StartResult {
             result: Some(match result {
-                Ok(job) => wire::start_result::Result::Job(crate::convert::job(&job)),
+                Ok(job) => wire::start_result::Result::Job(shared.wire_job(&job)),
                 Err(problem) => wire::start_result::Result::Refusal(problem.into()),
             }),
         })
@@ -53,8 +60,10 @@ pub(crate) async fn all(shared: Arc<Shared>, specs: Vec<wire::JobSpec>) -> Vec<w
 
 async fn prepare(
     shared: &Shared,
+    call: &Call,
     spec: wire::JobSpec,
 ) -> Result<(StartRequest, Option<SharedLease>), Problem> {
+    let caller = call.principal()?;
     let id: uuid::Uuid = spec
         .id
         .parse()
@@ -63,18 +72,9 @@ async fn prepare(
         wire::Stdin::Pipe => Stdin::Pipe,
         wire::Stdin::Null | wire::Stdin::Unspecified => Stdin::Null,
     };
-    let place = place(shared, spec.place.unwrap_or_default()).await?;
+    let place = place(shared, caller, spec.place.unwrap_or_default()).await?;
     let request = StartRequest {
-        env: spec
-            .env
-            .into_iter()
-            .map(|variable| {
-                (
-                    Vec::from(variable.name).into(),
-                    Vec::from(variable.value).into(),
-                )
-            })
-            .collect(),
+        env: environment(caller, spec.env, &place.dir),
         stdin,
         merge: spec.merge,
         timeout: spec.timeout_ms.map(Duration::from_millis),
@@ -84,7 +84,7 @@ async fn prepare(
         lease: place.lease_path.map(|path| path.as_path().into()),
         name: spec.name,
         labels: spec.labels.into_iter().collect(),
-        owner: shared.principal.clone(),
+        owner: caller.owner(),
         workspace: place.workspace.map(|id| id.to_string()),
         root: place.root.map(|root| root.to_string()),
         ..StartRequest::new(
@@ -96,6 +96,47 @@ async fn prepare(
     Ok((request, place.lease))
 }
 
+/// A user of this host brings a whole environment; whoever comes from elsewhere brings what is to be different from a
+/// plain one here. `PWD` is the job's own directory, unless somebody asks for another: many makefiles believe it.
+fn environment(
+    caller: &Principal,
+    asked: Vec<wire::EnvVar>,
+    dir: &Path,
+) -> Vec<(ByteString, ByteString)> {
+    let mut env: Vec<(ByteString, ByteString)> = match caller.via {
+        Via::Certificate => plain_environment(),
+        Via::LocalSocket { .. } | Via::InProcess => Vec::new(),
+    };
+    // Without a slash at the end, as a shell would have it.
+    let pwd: PathBuf = dir.components().collect();
+    let pwd = pwd.into_os_string().into_vec();
+    env.push((b"PWD".to_vec().into(), pwd.into()));
+    let asked: Vec<(ByteString, ByteString)> = asked
+        .into_iter()
+        .map(|var| (Vec::from(var.name).into(), Vec::from(var.value).into()))
+        .collect();
+    env.retain(|(name, _)| !asked.iter().any(|(other, _)| other == name));
+    env.extend(asked);
+    env
+}
+
+/// What a login gives: nothing of the server's own environment, which is nobody else's business.
+fn plain_environment() -> Vec<(ByteString, ByteString)> {
+    let text = |text: &str| ByteString::from(text.as_bytes().to_vec());
+    let mut env = vec![
+        (text("PATH"), text("/usr/local/bin:/usr/bin:/bin")),
+        (text("LANG"), text("C.UTF-8")),
+    ];
+    if let Ok(Some(user)) = User::from_uid(Uid::effective()) {
+        let path = |path: &Path| ByteString::from(path.as_os_str().as_bytes().to_vec());
+        env.push((text("HOME"), path(&user.dir)));
+        env.push((text("SHELL"), path(&user.shell)));
+        env.push((text("USER"), text(&user.name)));
+        env.push((text("LOGNAME"), text(&user.name)));
+    }
+    env
+}
+
 /// A place that was looked up.
 struct Located {
     dir: PathBuf,
@@ -105,7 +146,11 @@ struct Located {
     lease: Option<SharedLease>,
 }
 
-async fn place(shared: &Shared, place: wire::Place) -> Result<Located, Problem> {
+async fn place(
+    shared: &Shared,
+    caller: &Principal,
+    place: wire::Place,
+) -> Result<Located, Problem> {
     let dir = Path::new(OsStr::from_bytes(&place.dir));
     let Some(reference) = place.workspace else {
         return Ok(Located {
@@ -116,7 +161,7 @@ async fn place(shared: &Shared, place: wire::Place) -> Result<Located, Problem> 
             lease: None,
         });
     };
-    let id = WorkspaceId::of(&shared.principal, &reference)?;
+    let id = shared.workspaces.id(caller, &reference)?;
     let workspace = shared.workspaces.open(&id).await?;
     let root = match &place.require_root {
         Some(bytes) => Some(Digest::from_slice(bytes).ok_or_else(|| Problem::malformed("root"))?),

@@ -18,6 +18,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::access::Call;
 use crate::jobs::Answers;
 use crate::mirror;
 use crate::problem::Problem;
@@ -149,6 +150,7 @@ impl SyncService for SyncRpc {
         &self,
         request: Request<Streaming<wire::CommitRequest>>,
     ) -> Result<Response<Self::CommitStream>, Status> {
+        let call = Call::of(&request)?;
         let mut stream = request.into_inner();
         let first = stream
             .message()
@@ -156,7 +158,8 @@ impl SyncService for SyncRpc {
             .ok_or_else(|| Problem::malformed("an empty commit"))?;
         let reference = first.workspace.as_ref();
         let reference = reference.ok_or_else(|| Problem::malformed("a commit to no workspace"))?;
-        let id = WorkspaceId::of(&self.0.principal, reference)?;
+        let id = self.0.workspaces.id(call.principal()?, reference)?;
+        call.about(&id);
         let workspace = self.0.workspaces.open(&id).await?;
         let (to_client, answers) = mpsc::channel(QUEUE);
         let runtime = Handle::current();
@@ -192,6 +195,7 @@ impl SyncService for SyncRpc {
         &self,
         request: Request<Streaming<wire::PullRequest>>,
     ) -> Result<Response<Self::PullStream>, Status> {
+        let call = Call::of(&request)?;
         let mut stream = request.into_inner();
         let first = stream
             .message()
@@ -199,7 +203,7 @@ impl SyncService for SyncRpc {
             .ok_or_else(|| Problem::malformed("an empty pull"))?;
         let source = first.source.clone().and_then(|source| source.by);
         let source = source.ok_or_else(|| Problem::malformed("a pull from nowhere"))?;
-        let workspace = self.source(source).await?;
+        let workspace = self.source(&call, source).await?;
         let (to_client, answers) = mpsc::channel(QUEUE);
         let link = Link {
             sender: Outgoing(to_client),
@@ -221,13 +225,17 @@ impl SyncService for SyncRpc {
 
 impl SyncRpc {
     /// The workspace that a pull is about.
-    async fn source(&self, by: wire::pull_source::By) -> Result<Arc<Workspace>, Problem> {
+    async fn source(
+        &self,
+        call: &Call,
+        by: wire::pull_source::By,
+    ) -> Result<Arc<Workspace>, Problem> {
         let id = match by {
             wire::pull_source::By::Workspace(reference) => {
-                WorkspaceId::of(&self.0.principal, &reference)?
+                self.0.workspaces.id(call.principal()?, &reference)?
             }
             wire::pull_source::By::Job(typed) => {
-                let id = self.0.jobs.resolve(&typed, None).await?;
+                let id = self.0.changeable(call, &typed).await?;
                 let job = self.0.jobs.get(id).await?;
                 let name = job.asked.meta.workspace.as_deref();
                 name.and_then(WorkspaceId::parse).ok_or_else(|| {

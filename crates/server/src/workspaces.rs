@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use legwork_identity::{Principal, PrincipalId};
 use legwork_proto::v1 as wire;
 use legwork_sync::Digest;
 use legwork_sync::error::StoreError;
@@ -28,15 +29,15 @@ const LOOK_AGAIN: Duration = Duration::from_millis(50);
 pub(crate) struct WorkspaceId(String);
 
 impl WorkspaceId {
-    /// The id of what `reference` means to `principal`.
-    pub(crate) fn of(principal: &str, reference: &wire::WorkspaceRef) -> Result<Self, Problem> {
+    /// The id of what `reference` means to `owner`.
+    fn of(owner: &str, reference: &wire::WorkspaceRef) -> Result<Self, Problem> {
         let mut hash = blake3::Hasher::new();
         let mut part = |bytes: &[u8]| {
             // Lengths keep the parts apart.
             hash.update(&(bytes.len() as u64).to_le_bytes());
             hash.update(bytes);
         };
-        part(principal.as_bytes());
+        part(owner.as_bytes());
         match &reference.by {
             Some(wire::workspace_ref::By::Name(name)) => {
                 check_name(name)?;
@@ -98,6 +99,23 @@ impl Workspaces {
             boot_id: boot_id.trim().to_owned(),
             open: Mutex::default(),
         })
+    }
+
+    /// The id of what `reference` means to somebody. Earlier versions took a user's name for the owner: what they made
+    /// is found by that as long as there is nothing newer.
+    pub(crate) fn id(
+        &self,
+        caller: &Principal,
+        reference: &wire::WorkspaceRef,
+    ) -> Result<WorkspaceId, Problem> {
+        let id = WorkspaceId::of(&caller.owner(), reference)?;
+        if matches!(caller.id, PrincipalId::User(_)) && !self.dir.join(&id.0).is_dir() {
+            let earlier = WorkspaceId::of(&caller.name, reference)?;
+            if self.dir.join(&earlier.0).is_dir() {
+                return Ok(earlier);
+            }
+        }
+        Ok(id)
     }
 
     /// The workspace, made if it is not there.

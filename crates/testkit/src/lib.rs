@@ -14,12 +14,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use legwork_client::{Client, Dialler};
+use legwork_identity::Principal;
 use legwork_server::{Config, Problem, Server};
 use tempfile::TempDir;
 use tokio_util::task::TaskTracker;
 
 /// How long a condition may take to come true before a test fails.
 pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The user that clients are taken for.
+const UID: u32 = 4321;
 
 /// A server on a state directory of its own.
 #[derive(Debug)]
@@ -38,7 +42,14 @@ impl Host {
     /// # Panics
     /// Without a temporary directory.
     pub fn start() -> Result<Self, Problem> {
-        let dir = tempfile::tempdir().expect("a temporary directory");
+        Self::on(tempfile::tempdir().expect("a temporary directory"))
+    }
+
+    /// Opens a server on what an earlier one left in such a directory.
+    ///
+    /// # Errors
+    /// What keeps the server from opening it.
+    pub fn on(dir: TempDir) -> Result<Self, Problem> {
         let tasks = TaskTracker::new();
         let server = open(dir.path().join("state"), &tasks)?;
         let server = Arc::new(Mutex::new(server));
@@ -112,19 +123,15 @@ impl Host {
 }
 
 fn open(state_dir: PathBuf, tasks: &TaskTracker) -> Result<Server, Problem> {
-    Server::open(
-        Config {
-            state_dir,
-            principal: "tester".into(),
-        },
-        tasks.clone(),
-    )
+    Server::open(Config { state_dir }, tasks.clone())
 }
 
 /// A stream to a server in this process.
 fn serve(server: &Server, tasks: &TaskTracker) -> tokio::io::DuplexStream {
     let (ours, theirs) = tokio::io::duplex(1 << 20);
-    let serving = server.clone().serve(theirs);
+    let serving = server
+        .clone()
+        .serve(theirs, Principal::in_process(UID, "tester"));
     tasks.spawn(async move { drop(serving.await) });
     ours
 }

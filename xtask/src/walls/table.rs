@@ -37,7 +37,12 @@ pub(super) const ROOMS: &[Room] = &[
     },
     Room {
         name: "legwork-server",
-        imports: &["legwork-jobs", "legwork-sync", "legwork-proto"],
+        imports: &[
+            "legwork-identity",
+            "legwork-jobs",
+            "legwork-sync",
+            "legwork-proto",
+        ],
     },
     Room {
         name: "legwork",
@@ -46,6 +51,7 @@ pub(super) const ROOMS: &[Room] = &[
             "legwork-identity",
             "legwork-jobs",
             "legwork-sync",
+            "legwork-identity",
             "legwork-proto",
             "legwork-client",
             "legwork-server",
@@ -57,6 +63,7 @@ pub(super) const ROOMS: &[Room] = &[
             "legwork-shim",
             "legwork-jobs",
             "legwork-sync",
+            "legwork-identity",
             "legwork-proto",
             "legwork-client",
             "legwork-server",

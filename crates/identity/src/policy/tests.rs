@@ -33,10 +33,9 @@ const EXPECTED: &[(&str, [u8; 5])] = &[
     ("legwork.v1.EnrollService/Join", [1, 1, 1, 1, 1]),
     ("legwork.v1.EnrollService/Renew", [0, 1, 1, 1, 1]),
     ("legwork.v1.EnrollService/Invite", [0, 1, 0, 0, 0]),
-    ("legwork.v1.EnrollService/List", [0, 1, 0, 0, 0]),
+    ("legwork.v1.EnrollService/ListIdentities", [0, 1, 0, 0, 0]),
     ("legwork.v1.EnrollService/Revoke", [0, 1, 0, 0, 0]),
     ("grpc.health.v1.Health/Check", [1, 1, 1, 1, 1]),
-    ("grpc.health.v1.Health/List", [1, 1, 1, 1, 1]),
     ("grpc.health.v1.Health/Watch", [1, 1, 1, 1, 1]),
     (
         "grpc.reflection.v1.ServerReflection/ServerReflectionInfo",

@@ -151,7 +151,7 @@ pub(crate) fn list(connection: &Connection, query: &ListQuery) -> Result<Page, Q
     let sql = format!(
         "SELECT {COLUMNS} FROM job
          WHERE (?1 IS NULL OR (created_ms, id) < (?1, ?2))
-           AND (?3 IS NULL OR owner = ?3) AND (?4 IS NULL OR name = ?4)
+           AND (?3 IS NULL OR owner IN (SELECT value FROM json_each(?3))) AND (?4 IS NULL OR name = ?4)
            AND (?5 >> phase & 1)
          ORDER BY created_ms DESC, id DESC"
     );
@@ -161,10 +161,14 @@ pub(crate) fn list(connection: &Connection, query: &ListQuery) -> Result<Page, Q
             .iter()
             .fold(0, |bits, phase| bits | 1_i64 << *phase as u8)
     });
+    let owners = query
+        .owners
+        .as_ref()
+        .map(|owners| serde_json::Value::from(owners.as_slice()).to_string());
     let mut rows = select.query(params![
         query.after.map(|cursor| number(cursor.created_at_ms)),
         query.after.map(|cursor| cursor.id.uuid().into_bytes()),
-        query.owner,
+        owners,
         query.name,
         phases,
     ])?;

@@ -118,7 +118,7 @@ async fn many_are_started_and_listed_page_by_page() {
     let all = ListQuery::default;
     assert_eq!(
         count(ListQuery {
-            owner: Some("odd".into()),
+            owners: Some(vec!["odd".into(), "nobody".into()]),
             ..all()
         })
         .await,

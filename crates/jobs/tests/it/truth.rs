@@ -62,9 +62,9 @@ async fn a_job_whose_directory_is_deleted_is_lost_and_did_start() {
         ("rm \"$D/$LEGWORK_JOB\"/*", "other"),
     ] {
         // What is left of the directory would have room for a record.
-        let gate = sandbox.path(gate);
+        let (gate, over) = (sandbox.path(gate), sandbox.path(&format!("{gate}-over")));
         let wait = format!("while [ ! -e {} ]; do sleep 0.01; done", gate.display());
-        let mut asked = shell(&format!("{script}; {wait}"));
+        let mut asked = shell(&format!("{script}; {wait}; echo > {}", over.display()));
         let dir = jobs.job_dir(asked.id);
         let parent = dir.parent().unwrap().to_str().unwrap();
         asked.env.push(("D".into(), parent.into()));
@@ -74,6 +74,8 @@ async fn a_job_whose_directory_is_deleted_is_lost_and_did_start() {
         let cause = &told.state.finished().unwrap().cause;
         assert_eq!(*cause, Cause::Lost(LostWhy::DirectoryGone), "{script}");
         std::fs::write(gate, "").unwrap();
+        // Nobody watches over it any more, so it must have seen the gate before that is deleted.
+        until(|| over.exists()).await;
     }
 }
 

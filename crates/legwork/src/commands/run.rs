@@ -212,7 +212,12 @@ async fn show(app: &App, client: &Client, id: &str) -> Result<Box<Job>, CommandE
         viewer.finish().await?;
     }
     match printer.finish().await {
-        Err(failure) if failure.exit != crate::error::NO_READER => Err(failure),
+        Err(failure) if failure.exit != crate::error::NO_READER => {
+            let short = render::short(&ended);
+            Err(failure.hint(format!(
+                "the job was stopped, as it printed for nobody; `legwork logs {short}` has what it printed"
+            )))
+        }
         _ => Ok(ended),
     }
 }

@@ -6,5 +6,8 @@
 )]
 
 mod jobs;
+mod listening;
 mod mirrors;
+mod net;
 mod refusals;
+mod roles;

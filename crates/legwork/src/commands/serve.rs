@@ -1,0 +1,46 @@
+//! `legwork serve`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::app::App;
+use crate::error::CommandError;
+use crate::serve;
+
+/// Serve this state directory to others, until SIGTERM or Ctrl-C; jobs go on without it.
+///
+/// Without an address, only users of this host who may open the state directory reach it. Settings come from flags, else from
+/// `LEGWORK_LISTEN`, `LEGWORK_ADVERTISE`, `LEGWORK_LOG_LEVEL`, `LEGWORK_LOG_FILE` and `LEGWORK_ACCESS_LOG`, else from the
+/// settings file.
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    /// Address to listen on, port 7005 unless told; port 0 takes a free one (repeat for more)
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) listen: Vec<String>,
+    /// Where clients reach this server, for invites; else where it listens (repeat for more)
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) advertise: Vec<String>,
+    /// Settings file; else `$LEGWORK_SERVER_CONFIG`, `$XDG_CONFIG_HOME/legwork/server.toml`, `/etc/legwork/server.toml`
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Make the certificate authority and the first invite, if they were not made before
+    #[arg(long)]
+    pub(crate) init: bool,
+    /// Serve as root: whoever may run jobs is then root on this host
+    #[arg(long)]
+    pub(crate) allow_root: bool,
+    /// How much is told of what the server does: error, warn, info, debug
+    #[arg(long, value_name = "LEVEL")]
+    pub(crate) log_level: Option<String>,
+    /// Where it is told; else standard error
+    #[arg(long, value_name = "FILE")]
+    pub(crate) log_file: Option<PathBuf>,
+    /// Log a line of JSON for each call to this file, or with `-` to standard error
+    #[arg(long, value_name = "FILE")]
+    pub(crate) access_log: Option<PathBuf>,
+}
+
+pub(crate) async fn run(app: &App, args: Serve) -> Result<u8, CommandError> {
+    serve::run(app, args).await
+}

@@ -1,0 +1,167 @@
+//! The server as a process: its settings, its logs, its beginning and its end.
+
+mod file;
+mod logs;
+mod settings;
+
+use std::io::{IsTerminal, Write};
+use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::time::Duration;
+
+use legwork_client::Client;
+use legwork_server::{Config, Server, ServerLock, Sockets, connect};
+use serde_json::json;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use self::settings::Settings;
+use crate::app::App;
+use crate::commands::serve::Serve;
+use crate::error::{CommandError, FAILED};
+use crate::local::{self, told};
+
+/// What the first identity of a server is called.
+const FIRST: &str = "admin";
+/// Its invite, when nobody looks at the terminal.
+const FIRST_INVITE: &str = "first-admin.invite";
+/// How long calls that change something may take to finish after their clients were let go.
+const FINISH: Duration = Duration::from_secs(10);
+
+/// A client that may do everything on this host's own state directory: through its server if there is one.
+pub(crate) async fn administer(app: &App) -> Result<Client, CommandError> {
+    let state = app.state_dir()?;
+    match connect(&state).await.map_err(told)? {
+        Some(socket) => Ok(Client::over(socket, app.tasks.clone()).await?),
+        None => Ok(local::open_here(app, state).await?.client),
+    }
+}
+
+/// Serves until a signal.
+pub(crate) async fn run(app: &App, args: Serve) -> Result<u8, CommandError> {
+    let init = args.init;
+    let settings = Settings::find(args)?;
+    let app = app.for_state(app.state.clone().or_else(|| settings.state.clone()));
+    if nix::unistd::Uid::effective().is_root() && !settings.allow_root {
+        let message = "as root, this server would run everybody's jobs as root";
+        return Err(CommandError::new(FAILED, "ROOT", message)
+            .hint("serve as a user of its own, or say --allow-root if that is what you want"));
+    }
+    let (log, writer) = logs::begin(&settings)?;
+    let state = app.state_dir()?;
+    let config = Config {
+        state_dir: state.clone(),
+    };
+    let server = Server::open(config, app.tasks.clone()).map_err(told)?;
+    let lock = ServerLock::take(&state).map_err(told)?;
+    let made = init && server.initialise().map_err(told)?;
+    if !settings.listen.is_empty() {
+        server.check_initialised().map_err(told)?;
+    }
+    let stop = stop_on_signals(&app)?;
+    let lost = server.recover().await.map_err(told)?;
+    if lost > 0 {
+        tracing::warn!(jobs = lost, "jobs were lost while there was no server");
+    }
+    let sockets = Sockets::bind(&lock, &state, &settings.listen)
+        .await
+        .map_err(told)?;
+    let addresses = sockets.addresses()?;
+    let advertised = settings.advertised(&addresses)?;
+    if !advertised.is_empty() {
+        server.advertise(&advertised).map_err(told)?;
+    }
+    if made {
+        first_invite(&app, &state).await?;
+    }
+    announce(&app, &addresses, &state)?;
+    server
+        .listen(sockets, settings.limits, log, stop)
+        .await
+        .map_err(told)?;
+    app.tasks.close();
+    // What takes longer is found in the state directory by whoever opens it next.
+    drop(tokio::time::timeout(FINISH, app.tasks.wait()).await);
+    server.close().await;
+    drop(server);
+    if let Some(writer) = writer {
+        writer.finish();
+    }
+    tracing::info!("stopped");
+    drop(lock);
+    Ok(0)
+}
+
+/// Cancelled by the first signal. The second one ends the process as if we did not listen.
+fn stop_on_signals(app: &App) -> Result<CancellationToken, CommandError> {
+    let stop = CancellationToken::new();
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let stopping = stop.clone();
+    let ended = stop.clone();
+    drop(app.tasks.spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+            () = ended.cancelled() => {}
+        }
+        tracing::info!("stopping: calls finish, streams end, jobs go on");
+        stopping.cancel();
+    }));
+    Ok(stop)
+}
+
+/// The invite of the first admin: on a terminal somebody reads it; else it waits in a file of ours alone.
+async fn first_invite(app: &App, state: &Path) -> Result<(), CommandError> {
+    // Nobody accepts connections yet.
+    let session = local::open_here(app, state.to_owned()).await?;
+    let roles = ["admin".to_owned()];
+    let invited = match session.client.invite(FIRST, &roles, None).await {
+        Ok(invited) => invited,
+        Err(error) if error.reason == "NO_ADDRESS" => {
+            app.out.note(
+                "nobody is invited yet, because the server has no address: start it with --listen, \
+                 then `legwork invite NAME --role admin`",
+            );
+            return Ok(());
+        }
+        Err(error) => return Err(error.into()),
+    };
+    if std::io::stdout().is_terminal() && !app.out.json {
+        app.out
+            .note("the first admin's invite, good once and for 30 minutes, for `legwork join`:");
+        return app.out.text(&format!("{}\n", invited.token));
+    }
+    let path = state.join(FIRST_INVITE);
+    let written = std::fs::OpenOptions::new()
+        .create(true)
+        .write(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&path)
+        .and_then(|mut file| file.write_all(format!("{}\n", invited.token).as_bytes()));
+    written
+        .map_err(|error| CommandError::new(FAILED, "IO", format!("{}: {error}", path.display())))?;
+    app.out.note(&format!(
+        "the first admin's invite, good once and for 30 minutes, is in {}",
+        path.display()
+    ));
+    Ok(())
+}
+
+/// Says where the server is, once everybody who connects is answered.
+fn announce(app: &App, addresses: &[SocketAddr], state: &Path) -> Result<(), CommandError> {
+    let socket = state.join("sock");
+    if app.out.json {
+        return app.out.json_line(&json!({
+            "event": "listening",
+            "addresses": addresses.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "socket": socket.to_string_lossy(),
+        }));
+    }
+    let mut places: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+    places.push(socket.display().to_string());
+    app.out.note(&format!("listening on {}", places.join(", ")));
+    Ok(())
+}

@@ -1,0 +1,132 @@
+//! `server.toml`: what may be in it, and what is said about what may not.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::error::{CommandError, FAILED};
+
+/// The whole file. Every key may be left out.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct File {
+    pub(super) state: Option<PathBuf>,
+    pub(super) listen: Option<Vec<String>>,
+    pub(super) advertise: Option<Vec<String>>,
+    pub(super) run: Run,
+    pub(super) log: Log,
+    pub(super) limits: Limits,
+}
+
+/// How jobs run.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Run {
+    pub(super) allow_root: bool,
+}
+
+/// What is told, and where.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Log {
+    pub(super) level: Option<String>,
+    pub(super) file: Option<PathBuf>,
+    pub(super) access: Option<PathBuf>,
+}
+
+/// What peers may use up.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Limits {
+    pub(super) connections: Option<usize>,
+    pub(super) connections_each: Option<usize>,
+    pub(super) strangers: Option<usize>,
+    pub(super) strangers_each: Option<usize>,
+    pub(super) handshake_s: Option<u64>,
+    pub(super) keepalive_s: Option<u64>,
+    pub(super) drain_s: Option<u64>,
+}
+
+impl File {
+    /// Reads the file that was named, else the first of those that may be there.
+    pub(super) fn find(named: Option<PathBuf>) -> Result<Self, CommandError> {
+        if let Some(path) = named {
+            return match std::fs::read_to_string(&path) {
+                Ok(text) => Self::parse(&path, &text),
+                Err(error) => Err(bad(&path, &error.to_string())),
+            };
+        }
+        for path in places() {
+            match std::fs::read_to_string(&path) {
+                Ok(text) => return Self::parse(&path, &text),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => return Err(bad(&path, &error.to_string())),
+            }
+        }
+        Ok(Self::default())
+    }
+
+    fn parse(path: &Path, text: &str) -> Result<Self, CommandError> {
+        toml::from_str(text).map_err(|error: toml::de::Error| {
+            let told = bad(path, error.to_string().trim_end());
+            match suggestion(error.message()) {
+                Some(near) => told.hint(format!("did you mean `{near}`?")),
+                None => told,
+            }
+        })
+    }
+}
+
+fn places() -> Vec<PathBuf> {
+    let own = std::env::var_os("XDG_CONFIG_HOME")
+        .map(PathBuf::from)
+        .filter(|dir| dir.is_absolute())
+        .or_else(|| std::env::home_dir().map(|home| home.join(".config")));
+    let own = own.map(|dir| dir.join("legwork/server.toml"));
+    own.into_iter()
+        .chain(["/etc/legwork/server.toml".into()])
+        .collect()
+}
+
+fn bad(path: &Path, what: &str) -> CommandError {
+    CommandError::new(FAILED, "BAD_CONFIG", format!("{}: {what}", path.display()))
+}
+
+/// The key that was meant, from the parser's "unknown field `x`, expected one of `y`, `z`".
+fn suggestion(message: &str) -> Option<&str> {
+    let mut words = message
+        .strip_prefix("unknown field ")?
+        .split('`')
+        .skip(1)
+        .step_by(2);
+    let unknown = words.next()?;
+    words
+        .map(|known| (strsim::jaro_winkler(unknown, known), known))
+        .filter(|(score, _)| *score > 0.7)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, known)| known)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::File;
+
+    #[test]
+    fn an_unknown_key_is_an_error_with_a_suggestion() {
+        let parse = |text| File::parse(Path::new("server.toml"), text);
+        let file = parse("listen = [\"[::]:1\"]\n[run]\nallow_root = true").unwrap();
+        assert!(file.run.allow_root);
+        for (text, near) in [
+            ("lisen = []", "`listen`"),
+            ("[log]\nlevle = \"info\"", "`level`"),
+            ("[limits]\nconections = 3", "`connections`"),
+        ] {
+            let error = parse(text).unwrap_err();
+            assert_eq!(error.reason, "BAD_CONFIG");
+            assert!(error.hint.unwrap().contains(near), "{text}");
+        }
+        assert_eq!(parse("xyzzy = 1").unwrap_err().hint, None);
+    }
+}

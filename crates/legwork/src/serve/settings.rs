@@ -1,0 +1,163 @@
+//! Flags, else the environment, else the file: what a server runs with.
+
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use legwork_identity::invite::{ADDRESSES_MAX, Address};
+use legwork_server::Limits;
+
+use super::file::{self, File};
+use crate::commands::serve::Serve;
+use crate::error::CommandError;
+
+/// The port of a server that is not told another.
+const PORT: u16 = 7005;
+
+/// What was decided.
+#[derive(Debug)]
+pub(super) struct Settings {
+    /// As the file says: the flag and the environment have been looked at before.
+    pub(super) state: Option<PathBuf>,
+    pub(super) listen: Vec<SocketAddr>,
+    pub(super) advertise: Vec<Address>,
+    pub(super) allow_root: bool,
+    pub(super) log_level: Option<String>,
+    pub(super) log_file: Option<PathBuf>,
+    pub(super) access_log: Option<PathBuf>,
+    pub(super) limits: Limits,
+}
+
+impl Settings {
+    pub(super) fn find(args: Serve) -> Result<Self, CommandError> {
+        let file = File::find(args.config.or_else(|| path("LEGWORK_SERVER_CONFIG")))?;
+        let listen = first(args.listen, "LEGWORK_LISTEN", file.listen);
+        let mut resolved = Vec::new();
+        for address in &listen {
+            resolved.extend(resolve(address)?);
+        }
+        let advertise = first(args.advertise, "LEGWORK_ADVERTISE", file.advertise);
+        Ok(Self {
+            state: file.state.filter(|_| path("LEGWORK_STATE").is_none()),
+            listen: resolved,
+            advertise: advertise
+                .iter()
+                .map(|text| address(text))
+                .collect::<Result<_, _>>()?,
+            allow_root: args.allow_root || file.run.allow_root,
+            log_level: args
+                .log_level
+                .or_else(|| text("LEGWORK_LOG_LEVEL"))
+                .or(file.log.level),
+            log_file: args
+                .log_file
+                .or_else(|| path("LEGWORK_LOG_FILE"))
+                .or(file.log.file),
+            access_log: args
+                .access_log
+                .or_else(|| path("LEGWORK_ACCESS_LOG"))
+                .or(file.log.access),
+            limits: limits(&file.limits),
+        })
+    }
+
+    /// What invites say: what was told, else where the server listens, by its name where it listens everywhere.
+    pub(super) fn advertised(&self, bound: &[SocketAddr]) -> Result<Vec<Address>, CommandError> {
+        if !self.advertise.is_empty() {
+            return Ok(self.advertise.clone());
+        }
+        let name = rustix::system::uname()
+            .nodename()
+            .to_string_lossy()
+            .into_owned();
+        let mut addresses: Vec<Address> = Vec::new();
+        for bound in bound {
+            let text = if bound.ip().is_unspecified() {
+                format!("{name}:{}", bound.port())
+            } else {
+                bound.to_string()
+            };
+            let found = address(&text)?;
+            if !addresses.contains(&found) {
+                addresses.push(found);
+            }
+        }
+        addresses.truncate(ADDRESSES_MAX);
+        Ok(addresses)
+    }
+}
+
+fn path(variable: &str) -> Option<PathBuf> {
+    let value = std::env::var_os(variable).filter(|value| !value.is_empty());
+    value.map(PathBuf::from)
+}
+
+fn text(variable: &str) -> Option<String> {
+    path(variable).map(|value| value.to_string_lossy().into_owned())
+}
+
+/// The flag's, else the variable's, separated by commas, else the file's.
+fn first(flag: Vec<String>, variable: &str, file: Option<Vec<String>>) -> Vec<String> {
+    if !flag.is_empty() {
+        return flag;
+    }
+    match text(variable) {
+        Some(list) => list.split(',').map(|part| part.trim().to_owned()).collect(),
+        None => file.unwrap_or_default(),
+    }
+}
+
+/// `address:port`, `address`, `name:port` or `name`.
+fn resolve(text: &str) -> Result<Vec<SocketAddr>, CommandError> {
+    if let Ok(address) = text.parse() {
+        return Ok(vec![address]);
+    }
+    let bare = text.trim_start_matches('[').trim_end_matches(']');
+    if let Ok(address) = bare.parse::<IpAddr>() {
+        return Ok(vec![SocketAddr::new(address, PORT)]);
+    }
+    let found = match text.contains(':') {
+        true => text.to_socket_addrs(),
+        false => (text, PORT).to_socket_addrs(),
+    };
+    found.map(Iterator::collect).map_err(|error| {
+        CommandError::usage(format!("cannot listen on {text}: {error}"))
+            .hint("an address is written like 0.0.0.0:7005 or [::]:7005")
+    })
+}
+
+fn address(text: &str) -> Result<Address, CommandError> {
+    text.parse()
+        .map_err(|error| CommandError::usage(format!("{text:?}: {error}")))
+}
+
+fn limits(file: &file::Limits) -> Limits {
+    let usual = Limits::default();
+    let seconds = |set: Option<u64>, usual| set.map_or(usual, Duration::from_secs);
+    Limits {
+        connections: file.connections.unwrap_or(usual.connections),
+        connections_each: file.connections_each.unwrap_or(usual.connections_each),
+        strangers: file.strangers.unwrap_or(usual.strangers),
+        strangers_each: file.strangers_each.unwrap_or(usual.strangers_each),
+        handshake: seconds(file.handshake_s, usual.handshake),
+        stranger_life: usual.stranger_life,
+        keepalive: seconds(file.keepalive_s, usual.keepalive),
+        drain: seconds(file.drain_s, usual.drain),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{address, resolve};
+
+    #[test]
+    fn addresses_without_a_port_have_the_usual_one() {
+        let of = |text| resolve(text).unwrap()[0].to_string();
+        assert_eq!(of("127.0.0.1:0"), "127.0.0.1:0");
+        assert_eq!(of("127.0.0.1"), "127.0.0.1:7005");
+        assert_eq!(of("[::1]"), "[::1]:7005");
+        assert_eq!(of("::1"), "[::1]:7005");
+        assert!(resolve("not an address").is_err());
+        assert!(address("box").is_err());
+    }
+}

@@ -1,0 +1,233 @@
+//! What happens around a call that came over a socket: its answer ends when the server does, and it is logged.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::Instant;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tonic::body::Body;
+use tonic::{Code, Status};
+
+use crate::access::Call;
+use crate::access_log::{AccessLog, Entry};
+use crate::problem::Problem;
+
+/// The methods whose answers go on until somebody ends them.
+pub(crate) const STREAMS: &[&str] = &[
+    "/legwork.v1.JobService/Logs",
+    "/legwork.v1.JobService/Input",
+    "/legwork.v1.SyncService/Commit",
+    "/legwork.v1.SyncService/Pull",
+    "/grpc.health.v1.Health/Watch",
+    "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+];
+
+/// What the answers of a connection obey, and where they are logged.
+#[derive(Debug, Clone)]
+pub(crate) struct Watched {
+    pub(crate) draining: CancellationToken,
+    pub(crate) log: Option<AccessLog>,
+}
+
+impl Watched {
+    pub(crate) fn begin(self, path: String, call: Arc<Call>) -> Watch {
+        Watch {
+            draining: self.draining,
+            log: self.log,
+            path,
+            call,
+            began: Instant::now(),
+            received: Arc::default(),
+            sent: 0,
+            code: None,
+        }
+    }
+}
+
+/// One call under way. Dropping it ends the call, and writes the log.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    draining: CancellationToken,
+    log: Option<AccessLog>,
+    path: String,
+    call: Arc<Call>,
+    began: Instant,
+    received: Arc<AtomicU64>,
+    sent: u64,
+    code: Option<Code>,
+}
+
+impl Watch {
+    /// The same request, counting its bytes.
+    pub(crate) fn count(&self, request: http::Request<Incoming>) -> http::Request<Counted> {
+        request.map(|inner| Counted {
+            inner,
+            bytes: Arc::clone(&self.received),
+        })
+    }
+
+    fn see(&mut self, headers: &http::HeaderMap) {
+        if let Some(status) = Status::from_header_map(headers) {
+            self.code = Some(status.code());
+        }
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        let Some(log) = &self.log else {
+            return;
+        };
+        log.write(&Entry {
+            call: &self.call,
+            method: &self.path,
+            // Nobody was there any more to be told.
+            code: self.code.unwrap_or(Code::Cancelled),
+            took: self.began.elapsed(),
+            received: self.received.load(Ordering::Relaxed),
+            sent: self.sent,
+        });
+    }
+}
+
+/// A request's body that is counted.
+#[derive(Debug)]
+pub(crate) struct Counted {
+    inner: Incoming,
+    bytes: Arc<AtomicU64>,
+}
+
+impl HttpBody for Counted {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let polled = Pin::new(&mut self.inner).poll_frame(cx);
+        if let Poll::Ready(Some(Ok(frame))) = &polled
+            && let Some(data) = frame.data_ref()
+        {
+            self.bytes.fetch_add(data.len() as u64, Ordering::Relaxed);
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+/// An answer's body: the service's own, until the server stops.
+pub(crate) struct Answer {
+    inner: Option<Body>,
+    stop: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+    watch: Watch,
+}
+
+impl Answer {
+    pub(crate) fn wrap(answer: http::Response<Body>, mut watch: Watch) -> http::Response<Body> {
+        watch.see(answer.headers());
+        let endless = STREAMS.contains(&watch.path.as_str());
+        let stop = endless.then(|| Box::pin(watch.draining.clone().cancelled_owned()));
+        answer.map(|inner| {
+            Body::new(Self {
+                inner: Some(inner),
+                stop,
+                watch,
+            })
+        })
+    }
+}
+
+impl HttpBody for Answer {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let this = &mut *self;
+        let Some(inner) = &mut this.inner else {
+            return Poll::Ready(None);
+        };
+        if let Some(stop) = &mut this.stop
+            && stop.as_mut().poll(cx).is_ready()
+        {
+            this.inner = None;
+            this.watch.code = Some(Code::Unavailable);
+            return Poll::Ready(Some(Ok(Frame::trailers(farewell()))));
+        }
+        let polled = Pin::new(inner).poll_frame(cx);
+        if let Poll::Ready(Some(Ok(frame))) = &polled {
+            if let Some(data) = frame.data_ref() {
+                this.watch.sent += data.len() as u64;
+            } else if let Some(trailers) = frame.trailers_ref() {
+                this.watch.see(trailers);
+            }
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.as_ref().is_none_or(HttpBody::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::default()
+    }
+}
+
+/// How a stream ends that the server cuts off: the client may go on elsewhere, or later.
+fn farewell() -> http::HeaderMap {
+    let message = "the server is shutting down: go on when it is back";
+    let status = Status::from(Problem::new(Code::Unavailable, "SHUTTING_DOWN", message));
+    let mut trailers = http::HeaderMap::new();
+    if let Err(unwritten) = status.add_header(&mut trailers) {
+        // Its own words cannot be a header's: the number is what counts.
+        drop(unwritten);
+        trailers.insert("grpc-status", http::HeaderValue::from_static("14"));
+    }
+    trailers
+}
+
+#[cfg(test)]
+mod tests {
+    use prost::Message;
+
+    use super::STREAMS;
+
+    #[test]
+    fn the_streams_are_those_of_the_services() {
+        let sets = [
+            legwork_proto::DESCRIPTORS,
+            tonic_health::pb::FILE_DESCRIPTOR_SET,
+            tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
+        ];
+        let mut found = Vec::new();
+        for set in sets {
+            for file in prost_types::FileDescriptorSet::decode(set).unwrap().file {
+                for service in &file.service {
+                    let streams = service.method.iter().filter(|m| m.server_streaming());
+                    let prefix = format!("/{}.{}", file.package(), service.name());
+                    found.extend(streams.map(|method| format!("{prefix}/{}", method.name())));
+                }
+            }
+        }
+        found.sort_unstable();
+        let mut listed = STREAMS.to_vec();
+        listed.sort_unstable();
+        assert_eq!(found, listed);
+    }
+}

@@ -1,0 +1,158 @@
+//! The layer before all services: who calls, and whether that caller may call this at all.
+//!
+//! Whoever is at the other end of a connection was settled when the connection was made. Whether that is still
+//! somebody is asked for each call, so that revoking works at once.
+
+use std::convert::Infallible;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use hyper::body::Incoming;
+use legwork_identity::{Principal, UnixTime, policy};
+use tonic::body::Body;
+use tonic::service::Routes;
+use tonic::{Code, Status};
+use tower::Service;
+use uuid::Uuid;
+
+use crate::access::Call;
+use crate::answer::{Answer, Watched};
+use crate::authority::now;
+use crate::problem::Problem;
+use crate::server::Shared;
+
+/// Who is at the other end of a connection.
+#[derive(Debug, Clone)]
+pub(crate) enum Peer {
+    /// A user of this host.
+    Local(Principal),
+    /// Whoever has shown a certificate of this identity.
+    Identity {
+        /// Which one.
+        id: Uuid,
+        /// The certificate's last second: a connection may last longer.
+        not_after: UnixTime,
+    },
+    /// Somebody who has shown nothing.
+    Stranger,
+}
+
+/// The services as one connection reaches them.
+#[derive(Debug, Clone)]
+pub(crate) struct Guard {
+    shared: Arc<Shared>,
+    routes: Routes,
+    peer: Arc<Peer>,
+    source: Option<IpAddr>,
+    watched: Option<Watched>,
+}
+
+impl Guard {
+    /// For a connection inside this process.
+    pub(crate) fn inside(shared: Arc<Shared>, routes: Routes, principal: Principal) -> Self {
+        Self {
+            shared,
+            routes,
+            peer: Arc::new(Peer::Local(principal)),
+            source: None,
+            watched: None,
+        }
+    }
+
+    /// For a connection that was accepted.
+    pub(crate) fn accepted(
+        shared: Arc<Shared>,
+        routes: Routes,
+        peer: Peer,
+        source: Option<IpAddr>,
+        watched: Watched,
+    ) -> Self {
+        Self {
+            shared,
+            routes,
+            peer: Arc::new(peer),
+            source,
+            watched: Some(watched),
+        }
+    }
+
+    /// The call, and whether it may be made.
+    fn admit(&self, path: &str) -> (Arc<Call>, Result<(), Problem>) {
+        let (caller, admitted) = match self.shared.caller(&self.peer) {
+            Ok(caller) => {
+                let (service, method) = path
+                    .strip_prefix('/')
+                    .and_then(|path| path.split_once('/'))
+                    .unwrap_or_default();
+                let allowed = policy::check(caller.as_ref(), service, method);
+                (caller, allowed.map_err(Problem::from))
+            }
+            Err(problem) => (None, Err(problem)),
+        };
+        (Arc::new(Call::new(caller, self.source)), admitted)
+    }
+}
+
+impl Shared {
+    /// Who that is now; `None` if it is nobody, or not any more.
+    fn caller(&self, peer: &Peer) -> Result<Option<Principal>, Problem> {
+        let (id, not_after) = match peer {
+            Peer::Local(principal) => return Ok(Some(principal.clone())),
+            Peer::Identity { id, not_after } => (*id, *not_after),
+            Peer::Stranger => return Ok(None),
+        };
+        if now() > not_after {
+            let message = "the certificate of this connection has expired: connect again";
+            return Err(Problem::new(
+                Code::Unauthenticated,
+                "CERTIFICATE_EXPIRED",
+                message,
+            ));
+        }
+        let identity = self.authority.need()?.store.identity(id)?;
+        Ok(identity.and_then(|identity| identity.principal()))
+    }
+}
+
+impl Service<http::Request<Incoming>> for Guard {
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Service::<http::Request<Incoming>>::poll_ready(&mut self.routes, cx)
+    }
+
+    fn call(&mut self, mut request: http::Request<Incoming>) -> Self::Future {
+        let (call, admitted) = self.admit(request.uri().path());
+        let answer = match admitted {
+            Ok(()) => {
+                request.extensions_mut().insert(Arc::clone(&call));
+                Ok(request)
+            }
+            Err(problem) => Err((request, Status::from(problem))),
+        };
+        let Some(watched) = self.watched.clone() else {
+            return match answer {
+                Ok(request) => Box::pin(self.routes.call(request)),
+                Err((_, status)) => Box::pin(std::future::ready(Ok(status.into_http()))),
+            };
+        };
+        let path = match &answer {
+            Ok(request) | Err((request, _)) => request.uri().path().to_owned(),
+        };
+        let watch = watched.begin(path, call);
+        match answer {
+            Ok(request) => {
+                let answering = self.routes.call(watch.count(request));
+                Box::pin(async move { Ok(Answer::wrap(answering.await?, watch)) })
+            }
+            Err((_, status)) => Box::pin(std::future::ready(Ok(Answer::wrap(
+                status.into_http(),
+                watch,
+            )))),
+        }
+    }
+}

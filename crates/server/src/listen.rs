@@ -1,0 +1,204 @@
+//! Listening: sockets, who is let in, and how it ends.
+//!
+//! Everything that a peer can use up has a bound ([`Limits`]). Whoever has shown nothing gets little of it: a short
+//! time, small buffers, and few connections from one address.
+
+mod accept;
+mod admission;
+mod connection;
+mod lock;
+mod preface;
+mod socket;
+mod tls;
+
+pub use self::lock::ServerLock;
+pub use self::socket::connect;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use legwork_identity::invite::Address;
+use tokio::net::{TcpListener, UnixListener};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic::Code;
+use tonic::service::Routes;
+
+use self::admission::Admission;
+use self::tls::Tls;
+use crate::access_log::AccessLog;
+use crate::answer::Watched;
+use crate::problem::Problem;
+use crate::server::{Server, Shared};
+
+/// What peers may use up.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Connections in all.
+    pub connections: usize,
+    /// Connections that one identity, or the users of this host together, may have.
+    pub connections_each: usize,
+    /// Connections without a certificate, handshakes included.
+    pub strangers: usize,
+    /// The same from one address, or one network of IPv6.
+    pub strangers_each: usize,
+    /// From the first byte to the end of the handshake.
+    pub handshake: Duration,
+    /// How long somebody without a certificate may stay.
+    pub stranger_life: Duration,
+    /// How long a peer may be silent before it is asked for a sign of life, and how long it has to give it.
+    pub keepalive: Duration,
+    /// How long calls may take to finish when the server stops.
+    pub drain: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 4096,
+            connections_each: 1024,
+            strangers: 512,
+            strangers_each: 64,
+            handshake: Duration::from_secs(10),
+            stranger_life: Duration::from_secs(60),
+            keepalive: Duration::from_secs(20),
+            drain: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Sockets that are bound, and not yet listened to.
+#[derive(Debug)]
+pub struct Sockets {
+    tcp: Vec<TcpListener>,
+    local: UnixListener,
+    path: PathBuf,
+}
+
+impl Sockets {
+    /// Binds the local socket of the state directory, and these addresses. A port of 0 takes a free one.
+    ///
+    /// # Errors
+    /// When one cannot be bound.
+    pub async fn bind(
+        _lock: &ServerLock,
+        state: &Path,
+        addresses: &[SocketAddr],
+    ) -> Result<Self, Problem> {
+        let mut tcp = Vec::with_capacity(addresses.len());
+        for address in addresses {
+            let bound = TcpListener::bind(address).await.map_err(|error| {
+                let message = format!("cannot listen on {address}: {error}");
+                Problem::new(Code::FailedPrecondition, "CANNOT_LISTEN", message)
+                    .with("address", address)
+            });
+            tcp.push(bound?);
+        }
+        let (local, path) = socket::bind(state)?;
+        Ok(Self { tcp, local, path })
+    }
+
+    /// The addresses as they really are.
+    ///
+    /// # Errors
+    /// When the system does not tell.
+    pub fn addresses(&self) -> std::io::Result<Vec<SocketAddr>> {
+        self.tcp.iter().map(TcpListener::local_addr).collect()
+    }
+}
+
+/// What all connections share.
+#[derive(Debug)]
+struct Listening {
+    shared: Arc<Shared>,
+    routes: Routes,
+    tls: Option<Tls>,
+    admission: Arc<Admission>,
+    limits: Limits,
+    watched: Watched,
+    connections: TaskTracker,
+}
+
+impl Server {
+    /// Makes the certificate authority and the identity of this server if there are none, and tells whether it did. Blocks for
+    /// file operations.
+    ///
+    /// # Errors
+    /// When they cannot be made, or what is there cannot be used.
+    pub fn initialise(&self) -> Result<bool, Problem> {
+        Ok(self.shared.authority.create()?.1)
+    }
+
+    /// Whether [`Self::initialise`] was called before.
+    ///
+    /// # Errors
+    /// When it was not, or what is there cannot be used.
+    pub fn check_initialised(&self) -> Result<(), Problem> {
+        self.shared.authority.need().map(drop)
+    }
+
+    /// Where the server can be reached, for the invites that it makes. Blocks for file operations.
+    ///
+    /// # Errors
+    /// When it cannot be written down.
+    pub fn advertise(&self, addresses: &[Address]) -> Result<(), Problem> {
+        self.shared.authority.advertise(addresses)
+    }
+
+    /// Looks after the jobs that were running when nobody looked.
+    ///
+    /// # Errors
+    /// When their directories cannot be read.
+    pub async fn recover(&self) -> Result<usize, Problem> {
+        Ok(self.shared.jobs.recover().await?)
+    }
+
+    /// Accepts connections until `stop`, then ends: calls under way may finish, streams are told to go on later. Jobs go on.
+    ///
+    /// # Errors
+    /// When there is an address to listen on and no certificate authority.
+    pub async fn listen(
+        &self,
+        sockets: Sockets,
+        limits: Limits,
+        log: Option<AccessLog>,
+        stop: CancellationToken,
+    ) -> Result<(), Problem> {
+        let tls = match sockets.tcp.is_empty() {
+            true => None,
+            false => Some(Tls::new(self.shared.authority.need()?)?),
+        };
+        let draining = self.shared.draining.clone();
+        let listening = Arc::new(Listening {
+            shared: Arc::clone(&self.shared),
+            routes: self.public_routes()?,
+            tls,
+            admission: Arc::new(Admission::new(limits)),
+            limits,
+            watched: Watched {
+                draining: draining.clone(),
+                log,
+            },
+            connections: TaskTracker::new(),
+        });
+        let accepting = TaskTracker::new();
+        for listener in sockets.tcp {
+            accepting.spawn(accept::tcp(Arc::clone(&listening), listener, stop.clone()));
+        }
+        accepting.spawn(accept::local(
+            Arc::clone(&listening),
+            sockets.local,
+            stop.clone(),
+        ));
+        accepting.close();
+        accepting.wait().await;
+        // Only tidiness: one that nobody listens to is as good as none.
+        drop(std::fs::remove_file(sockets.path));
+        draining.cancel();
+        listening.connections.close();
+        listening.connections.wait().await;
+        Ok(())
+    }
+}

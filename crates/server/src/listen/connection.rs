@@ -1,0 +1,175 @@
+//! One connection, from the first byte to the last.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::server::conn::http2::Builder;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use legwork_identity::tls::{self, HandshakeError};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_rustls::server::TlsStream;
+
+use super::admission::{Holder, Place};
+use super::preface::Prefaced;
+use super::{Listening, socket};
+use crate::guard::{Guard, Peer};
+use crate::server;
+
+/// Calls at once on one connection; and of a stranger.
+const CALLS_MAX: u32 = 256;
+const CALLS_OF_STRANGER_MAX: u32 = 4;
+/// Bytes of a call's headers.
+const HEADERS_MAX: u32 = 16 << 10;
+/// Bytes that a stranger may send before they are read, and that wait to be sent to it.
+const WINDOW_OF_STRANGER: u32 = 64 << 10;
+
+impl Listening {
+    /// A connection over a network: TLS, then HTTP/2.
+    pub(super) async fn over_tcp(self: Arc<Self>, stream: TcpStream, source: SocketAddr) {
+        let address = source.ip();
+        let Some(place) = self.admission.enter(Holder::stranger(address)) else {
+            tracing::debug!(%source, "too many connections: refused");
+            return;
+        };
+        let deadline = Instant::now() + self.limits.handshake;
+        match timeout_at(deadline, self.handshake(stream)).await {
+            Ok(Ok((stream, peer))) => self.identified(stream, peer, address, place).await,
+            Ok(Err(refused)) => tracing::info!(%source, %refused, "handshake refused"),
+            Err(_elapsed) => tracing::info!(%source, "handshake not finished in time"),
+        }
+    }
+
+    async fn handshake(
+        &self,
+        stream: TcpStream,
+    ) -> Result<(Prefaced<TlsStream<TcpStream>>, Peer), HandshakeError> {
+        stream.set_nodelay(true)?;
+        let tls = self.tls.as_ref().ok_or(HandshakeError::Closed)?;
+        let stream = tls.acceptor().accept(stream).await?;
+        let presented = stream.get_ref().1.peer_certificates();
+        let peer = match tls::peer(presented) {
+            Ok(None) => Peer::Stranger,
+            Ok(Some(certificate)) => Peer::Identity {
+                id: certificate.id,
+                not_after: certificate.not_after,
+            },
+            Err(_not_ours) => return Err(HandshakeError::WrongPurpose),
+        };
+        Ok((Prefaced::read(stream).await?, peer))
+    }
+
+    /// Whoever has shown who it is takes a place of its own and gives the stranger's back.
+    async fn identified(
+        &self,
+        stream: Prefaced<TlsStream<TcpStream>>,
+        peer: Peer,
+        source: IpAddr,
+        place: Place,
+    ) {
+        let Peer::Identity { id, .. } = peer else {
+            let life = Some(self.limits.stranger_life);
+            self.serve(stream, peer, Some(source), life).await;
+            return drop(place);
+        };
+        drop(place);
+        let Some(place) = self.admission.enter(Holder::Identity(id)) else {
+            tracing::warn!(%id, "too many connections of one identity: refused");
+            return;
+        };
+        let session = self.shared.sessions.open(id);
+        tokio::select! {
+            () = self.serve(stream, peer, Some(source), None) => {}
+            () = session.ended() => tracing::info!(%id, "revoked: its connection is closed"),
+        }
+        drop(place);
+    }
+
+    /// A connection of a user of this host.
+    pub(super) async fn over_socket(self: Arc<Self>, stream: UnixStream) {
+        let Some(place) = self.admission.enter(Holder::Local) else {
+            tracing::warn!("too many connections to the local socket: refused");
+            return;
+        };
+        let principal = match stream.peer_cred() {
+            Ok(peer) => socket::principal(peer),
+            Err(error) => return tracing::warn!(%error, "no credentials on the local socket"),
+        };
+        match principal {
+            Ok(principal) => {
+                self.shared.names.learn(&principal);
+                match timeout(self.limits.handshake, Prefaced::read(stream)).await {
+                    Ok(Ok(stream)) => self.serve(stream, Peer::Local(principal), None, None).await,
+                    Ok(Err(error)) => tracing::debug!(%error, "local connection refused"),
+                    Err(_elapsed) => tracing::debug!("a local connection said nothing"),
+                }
+            }
+            Err(problem) => tracing::warn!(%problem, "local connection refused"),
+        }
+        drop(place);
+    }
+
+    /// Serves calls until the peer leaves, its time is over, or the server stops.
+    async fn serve<T>(&self, io: T, peer: Peer, source: Option<IpAddr>, life: Option<Duration>)
+    where
+        T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let builder = self.builder(&peer);
+        let guard = Guard::accepted(
+            Arc::clone(&self.shared),
+            self.routes.clone(),
+            peer,
+            source,
+            self.watched.clone(),
+        );
+        let connection =
+            builder.serve_connection(TokioIo::new(io), TowerToHyperService::new(guard));
+        let mut connection = std::pin::pin!(connection);
+        let over = async {
+            match life {
+                Some(life) => tokio::time::sleep(life).await,
+                None => std::future::pending().await,
+            }
+        };
+        let ended = tokio::select! {
+            ended = &mut connection => Some(ended),
+            () = over => None,
+            () = self.watched.draining.cancelled() => None,
+        };
+        let ended = match ended {
+            Some(ended) => ended,
+            None => {
+                connection.as_mut().graceful_shutdown();
+                match timeout(self.limits.drain, connection).await {
+                    Ok(ended) => ended,
+                    Err(_elapsed) => return tracing::debug!("a connection was cut off"),
+                }
+            }
+        };
+        if let Err(error) = ended {
+            tracing::debug!(%error, "a connection ended");
+        }
+    }
+
+    fn builder(&self, peer: &Peer) -> Builder<TokioExecutor> {
+        let mut builder = server::builder();
+        builder
+            .timer(TokioTimer::new())
+            .keep_alive_interval(self.limits.keepalive)
+            .keep_alive_timeout(self.limits.keepalive)
+            .max_header_list_size(HEADERS_MAX)
+            .max_concurrent_streams(CALLS_MAX);
+        if matches!(peer, Peer::Stranger) {
+            builder
+                .initial_stream_window_size(WINDOW_OF_STRANGER)
+                .initial_connection_window_size(WINDOW_OF_STRANGER)
+                .max_frame_size(16 << 10)
+                .max_send_buf_size(64 << 10)
+                .max_concurrent_streams(CALLS_OF_STRANGER_MAX);
+        }
+        builder
+    }
+}
