@@ -133,3 +133,24 @@ def test_output_that_cannot_be_written_stops_the_job_and_says_so(host: Host) -> 
     assert b"the job was stopped" in result.err
     (job,) = host.json("ps", "-a")
     assert job["state"] == "finished"
+
+
+def test_a_start_that_cannot_be_told_names_how_to_find_the_job(host: Host) -> None:
+    for words in [
+        ("run", "--no-sync", "-d"),
+        ("run", "--no-sync", "--json"),
+        ("start", "--no-sync"),
+    ]:
+        with Path("/dev/full").open("wb") as full:
+            result = host.run(*words, "--", "true", stdout=full)
+        result.expect(1)
+        assert b"goes on" in result.err, words
+
+
+def test_output_that_cannot_be_written_of_a_job_that_ends_by_itself(host: Host) -> None:
+    with Path("/dev/full").open("wb") as full:
+        result = host.run(*RUN, "--", "echo", "once", stdout=full)
+    result.expect(1)
+    assert b"No space left" in result.err
+    (job,) = host.json("ps", "-a")
+    assert host.ok("logs", job["id"]) == "once\n"

@@ -37,9 +37,6 @@ pub(crate) const NO_READER: u8 = 141;
 /// Contact lost: the job's outcome is unknown.
 pub(crate) const UNKNOWN: u8 = 255;
 
-/// The reason of a failure to print.
-pub(crate) const UNWRITABLE: &str = "OUTPUT";
-
 impl CommandError {
     pub(crate) fn new(exit: u8, reason: &str, message: impl Into<String>) -> Self {
         let message = message.into();
@@ -82,13 +79,17 @@ impl CommandError {
         self
     }
 
-    /// The same failure once the job may be running: its outcome is unknown. Not so when its output could not be
-    /// printed: then it was stopped, and has ended.
+    /// The same failure once the job may be running: its outcome is unknown.
     pub(crate) fn after_start(mut self) -> Self {
-        if self.exit == FAILED && self.reason != UNWRITABLE {
+        if self.exit == FAILED {
             self.exit = UNKNOWN;
         }
         self
+    }
+
+    /// The same failure of telling that a job was started, which is true nevertheless.
+    pub(crate) fn untold_start(self) -> Self {
+        self.hint("the job was started and goes on; `legwork ps` lists it")
     }
 
     pub(crate) fn to_json(&self) -> Value {

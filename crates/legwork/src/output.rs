@@ -81,7 +81,7 @@ fn cannot_write(what: &str, cause: &io::Error) -> CommandError {
     }
     CommandError::new(
         error::FAILED,
-        error::UNWRITABLE,
+        "OUTPUT",
         format!("cannot write to {what}: {cause}"),
     )
 }

@@ -21,11 +21,12 @@ pub(crate) fn short(job: &Job) -> &str {
 
 /// Prints the id of a job that was started.
 pub(crate) fn id(out: Output, job: &Job) -> Result<(), CommandError> {
-    if out.json {
+    let told = if out.json {
         out.json_line(&json::Job::from(job))
     } else {
         out.text(&format!("{}\n", short(job)))
-    }
+    };
+    told.map_err(CommandError::untold_start)
 }
 
 /// The state in one word.

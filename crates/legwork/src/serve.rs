@@ -93,7 +93,7 @@ pub(crate) async fn run(app: &App, args: Serve) -> Result<u8, CommandError> {
     Ok(0)
 }
 
-/// Cancelled by the first signal. The second one ends the process as if we did not listen.
+/// Cancelled by the first signal. Another one changes nothing: the end comes within [`FINISH`] either way.
 fn stop_on_signals(app: &App) -> Result<CancellationToken, CommandError> {
     let stop = CancellationToken::new();
     let mut terminate = signal(SignalKind::terminate())?;
@@ -130,7 +130,7 @@ async fn first_invite(app: &App, state: &Path) -> Result<(), CommandError> {
     };
     if std::io::stdout().is_terminal() && !app.out.json {
         app.out
-            .note("the first admin's invite, good once and for 30 minutes, for `legwork join`:");
+            .note("the first admin's invite, good once and for 30 minutes:");
         return app.out.text(&format!("{}\n", invited.token));
     }
     let path = state.join(FIRST_INVITE);

@@ -40,7 +40,7 @@ pub(crate) async fn run(app: &App, args: Invite) -> Result<u8, CommandError> {
     }
     app.out.text(&format!("{}\n", invited.token))?;
     app.out.remark(&format!(
-        "good once, until {}: `legwork join` asks for it on the other machine",
+        "good once, until {}; whoever has it can join",
         render::time(invited.expires_at_s.saturating_mul(1000))
     ));
     Ok(0)

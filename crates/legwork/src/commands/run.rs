@@ -61,7 +61,8 @@ pub(crate) async fn run(app: &App, args: Run) -> Result<u8, CommandError> {
     }
     if app.out.json {
         app.out
-            .json_line(&json!({"event": "started", "job": render::json::Job::from(&job)}))?;
+            .json_line(&json!({"event": "started", "job": render::json::Job::from(&job)}))
+            .map_err(CommandError::untold_start)?;
     } else {
         begun(app, &session, &job);
     }
@@ -73,6 +74,7 @@ pub(crate) async fn run(app: &App, args: Run) -> Result<u8, CommandError> {
     };
     match end {
         Followed::Detached => Ok(INTERRUPTED),
+        Followed::Unprinted(failure) => Err(failure),
         Followed::Ended(job) => {
             let code = conclude(app, &job)?;
             let ran = !matches!(job.finish().map(|f| &f.cause), Some(Cause::NotStarted(_)));
@@ -132,6 +134,8 @@ fn begun(app: &App, session: &Session, job: &Job) {
 
 enum Followed {
     Ended(Box<Job>),
+    /// It has ended, and not all that it printed could be shown.
+    Unprinted(CommandError),
     Detached,
 }
 
@@ -149,7 +153,7 @@ async fn follow(
     let mut stopping = false;
     loop {
         tokio::select! {
-            ended = &mut shown => return ended.map(Followed::Ended),
+            ended = &mut shown => return ended,
             () = interrupts.next() => {
                 if stopping {
                     let short = render::short(job);
@@ -181,7 +185,7 @@ fn stop_in_background(app: &App, client: &Client, id: &str) {
 }
 
 /// Prints what comes until the job's end.
-async fn show(app: &App, client: &Client, id: &str) -> Result<Box<Job>, CommandError> {
+async fn show(app: &App, client: &Client, id: &str) -> Result<Followed, CommandError> {
     let options = LogOptions {
         follow: true,
         ..LogOptions::default()
@@ -214,11 +218,15 @@ async fn show(app: &App, client: &Client, id: &str) -> Result<Box<Job>, CommandE
     match printer.finish().await {
         Err(failure) if failure.exit != crate::error::NO_READER => {
             let short = render::short(&ended);
-            Err(failure.hint(format!(
-                "the job was stopped, as it printed for nobody; `legwork logs {short}` has what it printed"
-            )))
+            let what = match ended.finish().map(|finish| &finish.cause) {
+                Some(Cause::Stopped { .. }) => "the job was stopped, as it printed for nobody",
+                _ => "the job ended by itself",
+            };
+            Ok(Followed::Unprinted(failure.hint(format!(
+                "{what}; `legwork logs {short}` has what it printed"
+            ))))
         }
-        _ => Ok(ended),
+        _ => Ok(Followed::Ended(ended)),
     }
 }
 

@@ -55,9 +55,7 @@ fn an_unchanged_commit_passes_a_running_job_and_a_changing_one_waits() {
             receive::receive(&bench.workspace, &receive::Options::default(), server, &now)
         });
         scope.spawn(|| {
-            while observer.waits.load(Ordering::Relaxed) == 0 {
-                thread::sleep(Duration::from_millis(5));
-            }
+            until(|| observer.waits.load(Ordering::Relaxed) > 0);
             assert_eq!(bench.tree().get("a"), Some("f: 1"));
             drop(lease);
         });
