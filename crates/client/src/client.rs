@@ -10,12 +10,13 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::task::TaskTracker;
 
 use crate::connect::Channel;
-use crate::contact::{self, Contact, Options};
+use crate::contact::{self, Contact};
 use crate::convert;
 use crate::error::{CallError, Result};
 use crate::input::Input;
 use crate::job::Job;
 use crate::logs::{LogOptions, Logs};
+use crate::options::Options;
 use crate::spec::JobSpec;
 use crate::target::Target;
 

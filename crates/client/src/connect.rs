@@ -13,7 +13,8 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio_util::task::TaskTracker;
 use tonic::body::Body;
 
-use crate::error::{CallError, NotSent, Result, causes};
+use crate::error::{CallError, Result};
+use crate::lost::{self, NotSent};
 use crate::stream::{ByteStream, Ending, Watched};
 
 /// Bytes a server may send on one stream before we have read them.
@@ -71,7 +72,7 @@ impl Channel {
         let (requests, connection) = builder
             .handshake(TokioIo::new(io))
             .await
-            .map_err(|e| CallError::unreachable(&causes(&e)))?;
+            .map_err(|e| CallError::unreachable(&lost::words(&e)))?;
         // Whatever ends the connection also fails the calls on it, which report it.
         tasks.spawn(async move { drop(connection.await) });
         Ok(Self { requests, ending })

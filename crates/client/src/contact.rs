@@ -1,12 +1,14 @@
 //! Contact with one server, kept: a connection, and another one when it has broken.
 //!
+//! Small calls share a connection. What carries much, such as a mirror's commit or a job's output, has one alone, so
+//! that nothing has to wait behind it; it is the shared one if nobody needs that just then, and is given back.
+//!
 //! A call that was lost with its connection says nothing about what the server did. What is safe to repeat is
 //! repeated here, as it was, on the next connection. A new connection counts only once the server has answered
 //! on it, so a listener that accepts and hangs up is not taken for a server that is back.
 
-use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use legwork_proto::v1 as wire;
@@ -17,8 +19,10 @@ use tokio_util::task::TaskTracker;
 use tonic::{Response, Status};
 use uuid::Uuid;
 
-use crate::connect::{Channel, Heartbeat};
-use crate::error::{CallError, Result, is_lost, is_unsent};
+use crate::connect::Channel;
+use crate::error::{CallError, Result};
+use crate::lost::{is_lost, is_unsent};
+use crate::options::{Notice, Options, Patience};
 use crate::target::Target;
 
 /// First pause before a repeated attempt; each further one is twice as long.
@@ -29,76 +33,6 @@ const PAUSE_MAX: Duration = Duration::from_secs(10);
 const STEADY: Duration = Duration::from_secs(10);
 /// How often in a row one call may be lost on connections that did not hold.
 const LOSSES_MAX: u32 = 20;
-
-/// How long to go on when contact is lost.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Patience {
-    /// For ever: somebody is there who can interrupt.
-    Forever,
-    /// For this long after contact was lost.
-    For(Duration),
-}
-
-impl Default for Patience {
-    fn default() -> Self {
-        Self::For(Duration::from_mins(10))
-    }
-}
-
-/// What becomes of the contact.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Notice {
-    /// It was lost, and is sought again. Told again when there is another cause.
-    Lost {
-        /// Why, as far as one can say.
-        why: String,
-    },
-    /// It is there again, and what was under way goes on.
-    Back,
-}
-
-/// Who hears of what becomes of the contact.
-#[derive(Clone)]
-pub struct Listener(Arc<dyn Fn(Notice) + Send + Sync>);
-
-impl fmt::Debug for Listener {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Listener(..)")
-    }
-}
-
-/// How to keep contact.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// How long one attempt to connect may take.
-    pub connect_timeout: Duration,
-    /// How long to go on when contact is lost.
-    pub patience: Patience,
-    /// How a silent peer is noticed; `None` for one in the same process.
-    pub heartbeat: Option<Heartbeat>,
-    /// Who hears of it; see [`Options::on_notice`].
-    pub listener: Option<Listener>,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            connect_timeout: Duration::from_secs(10),
-            patience: Patience::default(),
-            heartbeat: Some(Heartbeat::default()),
-            listener: None,
-        }
-    }
-}
-
-impl Options {
-    /// The same with somebody who hears of what becomes of the contact. Must not block.
-    #[must_use]
-    pub fn on_notice(mut self, listener: impl Fn(Notice) + Send + Sync + 'static) -> Self {
-        self.listener = Some(Listener(Arc::new(listener)));
-        self
-    }
-}
 
 /// Contact with one server.
 #[derive(Debug)]
@@ -122,9 +56,15 @@ struct State {
 #[derive(Debug, Clone)]
 pub(crate) struct Live {
     pub(crate) channel: Channel,
-    /// Tells it from others.
-    number: Uuid,
     since: Instant,
+    shared: Arc<Shared>,
+}
+
+/// What all handles on one connection share. As many as there are users of it.
+#[derive(Debug, Default)]
+struct Shared {
+    /// Somebody has taken note of its loss.
+    lost: AtomicBool,
 }
 
 /// Contact is lost.
@@ -139,8 +79,23 @@ impl Live {
     fn new(channel: Channel) -> Self {
         Self {
             channel,
-            number: Uuid::now_v7(),
             since: Instant::now(),
+            shared: Arc::default(),
+        }
+    }
+
+    /// Whether there is no other handle on it than this one.
+    fn is_idle(&self) -> bool {
+        Arc::strong_count(&self.shared) == 1
+    }
+}
+
+impl Trouble {
+    fn new(attempts: u32, why: String) -> Self {
+        Self {
+            since: Instant::now(),
+            attempts,
+            why,
         }
     }
 }
@@ -180,39 +135,81 @@ impl Contact {
         self.in_vain.store(0, Ordering::Relaxed);
     }
 
-    /// A connection: the one that there is, or the next. Cancel safe.
+    /// A connection to make calls on, beside others: the one that there is, or the next. Cancel safe.
     ///
     /// # Errors
     /// [`CallError::CONTACT_LOST`] when patience is at its end, and what the server has against us.
     pub(crate) async fn live(&self) -> Result<Live> {
         let mut state = self.state.lock().await;
-        if let Some(live) = state.live.clone() {
-            if !live.channel.is_closed() {
-                return Ok(live);
-            }
-            self.note_loss(&mut state, &live, "the connection was closed".to_owned());
+        self.forget_closed(&mut state);
+        if let Some(live) = &state.live {
+            return Ok(live.clone());
         }
+        let live = self.seek(&mut state).await?;
+        state.live = Some(live.clone());
+        Ok(live)
+    }
+
+    /// A connection for one stream that carries much, which nobody else uses as long as there can be others. Is to be
+    /// given back. Cancel safe.
+    ///
+    /// # Errors
+    /// As [`Self::live`].
+    pub(crate) async fn live_alone(&self) -> Result<Live> {
+        if !self.is_kept() {
+            return self.live().await;
+        }
+        let mut state = self.state.lock().await;
+        self.forget_closed(&mut state);
+        match state.live.take_if(|live| live.is_idle()) {
+            Some(live) => Ok(live),
+            None => self.seek(&mut state).await,
+        }
+    }
+
+    /// Takes back what [`Self::live_alone`] has given, once its stream has come to its end.
+    pub(crate) fn give_back(&self, live: Live) {
+        // It only saves making another one: where somebody is at it just now, it is dropped.
+        if let Ok(mut state) = self.state.try_lock()
+            && state.live.is_none()
+            && state.trouble.is_none()
+        {
+            state.live = Some(live);
+        }
+    }
+
+    fn forget_closed(&self, state: &mut State) {
+        if let Some(live) = state.live.clone()
+            && live.channel.is_closed()
+        {
+            self.note_loss(state, &live, "the connection was closed".to_owned());
+        }
+    }
+
+    /// Makes a connection, as often as it takes. Where one was lost, there is a pause before the next.
+    async fn seek(&self, state: &mut State) -> Result<Live> {
         let Some(target) = &self.target else {
             return Err(CallError::unreachable("the connection is closed"));
         };
         loop {
-            let trouble = state.trouble.get_or_insert_with(|| Trouble {
-                since: Instant::now(),
-                attempts: 0,
-                why: String::new(),
-            });
-            tokio::time::sleep(pause(trouble.attempts)).await;
-            trouble.attempts += 1;
+            if let Some(trouble) = &mut state.trouble {
+                tokio::time::sleep(pause(trouble.attempts)).await;
+                trouble.attempts += 1;
+            }
             match self.attempt(target).await {
                 Ok(channel) => {
-                    let live = Live::new(channel);
-                    state.live = Some(live.clone());
-                    state.trouble = None;
-                    self.tell(Notice::Back);
-                    return Ok(live);
+                    if state.trouble.take().is_some() {
+                        self.options.tell(Notice::Back);
+                    }
+                    return Ok(Live::new(channel));
                 }
                 Err(error) if error.is_refusal() => return Err(error),
-                Err(error) => self.still_lost(trouble, &error)?,
+                Err(error) => {
+                    let trouble = state
+                        .trouble
+                        .get_or_insert_with(|| Trouble::new(0, String::new()));
+                    self.still_lost(trouble, &error)?;
+                }
             }
         }
     }
@@ -237,15 +234,16 @@ impl Contact {
 
     /// Decides whether to go on after an attempt that failed, and says why it did.
     fn still_lost(&self, trouble: &mut Trouble, error: &CallError) -> Result<()> {
+        let why = error.why();
         if let Patience::For(limit) = self.options.patience
             && trouble.since.elapsed() >= limit
         {
-            return Err(CallError::contact_lost(&error.message));
+            return Err(CallError::contact_lost(why));
         }
-        if trouble.why != error.message {
-            trouble.why.clone_from(&error.message);
-            self.tell(Notice::Lost {
-                why: error.message.clone(),
+        if trouble.why != why {
+            why.clone_into(&mut trouble.why);
+            self.options.tell(Notice::Lost {
+                why: why.to_owned(),
             });
         }
         Ok(())
@@ -265,34 +263,34 @@ impl Contact {
         }
         let error = CallError::from(status);
         let mut state = self.state.lock().await;
-        if state
-            .live
-            .as_ref()
-            .is_some_and(|now| now.number == live.number)
-        {
-            self.note_loss(&mut state, live, error.message.clone());
-        }
+        self.note_loss(&mut state, live, error.why().to_owned());
         if self.in_vain.load(Ordering::Relaxed) > LOSSES_MAX {
-            return Err(CallError::contact_lost(&error.message));
+            return Err(CallError::contact_lost(error.why()));
         }
         Ok(())
     }
 
     fn note_loss(&self, state: &mut State, live: &Live, why: String) {
-        state.live = None;
+        if live.shared.lost.swap(true, Ordering::Relaxed) {
+            return;
+        }
         let attempts = if live.since.elapsed() >= STEADY {
             self.progress();
             0
         } else {
             self.in_vain.fetch_add(1, Ordering::Relaxed)
         };
-        state.trouble = Some(Trouble {
-            since: Instant::now(),
-            attempts,
-            why: why.clone(),
-        });
-        if self.target.is_some() {
-            self.tell(Notice::Lost { why });
+        // Of several connections the newest tells whether there is a way to the server.
+        let holds = |now: &Live| now.since > live.since && !now.channel.is_closed();
+        if state.live.as_ref().is_some_and(holds) {
+            return;
+        }
+        state.live = None;
+        if state.trouble.is_none() {
+            state.trouble = Some(Trouble::new(attempts, why.clone()));
+            if self.target.is_some() {
+                self.options.tell(Notice::Lost { why });
+            }
         }
     }
 
@@ -345,18 +343,12 @@ impl Contact {
                 Ok(answer) => return Ok(answer.into_inner()),
                 Err(status) if is_unsent(&status) => self.lost(&live, status).await?,
                 Err(status) if is_lost(&status) && self.target.is_some() => {
-                    let why = CallError::contact_lost(status.message());
+                    let why = CallError::from(status.clone());
                     self.lost(&live, status).await?;
-                    return Err(why);
+                    return Err(CallError::contact_lost(why.why()));
                 }
                 Err(status) => return Err(status.into()),
             }
-        }
-    }
-
-    fn tell(&self, notice: Notice) {
-        if let Some(listener) = &self.options.listener {
-            (listener.0)(notice);
         }
     }
 }

@@ -21,7 +21,7 @@ const STAGGER: Duration = Duration::from_millis(250);
 pub(crate) enum DialError {
     /// Nobody is there.
     Unreachable(String),
-    /// Somebody is there.
+    /// Somebody is there, and says so.
     Handshake(HandshakeError),
 }
 
@@ -100,7 +100,13 @@ async fn handshake(
     connector
         .connect(tls::server_name(), tcp)
         .await
-        .map_err(|error| DialError::Handshake(error.into()))
+        .map_err(|error| match HandshakeError::from(error) {
+            // Whoever hangs up has not said who it is: what can be told is where that was.
+            broken @ (HandshakeError::Closed | HandshakeError::Io(_)) => {
+                DialError::Unreachable(broken.to_string())
+            }
+            told => DialError::Handshake(told),
+        })
 }
 
 /// Makes one attempt after the other, the next when one has failed or after [`STAGGER`]. The first that

@@ -17,9 +17,11 @@ use uuid::Uuid;
 
 use crate::client::Client;
 use crate::connect::Channel;
-use crate::contact::{self, Options};
+use crate::contact;
 use crate::dial;
-use crate::error::{CallError, Result, is_lost};
+use crate::error::{CallError, Result};
+use crate::lost::is_lost;
+use crate::options::Options;
 
 /// How long a join whose answer was lost is repeated.
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -8,6 +8,11 @@ use legwork_proto::v1 as wire;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
+use crate::lost;
+
+/// How messages begin that are about the way to the server.
+const UNREACHABLE: &str = "cannot talk to the server: ";
+
 /// Shorthand for results of this crate.
 pub type Result<T> = std::result::Result<T, CallError>;
 
@@ -59,8 +64,15 @@ impl CallError {
         Self::new(
             Code::Unavailable,
             "UNREACHABLE",
-            format!("cannot talk to the server: {why}"),
+            format!("{UNREACHABLE}{why}"),
         )
+    }
+
+    /// The message where it is clear that it is about contact with the server.
+    pub(crate) fn why(&self) -> &str {
+        self.message
+            .strip_prefix(UNREACHABLE)
+            .unwrap_or(&self.message)
     }
 
     /// Contact was lost for good. What was asked for may or may not have been done.
@@ -125,69 +137,22 @@ impl CallError {
     }
 }
 
-/// A call that failed before any of it was sent.
-#[derive(Debug, thiserror::Error)]
-#[error("the connection was closed before the call was sent")]
-pub(crate) struct NotSent(#[source] pub(crate) hyper::Error);
-
-/// Whether a call ended without the server's word on it: the connection broke, or the server is going away.
-pub(crate) fn is_lost(status: &Status) -> bool {
-    if status.source().is_some() {
-        return true;
-    }
-    match status.get_details_error_info() {
-        Some(info) => info.reason == "SHUTTING_DOWN",
-        None => matches!(status.code(), Code::Unavailable | Code::Unknown),
-    }
-}
-
-/// Whether the server cannot have seen a call that was lost.
-pub(crate) fn is_unsent(status: &Status) -> bool {
-    let mut cause = status.source();
-    while let Some(error) = cause {
-        if error.is::<NotSent>() {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
-}
-
-/// An error with what is behind it, in one line. What says the same as the one before is left out.
-pub(crate) fn causes(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let more = error.to_string();
-        if !text.contains(&more) {
-            text.push_str(": ");
-            text.push_str(&more);
-        }
-        cause = error.source();
-    }
-    text
-}
-
 impl From<Status> for CallError {
+    /// A call that was lost says nothing of the server's: its code is ours, whatever the layers below have made of it.
     fn from(status: Status) -> Self {
-        let (reason, metadata) = match status.get_details_error_info() {
-            Some(info) => (info.reason, info.metadata.into_iter().collect()),
-            None if status.code() == Code::Unavailable => ("UNREACHABLE".into(), BTreeMap::new()),
-            None => (
-                format!("{:?}", status.code()).to_uppercase(),
-                BTreeMap::new(),
-            ),
-        };
-        let message = match status.source() {
-            Some(cause) => causes(cause),
-            None => status.message().to_owned(),
-        };
-        Self {
-            code: status.code(),
-            reason,
-            message,
-            metadata,
+        if let Some(info) = status.get_details_error_info() {
+            return Self {
+                code: status.code(),
+                reason: info.reason,
+                message: status.message().to_owned(),
+                metadata: info.metadata.into_iter().collect(),
+            };
         }
+        if lost::is_lost(&status) {
+            return Self::new(Code::Unavailable, "UNREACHABLE", lost::in_words(&status));
+        }
+        let reason = format!("{:?}", status.code()).to_uppercase();
+        Self::new(status.code(), &reason, status.message())
     }
 }
 

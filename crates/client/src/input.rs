@@ -10,7 +10,8 @@ use tonic::{Status, Streaming};
 
 use crate::client::jobs;
 use crate::contact::{Contact, Live};
-use crate::error::{CallError, Result, is_lost};
+use crate::error::{CallError, Result};
+use crate::lost::is_lost;
 
 /// Messages that may wait to be sent. Each is answered before the next, so one would do.
 const QUEUE: usize = 4;

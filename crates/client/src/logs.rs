@@ -9,8 +9,9 @@ use tonic::{Status, Streaming};
 use crate::client::jobs;
 use crate::contact::{Contact, Live};
 use crate::convert;
-use crate::error::{CallError, Result, is_lost};
+use crate::error::{CallError, Result};
 use crate::job::Job;
+use crate::lost::is_lost;
 
 /// What to read of a job's output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -149,7 +150,7 @@ impl Logs {
 
     async fn connect(&self) -> Result<(Live, Streaming<wire::LogsResponse>)> {
         loop {
-            let live = self.contact.live().await?;
+            let live = self.contact.live_alone().await?;
             let request = convert::logs_request(&self.id, self.options);
             match jobs(live.channel.clone()).logs(request).await {
                 Ok(answer) => return Ok((live, answer.into_inner())),
@@ -210,7 +211,10 @@ impl Logs {
             }
             wire::logs_response::Event::End(end) => {
                 self.ended = true;
-                self.open = None;
+                if let Some((live, events)) = self.open.take() {
+                    drop(events);
+                    self.contact.give_back(live);
+                }
                 let job = end.job.map(convert::job).transpose()?.map(Box::new);
                 let offset = end.offset;
                 (LogEvent::End { offset, job }, offset)

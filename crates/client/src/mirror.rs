@@ -22,7 +22,8 @@ use tonic::{Code, Status, Streaming};
 use crate::client::Client;
 use crate::connect::Channel;
 use crate::contact::{self, Live};
-use crate::error::{CallError, Result, is_lost};
+use crate::error::{CallError, Result};
+use crate::lost::is_lost;
 use crate::spec::WorkspaceRef;
 use crate::{convert, mirror_wire};
 
@@ -225,7 +226,7 @@ impl Client {
         observer: Arc<dyn WaitObserver>,
     ) -> Result<Pushed> {
         loop {
-            let live = self.contact.live().await?;
+            let live = self.contact.live_alone().await?;
             let mut service = sync(&live);
             let about = convert::workspace(&request.workspace);
             let Call { link, ending } = begin(
@@ -241,6 +242,7 @@ impl Client {
             match session.await {
                 Ok(Ok(pushed)) => {
                     self.contact.progress();
+                    self.contact.give_back(live);
                     return Ok(pushed);
                 }
                 Ok(Err(error)) => {
@@ -267,7 +269,7 @@ impl Client {
         };
         let about = wire::PullSource { by: Some(by) };
         loop {
-            let live = self.contact.live().await?;
+            let live = self.contact.live_alone().await?;
             let mut service = sync(&live);
             let Call { link, ending } =
                 begin(&self.contact.tasks, about.clone(), (), |up| async move {
@@ -280,6 +282,7 @@ impl Client {
             match session.await {
                 Ok(Ok(pulled)) => {
                     self.contact.progress();
+                    self.contact.give_back(live);
                     return Ok(pulled);
                 }
                 Ok(Err(error)) => {

@@ -74,11 +74,15 @@ impl App {
     }
 
     /// How contact with a server is kept, and what is said when it is lost: for ever as long as somebody watches.
-    pub(crate) fn contact(&self, label: &str) -> Options {
-        let patience = if std::io::stderr().is_terminal() {
-            Patience::Forever
-        } else {
-            Patience::default()
+    pub(crate) fn contact(&self, label: &str) -> Result<Options, CommandError> {
+        let said = match self.server.reconnect {
+            Some(patience) => Some(patience),
+            None => choice::patience_of_environment()?,
+        };
+        let patience = match said {
+            Some(patience) => patience,
+            None if std::io::stderr().is_terminal() => Patience::Forever,
+            None => Patience::default(),
         };
         let (out, label) = (self.out, label.to_owned());
         let options = Options {
@@ -86,14 +90,14 @@ impl App {
             patience,
             ..Options::default()
         };
-        options.on_notice(move |notice| match notice {
+        Ok(options.on_notice(move |notice| match notice {
             Notice::Lost { why } => {
                 out.note(&format!(
                     "contact with {label} lost ({why}); reconnecting …"
                 ));
             }
             Notice::Back => out.note(&format!("{label} is back")),
-        })
+        }))
     }
 
     /// Does something beside the command; there is one such thing at most.

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use legwork_client::Patience;
 use legwork_identity::invite::Address;
 
 use crate::contexts::{Contexts, LOCAL, Place};
@@ -48,17 +49,42 @@ impl Asked {
 
     /// What the environment says; an empty variable says nothing.
     fn of_environment() -> Result<Self, CommandError> {
-        let read = |name: &str| match std::env::var_os(name).filter(|value| !value.is_empty()) {
-            Some(value) => value
-                .into_string()
-                .map(Some)
-                .map_err(|_| CommandError::usage(format!("{name} is not UTF-8"))),
-            None => Ok(None),
-        };
         Ok(Self {
-            host: read("LEGWORK_HOST")?,
-            context: read("LEGWORK_CONTEXT")?,
+            host: variable("LEGWORK_HOST")?,
+            context: variable("LEGWORK_CONTEXT")?,
         })
+    }
+}
+
+fn variable(name: &str) -> Result<Option<String>, CommandError> {
+    match std::env::var_os(name).filter(|value| !value.is_empty()) {
+        Some(value) => value
+            .into_string()
+            .map(Some)
+            .map_err(|_| CommandError::usage(format!("{name} is not UTF-8"))),
+        None => Ok(None),
+    }
+}
+
+/// For how long the environment says that lost contact is to be sought.
+pub(crate) fn patience_of_environment() -> Result<Option<Patience>, CommandError> {
+    let name = "LEGWORK_RECONNECT";
+    let Some(text) = variable(name)? else {
+        return Ok(None);
+    };
+    patience(&text)
+        .map(Some)
+        .map_err(|why| CommandError::usage(format!("{name} is {text:?}: {why}")))
+}
+
+/// `forever`, or a duration such as `90s`.
+pub(crate) fn patience(text: &str) -> Result<Patience, String> {
+    if text == "forever" {
+        return Ok(Patience::Forever);
+    }
+    match humantime::parse_duration(text) {
+        Ok(limit) => Ok(Patience::For(limit)),
+        Err(_) => Err("write a duration such as 90s or 10m, or `forever`".to_owned()),
     }
 }
 
@@ -179,7 +205,19 @@ pub(crate) fn parse(text: &str) -> Result<Url, CommandError> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Url, parse};
+    use std::time::Duration;
+
+    use legwork_client::Patience;
+
+    use super::{Url, parse, patience};
+
+    #[test]
+    fn patience_is_a_time_or_without_end() {
+        assert_eq!(patience("forever"), Ok(Patience::Forever));
+        assert_eq!(patience("0s"), Ok(Patience::For(Duration::ZERO)));
+        assert_eq!(patience("2m"), Ok(Patience::For(Duration::from_mins(2))));
+        assert!(patience("soon").is_err() && patience("").is_err());
+    }
 
     #[test]
     fn addresses() {

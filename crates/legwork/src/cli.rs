@@ -4,8 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use legwork_client::Patience;
 
-use crate::commands;
+use crate::{choice, commands};
 
 /// Let another machine do the legwork: run commands in a mirror of this directory, and never lose one.
 #[derive(Debug, Parser)]
@@ -61,6 +62,10 @@ pub(crate) struct Which {
         value_parser = humantime::parse_duration
     )]
     pub(crate) connect_timeout: Duration,
+    /// When contact is lost, seek it for this long, or `forever`; else `$LEGWORK_RECONNECT`, else for ever on a
+    /// terminal and for 10 minutes elsewhere
+    #[arg(long, global = true, value_name = "DURATION", value_parser = choice::patience)]
+    pub(crate) reconnect: Option<Patience>,
 }
 
 /// A command's own arguments, and where the state directory is: `--state` may stand before the command or

@@ -148,7 +148,10 @@ fn hint(error: &CallError) -> Option<String> {
         "CERTIFICATE_NOT_VALID_NOW" => {
             "set the clocks right; if they are, ask for an invite and join again"
         }
-        "CERTIFICATE_REFUSED" => "ask the server's admin for an invite and join again",
+        "CERTIFICATE_REFUSED" | "NOT_ENROLLED" => {
+            "ask the server's admin for an invite and join again"
+        }
+        "ROLE" => "ask the server's admin for an invite with another role",
         "NOT_TLS" | "NOT_LEGWORK" | "TLS_TOO_OLD" => {
             "`legwork context show` tells where the server is sought"
         }

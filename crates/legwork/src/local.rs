@@ -47,7 +47,7 @@ pub(crate) async fn open(app: &App, state: PathBuf) -> Result<Session, CommandEr
     }
     let target = Target::Dialler(either(state.clone(), app.tasks.clone()));
     let label = "the server of this machine";
-    let client = Client::connect(target, app.contact(label), app.tasks.clone()).await?;
+    let client = Client::connect(target, app.contact(label)?, app.tasks.clone()).await?;
     session(client, None, &state)
 }
 

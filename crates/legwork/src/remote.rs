@@ -51,7 +51,7 @@ async fn session(
     label: &str,
     key: &str,
 ) -> Result<Session, CommandError> {
-    let client = Client::connect(target, app.contact(label), app.tasks.clone()).await?;
+    let client = Client::connect(target, app.contact(label)?, app.tasks.clone()).await?;
     let state = app.state_dir()?;
     let memory = memory(&state, key)?;
     Ok(Session {

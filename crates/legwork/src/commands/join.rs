@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use legwork_client::{Enrolled, Joining, TlsTarget};
+use legwork_client::{CallError, Enrolled, Joining, TlsTarget};
 use legwork_identity::invite::{Address, Invite, TOKEN_CHARS_MAX};
 use legwork_identity::tls::Credentials;
 use legwork_identity::{PrivateKey, SystemClock, UnixTime};
@@ -56,10 +56,10 @@ pub(crate) async fn run(app: &App, args: Join) -> Result<u8, CommandError> {
         invite,
     };
     let clock = Arc::new(SystemClock);
-    let options = app.contact(&name);
+    let options = app.contact(&name)?;
     let enrolled = unless_interrupted(async {
         let joined = legwork_client::join(&joining, clock, &options, &app.tasks).await;
-        joined.map_err(CommandError::from)
+        joined.map_err(|error| failed(error, &joining.invite))
     })
     .await?;
     keep(&contexts, &name, &joining.invite, &enrolled, &pending.text)?;
@@ -67,6 +67,24 @@ pub(crate) async fn run(app: &App, args: Join) -> Result<u8, CommandError> {
     let current = make_current(&name)?;
     tell(app, &name, &enrolled, current)?;
     Ok(0)
+}
+
+/// Why one could not join. There is no context yet that could be shown.
+fn failed(error: CallError, invite: &Invite) -> CommandError {
+    let reason = error.reason.clone();
+    let error = CommandError::from(error);
+    let places: Vec<_> = invite.addresses().iter().map(Address::as_str).collect();
+    match reason.as_str() {
+        "UNREACHABLE" | "NOT_TLS" | "NOT_LEGWORK" | "TLS_TOO_OLD" => error.hint(format!(
+            "the invite says that the server is at {}: does it run there, and is there a way from here? \
+             its admin names other addresses with `legwork serve --advertise`",
+            places.join(" or "),
+        )),
+        "WRONG_CA" | "WRONG_SERVER" => error.hint(
+            "another server is where the invite leads, or it was set up anew: ask its admin for an invite",
+        ),
+        _ => error,
+    }
 }
 
 /// The token, from wherever it comes.
