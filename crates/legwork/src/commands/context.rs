@@ -7,6 +7,7 @@ use crate::app::App;
 use crate::choice::{self, Choice, Url};
 use crate::contexts::{self, Contexts, LOCAL, Place};
 use crate::error::CommandError;
+use crate::output::printable;
 use crate::settings::UserConfig;
 
 /// The servers that this user knows.
@@ -188,6 +189,8 @@ fn print(app: &App, context: &contexts::Context) -> Result<(), CommandError> {
             for address in addresses {
                 app.out.text(&format!("address   {address}\n"))?;
             }
+            // The name is what the server says.
+            let identity = printable(identity);
             app.out
                 .text(&format!("server    {server}\nidentity  {identity}\n"))
         }
