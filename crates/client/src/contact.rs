@@ -274,23 +274,25 @@ impl Contact {
         if live.shared.lost.swap(true, Ordering::Relaxed) {
             return;
         }
-        let attempts = if live.since.elapsed() >= STEADY {
-            self.progress();
-            0
-        } else {
-            self.in_vain.fetch_add(1, Ordering::Relaxed)
-        };
         // Of several connections the newest tells whether there is a way to the server.
         let holds = |now: &Live| now.since > live.since && !now.channel.is_closed();
         if state.live.as_ref().is_some_and(holds) {
             return;
         }
         state.live = None;
-        if state.trouble.is_none() {
-            state.trouble = Some(Trouble::new(attempts, why.clone()));
-            if self.target.is_some() {
-                self.options.tell(Notice::Lost { why });
-            }
+        // Those that are lost together with the first are one loss.
+        if state.trouble.is_some() {
+            return;
+        }
+        let attempts = if live.since.elapsed() >= STEADY {
+            self.progress();
+            0
+        } else {
+            self.in_vain.fetch_add(1, Ordering::Relaxed)
+        };
+        state.trouble = Some(Trouble::new(attempts, why.clone()));
+        if self.target.is_some() {
+            self.options.tell(Notice::Lost { why });
         }
     }
 

@@ -44,3 +44,25 @@ async fn at_the_same_time_each_has_its_own() {
     assert_eq!(far.relay.connections(), 4);
     assert_eq!(far.losses(), 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_that_are_lost_at_once_are_one_loss() {
+    let far = Far::start();
+    let client = far.client().await;
+    let job = client.start(&sh("echo a; exec sleep 600")).await.unwrap();
+    let id = job.id.to_string();
+    let mut followers = Vec::new();
+    // More than the times in a row that contact may be lost in vain.
+    for _ in 0..30 {
+        let mut logs = client.logs(&id, follow()).await.unwrap();
+        logs.next().await.unwrap();
+        followers.push(logs);
+    }
+    far.relay.cut();
+    client.stop(&id, Some(9), None).await.unwrap();
+    for mut logs in followers {
+        while let Some(event) = logs.next().await.unwrap() {
+            assert!(matches!(event, LogEvent::End { .. }), "nothing twice");
+        }
+    }
+}
