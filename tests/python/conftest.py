@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from harness import processes
 from harness.host import Host, User
+from harness.relay import Relay
+from harness.serving import LISTEN, Away, Serving
 from harness.waiting import until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -67,11 +69,8 @@ def top(user: User) -> Iterator[Path]:
         yield user.owns(directory)
 
 
-@pytest.fixture
-def host(binary: Path, top: Path, user: User) -> Iterator[Host]:
-    """A user's private place; at the end no process of its jobs may be left."""
-    place = Host(binary, top, user)
-    yield place
+def _leaves_nothing(place: Host) -> None:
+    """Fail when processes of its jobs are left."""
     try:
         until(lambda: not place.leftovers(), "no process of the test's jobs is left", 10)
     except AssertionError:
@@ -80,3 +79,52 @@ def host(binary: Path, top: Path, user: User) -> Iterator[Host]:
         for pid in left:
             processes.kill(pid)
         pytest.fail(f"processes left behind: {words}")
+
+
+@pytest.fixture
+def host(binary: Path, top: Path, user: User) -> Iterator[Host]:
+    """A user's private place; at the end no process of its jobs may be left."""
+    place = Host(binary, top, user)
+    yield place
+    _leaves_nothing(place)
+
+
+def _beside(binary: Path, top: Path, user: User, name: str) -> Iterator[Host]:
+    directory = top / name
+    directory.mkdir()
+    place = Host(binary, user.owns(directory), user)
+    yield place
+    _leaves_nothing(place)
+
+
+@pytest.fixture
+def laptop(binary: Path, top: Path, user: User) -> Iterator[Host]:
+    """Another place, which has nothing to do with the first but for the network between them."""
+    yield from _beside(binary, top, user, "laptop")
+
+
+@pytest.fixture
+def elsewhere(binary: Path, top: Path, user: User) -> Iterator[Host]:
+    """A third place."""
+    yield from _beside(binary, top, user, "elsewhere")
+
+
+@pytest.fixture
+def serving(host: Host) -> Iterator[Serving]:
+    """A server with an authority, on a free port."""
+    with Serving(host, *LISTEN, "--init") as server:
+        yield server
+
+
+@pytest.fixture
+def away(host: Host, laptop: Host) -> Iterator[Away]:
+    """A server, and a laptop whose current context it is: `box`, as alice."""
+    with Relay() as relay:
+        server = Serving(host, *LISTEN, "--init", "--advertise", relay.address)
+        relay.lead_to(server.address)
+        place = Away(host, laptop, server, relay)
+        try:
+            place.join(laptop, "alice")
+            yield place
+        finally:
+            place.server.__exit__()

@@ -6,56 +6,12 @@ import signal
 import socket
 import stat
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from harness.host import Host, Word
+from harness.host import Host
+from harness.serving import LISTEN, Serving, is_root
 from harness.waiting import until
-
-LISTEN = ("--listen", "127.0.0.1:0")
-
-
-class Serving:
-    """A `serve` that listens, and what it said at its beginning."""
-
-    def __init__(self, host: Host, *args: Word) -> None:
-        """Start it and wait until it listens."""
-        root = ("--allow-root",) if _is_root(host) else ()
-        self.log = host.tmp / f"serve-{os.urandom(4).hex()}.log"
-        with self.log.open("wb") as log:
-            self.process = host.popen("serve", "--json", *root, *args, stderr=log)
-        assert self.process.stdout
-        line = self.process.stdout.readline()
-        assert line, self.log.read_text()
-        self.told: dict[str, Any] = json.loads(line)
-
-    def __enter__(self) -> "Serving":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
-        if self.process.stdout:
-            self.process.stdout.close()
-
-    def end(self, number: int = signal.SIGTERM) -> int:
-        """Signal it and wait for its end; its exit code."""
-        self.process.send_signal(number)
-        return self.process.wait(timeout=20)
-
-
-def _is_root(host: Host) -> bool:
-    return os.geteuid() == 0 and host.user.uid is None
-
-
-@pytest.fixture
-def serving(host: Host) -> Iterator[Serving]:
-    """A server with an authority, on a free port."""
-    with Serving(host, *LISTEN, "--init") as server:
-        yield server
 
 
 def test_the_first_invite_waits_in_a_private_file(host: Host, serving: Serving) -> None:
@@ -98,7 +54,7 @@ def test_invites_and_revocations_with_a_server_and_without(host: Host, serving: 
 
 
 def test_a_second_server_is_refused(host: Host, serving: Serving) -> None:
-    root = ("--allow-root",) if _is_root(host) else ()
+    root = ("--allow-root",) if is_root(host) else ()
     error = host.run("serve", "--json", *root).expect(1).error()
     assert error["reason"] == "SERVER_RUNNING"
     assert str(serving.process.pid) in error["message"]
@@ -139,7 +95,7 @@ def test_root_has_to_mean_it(host: Host) -> None:
 
 
 def test_an_address_needs_an_authority(host: Host) -> None:
-    root = ("--allow-root",) if _is_root(host) else ()
+    root = ("--allow-root",) if is_root(host) else ()
     error = host.run("serve", "--json", *root, *LISTEN).expect(1).error()
     assert error["reason"] == "NOT_INITIALISED"
     assert "--init" in error["message"]
@@ -188,7 +144,7 @@ def test_metrics_are_told_on_loopback_when_asked_for(host: Host) -> None:
         # A call is counted when its connection has let go of it, which its caller may overtake.
         until(listed, "the call on the page")
         assert server.end() == 0
-    root = ("--allow-root",) if _is_root(host) else ()
+    root = ("--allow-root",) if is_root(host) else ()
     for address, reason in [("0.0.0.0:0", "NOT_LOOPBACK"), ("localhost", "USAGE")]:
         refused = host.run("serve", "--json", *root, "--metrics", address)
         assert refused.error()["reason"] == reason
@@ -211,7 +167,7 @@ def test_logs_are_rotated(host: Host) -> None:
         assert file.stat().st_size < 2000
         assert all(json.loads(line)["code"] for line in file.read_text().splitlines())
     settings.write_text(f'[log]\naccess = "{access}/no"\n')
-    root = ("--allow-root",) if _is_root(host) else ()
+    root = ("--allow-root",) if is_root(host) else ()
     error = host.run("serve", "--json", *root, "--config", settings).expect(1).error()
     assert error["reason"] == "LOG"
 

@@ -1,8 +1,11 @@
 //! Who may use a host: calls for its admins.
 
 use legwork_proto::v1 as wire;
+use legwork_proto::v1::enroll_service_client::EnrollServiceClient;
 
 use crate::client::Client;
+use crate::connect::Channel;
+use crate::contact::origin;
 use crate::error::{CallError, Result};
 
 /// An invite that was made.
@@ -52,6 +55,10 @@ impl From<wire::Identity> for Identity {
     }
 }
 
+fn enroll(channel: Channel) -> EnrollServiceClient<Channel> {
+    EnrollServiceClient::with_origin(channel, origin())
+}
+
 impl Client {
     /// Makes an identity that can join. Without a time, the host decides how long the invite lasts.
     ///
@@ -68,7 +75,12 @@ impl Client {
             roles: roles.to_vec(),
             ttl_s,
         };
-        let invited = self.enroll.clone().invite(request).await?.into_inner();
+        // A repeat would make another invite.
+        let call = |channel| {
+            let request = request.clone();
+            async move { enroll(channel).invite(request).await }
+        };
+        let invited = self.contact.at_most_once(call).await?;
         Ok(Invited {
             token: invited.token,
             expires_at_s: invited.expires_at_s,
@@ -80,9 +92,11 @@ impl Client {
     /// # Errors
     /// `ROLE` for who is no admin.
     pub async fn identities(&self) -> Result<Vec<Identity>> {
-        let request = wire::ListIdentitiesRequest {};
-        let known = self.enroll.clone().list_identities(request).await?;
-        let known = known.into_inner().identities;
+        let call = |channel| async move {
+            let request = wire::ListIdentitiesRequest {};
+            enroll(channel).list_identities(request).await
+        };
+        let known = self.contact.repeat(call).await?.identities;
         Ok(known.into_iter().map(Identity::from).collect())
     }
 
@@ -94,7 +108,12 @@ impl Client {
         let request = wire::RevokeRequest {
             who: who.to_owned(),
         };
-        let revoked = self.enroll.clone().revoke(request).await?.into_inner();
+        // A repeat would find nobody of that name.
+        let call = |channel| {
+            let request = request.clone();
+            async move { enroll(channel).revoke(request).await }
+        };
+        let revoked = self.contact.at_most_once(call).await?;
         let revoked = revoked.identity.map(Identity::from);
         revoked.ok_or_else(|| CallError::protocol("no identity was told"))
     }

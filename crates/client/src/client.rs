@@ -1,36 +1,34 @@
 //! The calls.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use legwork_proto::v1 as wire;
-use legwork_proto::v1::enroll_service_client::EnrollServiceClient;
 use legwork_proto::v1::host_service_client::HostServiceClient;
 use legwork_proto::v1::job_service_client::JobServiceClient;
-use legwork_proto::v1::sync_service_client::SyncServiceClient;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::task::TaskTracker;
 
 use crate::connect::Channel;
+use crate::contact::{self, Contact};
 use crate::convert;
 use crate::error::{CallError, Result};
 use crate::input::Input;
 use crate::job::Job;
 use crate::logs::{LogOptions, Logs};
+use crate::options::Options;
 use crate::spec::JobSpec;
+use crate::target::Target;
 
 /// Jobs per page of a list.
 const PAGE: u32 = 500;
+/// Characters of an id that no other job will ever begin with, as far as chance allows.
+const DISTINCT: usize = 8;
 
-/// A connection to one host. Clones share it.
+/// Contact with one host. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Client {
-    pub(crate) jobs: JobServiceClient<Channel>,
-    pub(crate) sync: SyncServiceClient<Channel>,
-    pub(crate) enroll: EnrollServiceClient<Channel>,
-    host: HostServiceClient<Channel>,
-    pub(crate) tasks: TaskTracker,
+    pub(crate) contact: Arc<Contact>,
 }
 
 /// Who answers, and what it can do.
@@ -61,8 +59,26 @@ pub struct ListFilter {
     pub name: Option<String>,
 }
 
+pub(crate) fn jobs(channel: Channel) -> JobServiceClient<Channel> {
+    JobServiceClient::with_origin(channel, contact::origin())
+}
+
 impl Client {
-    /// Connects over a byte stream that leads to a server. Background work runs on `tasks`.
+    /// Connects to a server, and connects again whenever the connection breaks. What was under way goes on then:
+    /// calls that do no harm when they are made twice are repeated as they were, output is resumed where it was,
+    /// and so is input. Background work runs on `tasks`.
+    ///
+    /// # Errors
+    /// `UNREACHABLE`, `WRONG_CA`, `WRONG_SERVER`, `CERTIFICATE_REFUSED` and the like. The first attempt is the only one.
+    pub async fn connect(target: Target, options: Options, tasks: TaskTracker) -> Result<Self> {
+        let contact = Contact::open(target, options, tasks).await?;
+        Ok(Self {
+            contact: Arc::new(contact),
+        })
+    }
+
+    /// Connects over a byte stream that leads to a server. There will be no other, so a call fails when it breaks.
+    /// Background work runs on `tasks`.
     ///
     /// # Errors
     /// When the peer does not speak HTTP/2.
@@ -70,15 +86,9 @@ impl Client {
     where
         T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let channel = Channel::over(io, &tasks).await?;
-        // HTTP/2 wants an authority; who the peer is was settled when the stream was made.
-        let origin = http::Uri::from_static("http://legwork");
+        let channel = Channel::over(Box::new(io), None, &tasks).await?;
         Ok(Self {
-            jobs: JobServiceClient::with_origin(channel.clone(), origin.clone()),
-            sync: SyncServiceClient::with_origin(channel.clone(), origin.clone()),
-            enroll: EnrollServiceClient::with_origin(channel.clone(), origin.clone()),
-            host: HostServiceClient::with_origin(channel, origin),
-            tasks,
+            contact: Arc::new(Contact::once(channel, tasks)),
         })
     }
 
@@ -87,12 +97,12 @@ impl Client {
     /// # Errors
     /// What the server or the connection says, as in every call.
     pub async fn info(&self) -> Result<HostInfo> {
-        let info = self
-            .host
-            .clone()
-            .info(wire::InfoRequest {})
-            .await?
-            .into_inner();
+        let call = |channel| async move {
+            HostServiceClient::with_origin(channel, contact::origin())
+                .info(wire::InfoRequest {})
+                .await
+        };
+        let info = self.contact.repeat(call).await?;
         Ok(HostInfo {
             version: info.version,
             protocol: info.protocol,
@@ -111,7 +121,11 @@ impl Client {
         let request = wire::StartRequest {
             specs: specs.iter().map(convert::spec).collect(),
         };
-        let results = self.jobs.clone().start(request).await?.into_inner().results;
+        let call = |channel| {
+            let request = request.clone();
+            async move { jobs(channel).start(request).await }
+        };
+        let results = self.contact.repeat(call).await?.results;
         if results.len() != specs.len() {
             return Err(CallError::protocol(
                 "as many results as specs were expected",
@@ -136,8 +150,11 @@ impl Client {
     /// # Errors
     /// `JOB_NOT_FOUND`, `JOB_AMBIGUOUS`.
     pub async fn get(&self, id: &str) -> Result<Job> {
-        let request = wire::GetRequest { id: id.to_owned() };
-        convert::job_of(self.jobs.clone().get(request).await?.into_inner().job)
+        let call = |channel| {
+            let request = wire::GetRequest { id: id.to_owned() };
+            async move { jobs(channel).get(request).await }
+        };
+        convert::job_of(self.contact.repeat(call).await?.job)
     }
 
     /// All jobs that pass the filter, newest first, page by page.
@@ -145,7 +162,7 @@ impl Client {
     /// # Errors
     /// What the server or the connection says.
     pub async fn list(&self, filter: &ListFilter) -> Result<Vec<Job>> {
-        let mut jobs = Vec::new();
+        let mut found = Vec::new();
         let mut page_token = String::new();
         loop {
             let request = wire::ListRequest {
@@ -156,12 +173,16 @@ impl Client {
                 page_size: PAGE,
                 page_token,
             };
-            let page = self.jobs.clone().list(request).await?.into_inner();
+            let call = |channel| {
+                let request = request.clone();
+                async move { jobs(channel).list(request).await }
+            };
+            let page = self.contact.repeat(call).await?;
             for job in page.jobs {
-                jobs.push(convert::job(job)?);
+                found.push(convert::job(job)?);
             }
             if page.next_page_token.is_empty() {
-                return Ok(jobs);
+                return Ok(found);
             }
             page_token = page.next_page_token;
         }
@@ -172,42 +193,40 @@ impl Client {
     /// # Errors
     /// `JOB_NOT_FOUND`, `JOB_AMBIGUOUS`.
     pub async fn wait(&self, id: &str) -> Result<Job> {
+        let mut id = self.pinned(id).await?;
         loop {
-            let request = wire::WaitRequest {
-                id: id.to_owned(),
-                max_wait_ms: None,
+            let call = |channel| {
+                let request = wire::WaitRequest {
+                    id: id.clone(),
+                    max_wait_ms: None,
+                };
+                async move { jobs(channel).wait(request).await }
             };
-            let job = convert::job_of(self.jobs.clone().wait(request).await?.into_inner().job)?;
+            let job = convert::job_of(self.contact.repeat(call).await?.job)?;
             if job.finish().is_some() {
                 return Ok(job);
             }
+            id = job.id.to_string();
         }
     }
 
-    /// A job's output.
+    /// A job's output. When the connection breaks, it goes on after the last byte that was given out.
     ///
     /// # Errors
     /// `JOB_NOT_FOUND`, `JOB_AMBIGUOUS`.
     pub async fn logs(&self, id: &str, options: LogOptions) -> Result<Logs> {
-        let request = convert::logs_request(id, options);
-        Ok(Logs::new(
-            self.jobs.clone().logs(request).await?.into_inner(),
-        ))
+        let id = self.pinned(id).await?;
+        Logs::open(Arc::clone(&self.contact), id, options).await
     }
 
-    /// The writing end of the standard input of a job that was started with [`crate::Stdin::Pipe`].
+    /// The writing end of the standard input of a job that was started with [`crate::Stdin::Pipe`]. When the
+    /// connection breaks, what the job has not taken is sent again.
     ///
     /// # Errors
     /// `JOB_NOT_FOUND`, `JOB_AMBIGUOUS`.
     pub async fn input(&self, id: &str) -> Result<Input> {
-        let (requests, outgoing) = mpsc::channel(4);
-        let answers = self
-            .jobs
-            .clone()
-            .input(ReceiverStream::new(outgoing))
-            .await?
-            .into_inner();
-        Ok(Input::new(id.to_owned(), requests, answers))
+        let id = self.pinned(id).await?;
+        Input::open(Arc::clone(&self.contact), id).await
     }
 
     /// Stops a job and returns it finished: signal, grace, then the whole tree.
@@ -217,28 +236,31 @@ impl Client {
     /// `JOB_NOT_FOUND`, `JOB_AMBIGUOUS`.
     pub async fn stop(&self, id: &str, signal: Option<i32>, grace_ms: Option<u64>) -> Result<Job> {
         let request = wire::StopRequest {
-            id: id.to_owned(),
+            id: self.pinned(id).await?,
             signal,
             grace_ms,
         };
-        convert::job_of(self.jobs.clone().stop(request).await?.into_inner().job)
+        let call = |channel| {
+            let request = request.clone();
+            async move { jobs(channel).stop(request).await }
+        };
+        convert::job_of(self.contact.repeat(call).await?.job)
     }
 
-    /// Sends a signal (a number as in signal(7)) to the main process.
+    /// Sends a signal (a number as in signal(7)) to the main process. Never twice: when the connection breaks before the
+    /// answer, that is an error.
     ///
     /// # Errors
-    /// `JOB_NOT_FOUND`, `JOB_AMBIGUOUS`, `JOB_FINISHED`, `BAD_SIGNAL`.
+    /// `JOB_NOT_FOUND`, `JOB_AMBIGUOUS`, `JOB_FINISHED`, `BAD_SIGNAL`, [`CallError::CONTACT_LOST`].
     pub async fn signal(&self, id: &str, signal: i32) -> Result<()> {
-        let request = wire::SignalRequest {
-            id: id.to_owned(),
-            signal,
+        let call = |channel| {
+            let request = wire::SignalRequest {
+                id: id.to_owned(),
+                signal,
+            };
+            async move { jobs(channel).signal(request).await }
         };
-        self.jobs
-            .clone()
-            .signal(request)
-            .await
-            .map(drop)
-            .map_err(CallError::from)
+        self.contact.at_most_once(call).await.map(drop)
     }
 
     /// Removes a finished job with its output.
@@ -246,12 +268,23 @@ impl Client {
     /// # Errors
     /// `JOB_NOT_FOUND`, `JOB_AMBIGUOUS`, `JOB_RUNNING`.
     pub async fn remove(&self, id: &str) -> Result<()> {
-        let request = wire::RemoveRequest { id: id.to_owned() };
-        self.jobs
-            .clone()
-            .remove(request)
-            .await
-            .map(drop)
-            .map_err(CallError::from)
+        let id = self.pinned(id).await?;
+        let call = |channel| {
+            let request = wire::RemoveRequest { id: id.clone() };
+            async move { jobs(channel).remove(request).await }
+        };
+        match self.contact.repeat_in_doubt(call).await {
+            // The attempt whose answer was lost has removed it.
+            (Err(error), true) if error.reason == "JOB_NOT_FOUND" => Ok(()),
+            (result, _) => result.map(drop),
+        }
+    }
+
+    /// A name of the job that will mean no other when it is used again: what is short could.
+    async fn pinned(&self, id: &str) -> Result<String> {
+        if !self.contact.is_kept() || id.len() >= DISTINCT {
+            return Ok(id.to_owned());
+        }
+        Ok(self.get(id).await?.id.to_string())
     }
 }

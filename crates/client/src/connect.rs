@@ -3,16 +3,19 @@
 //! tonic's own channel wants a dialler and a URI; ours are given streams that already lead to the
 //! right peer. Windows and frames are large because one stream may carry a gigabyte of output.
 
+use std::io;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::client::conn::http2::{Builder, SendRequest};
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::io::{AsyncRead, AsyncWrite};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio_util::task::TaskTracker;
 use tonic::body::Body;
 
 use crate::error::{CallError, Result};
+use crate::lost::{self, NotSent};
+use crate::stream::{ByteStream, Ending, Watched};
 
 /// Bytes a server may send on one stream before we have read them.
 const STREAM_WINDOW: u32 = 8 << 20;
@@ -25,39 +28,88 @@ const FRAME_MAX: u32 = 1 << 20;
 #[derive(Debug, Clone)]
 pub(crate) struct Channel {
     requests: SendRequest<Body>,
+    ending: Ending,
+}
+
+/// How a connection whose other end has vanished without a word is noticed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Heartbeat {
+    /// Silence after which the peer is asked whether it is there.
+    pub interval: Duration,
+    /// How long it may take to answer.
+    pub timeout: Duration,
+}
+
+impl Default for Heartbeat {
+    fn default() -> Self {
+        Self {
+            interval: Duration::from_secs(10),
+            timeout: Duration::from_secs(10),
+        }
+    }
 }
 
 impl Channel {
     /// Speaks HTTP/2 over `io`. The connection's task runs on `tasks` and ends with the last handle.
-    pub(crate) async fn over<T>(io: T, tasks: &TaskTracker) -> Result<Self>
-    where
-        T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    {
-        let (requests, connection) = Builder::new(TokioExecutor::new())
+    pub(crate) async fn over(
+        io: Box<dyn ByteStream>,
+        heartbeat: Option<Heartbeat>,
+        tasks: &TaskTracker,
+    ) -> Result<Self> {
+        let (io, ending) = Watched::new(io);
+        let mut builder = Builder::new(TokioExecutor::new());
+        builder
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
-            .max_frame_size(FRAME_MAX)
+            .max_frame_size(FRAME_MAX);
+        if let Some(heartbeat) = heartbeat {
+            builder
+                .timer(TokioTimer::new())
+                .keep_alive_interval(heartbeat.interval)
+                .keep_alive_timeout(heartbeat.timeout)
+                .keep_alive_while_idle(true);
+        }
+        let (requests, connection) = builder
             .handshake(TokioIo::new(io))
             .await
-            .map_err(|e| CallError::unreachable(&e))?;
+            .map_err(|e| CallError::unreachable(&lost::words(&e)))?;
         // Whatever ends the connection also fails the calls on it, which report it.
         tasks.spawn(async move { drop(connection.await) });
-        Ok(Self { requests })
+        Ok(Self { requests, ending })
+    }
+
+    /// Whether no call can be made on it any more.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.requests.is_closed()
+    }
+
+    /// What ended the stream below, for the first who asks.
+    pub(crate) fn ending(&self) -> Option<io::Error> {
+        self.ending.take()
     }
 }
 
 impl tower::Service<http::Request<Body>> for Channel {
     type Response = http::Response<Incoming>;
-    type Error = hyper::Error;
+    type Error = Box<dyn std::error::Error + Send + Sync>;
     type Future = std::pin::Pin<
         Box<dyn Future<Output = std::result::Result<Self::Response, Self::Error>> + Send>,
     >;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<std::result::Result<(), Self::Error>> {
-        self.requests.poll_ready(cx)
+    /// Always: a closed connection is told by the call, which can say that nothing was sent.
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<std::result::Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        Box::pin(self.requests.send_request(request))
+        let mut requests = self.requests.clone();
+        Box::pin(async move {
+            requests.ready().await.map_err(NotSent)?;
+            match requests.send_request(request).await {
+                Ok(response) => Ok(response),
+                Err(error) if error.is_canceled() => Err(NotSent(error).into()),
+                Err(error) => Err(error.into()),
+            }
+        })
     }
 }

@@ -1,10 +1,17 @@
 //! What a call can fail with.
 
 use std::collections::BTreeMap;
+use std::error::Error;
 
+use legwork_identity::tls::{HandshakeError, PeerRefusal};
 use legwork_proto::v1 as wire;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
+
+use crate::lost;
+
+/// How messages begin that are about the way to the server.
+const UNREACHABLE: &str = "cannot talk to the server: ";
 
 /// Shorthand for results of this crate.
 pub type Result<T> = std::result::Result<T, CallError>;
@@ -51,12 +58,73 @@ impl CallError {
         )
     }
 
-    pub(crate) fn unreachable(cause: &dyn std::error::Error) -> Self {
+    /// There is no way to the server; nothing was sent.
+    #[must_use]
+    pub fn unreachable(why: &str) -> Self {
         Self::new(
             Code::Unavailable,
             "UNREACHABLE",
-            format!("cannot talk to the server: {cause}"),
+            format!("{UNREACHABLE}{why}"),
         )
+    }
+
+    /// The message where it is clear that it is about contact with the server.
+    pub(crate) fn why(&self) -> &str {
+        self.message
+            .strip_prefix(UNREACHABLE)
+            .unwrap_or(&self.message)
+    }
+
+    /// Contact was lost for good. What was asked for may or may not have been done.
+    pub(crate) fn contact_lost(why: &str) -> Self {
+        Self::new(
+            Code::Unavailable,
+            Self::CONTACT_LOST,
+            format!("contact lost, outcome unknown: {why}"),
+        )
+    }
+
+    /// Reason of an error after which nobody knows whether what was asked for has been done.
+    pub const CONTACT_LOST: &'static str = "CONTACT_LOST";
+    /// Reason of an error that says that our certificate is over, or has not begun, by the server's clock.
+    pub(crate) const REFUSED_NOW: &'static str = "CERTIFICATE_NOT_VALID_NOW";
+
+    pub(crate) fn bad_credentials(cause: &dyn Error) -> Self {
+        Self::new(
+            Code::FailedPrecondition,
+            "BAD_CREDENTIALS",
+            cause.to_string(),
+        )
+    }
+
+    /// Why there is no secure connection.
+    pub(crate) fn handshake(error: &HandshakeError) -> Self {
+        let (code, reason) = match error {
+            HandshakeError::WrongCa => (Code::FailedPrecondition, "WRONG_CA"),
+            HandshakeError::WrongServer { .. } => (Code::FailedPrecondition, "WRONG_SERVER"),
+            HandshakeError::Expired { .. } => (Code::FailedPrecondition, "SERVER_EXPIRED"),
+            HandshakeError::NotYetValid { .. } => {
+                (Code::FailedPrecondition, "SERVER_NOT_YET_VALID")
+            }
+            HandshakeError::WrongPurpose | HandshakeError::BadCertificate(_) => {
+                (Code::FailedPrecondition, "NOT_A_SERVER_OF_LEGWORK")
+            }
+            HandshakeError::Refused(PeerRefusal::NotValidNow) => {
+                (Code::Unauthenticated, Self::REFUSED_NOW)
+            }
+            HandshakeError::Refused(_) => (Code::Unauthenticated, "CERTIFICATE_REFUSED"),
+            HandshakeError::NotTls => (Code::FailedPrecondition, "NOT_TLS"),
+            HandshakeError::TlsTooOld => (Code::FailedPrecondition, "TLS_TOO_OLD"),
+            HandshakeError::NotLegwork => (Code::FailedPrecondition, "NOT_LEGWORK"),
+            HandshakeError::Closed | HandshakeError::Io(_) => (Code::Unavailable, "UNREACHABLE"),
+            HandshakeError::Tls(_) => (Code::FailedPrecondition, "TLS"),
+        };
+        Self::new(code, reason, error.to_string())
+    }
+
+    /// Whether a server that is there does not want us, so that asking again is of no use.
+    pub(crate) fn is_refusal(&self) -> bool {
+        matches!(self.code, Code::Unauthenticated | Code::PermissionDenied)
     }
 
     /// An answer that this client cannot make sense of.
@@ -70,21 +138,21 @@ impl CallError {
 }
 
 impl From<Status> for CallError {
+    /// A call that was lost says nothing of the server's: its code is ours, whatever the layers below have made of it.
     fn from(status: Status) -> Self {
-        let (reason, metadata) = match status.get_details_error_info() {
-            Some(info) => (info.reason, info.metadata.into_iter().collect()),
-            None if status.code() == Code::Unavailable => ("UNREACHABLE".into(), BTreeMap::new()),
-            None => (
-                format!("{:?}", status.code()).to_uppercase(),
-                BTreeMap::new(),
-            ),
-        };
-        Self {
-            code: status.code(),
-            reason,
-            message: status.message().to_owned(),
-            metadata,
+        if let Some(info) = status.get_details_error_info() {
+            return Self {
+                code: status.code(),
+                reason: info.reason,
+                message: status.message().to_owned(),
+                metadata: info.metadata.into_iter().collect(),
+            };
         }
+        if lost::is_lost(&status) {
+            return Self::new(Code::Unavailable, "UNREACHABLE", lost::in_words(&status));
+        }
+        let reason = format!("{:?}", status.code()).to_uppercase();
+        Self::new(status.code(), &reason, status.message())
     }
 }
 

@@ -1,10 +1,14 @@
 //! Talk to a legwork host from a program.
 //!
-//! A [`Client`] is one HTTP/2 connection over any byte stream: a socket, a pipe to another process,
-//! or a buffer in memory with the server in the same process, which is how the command line works
-//! without a server. Methods correspond to the calls in `proto/legwork/v1`, but speak in this
-//! crate's own types: states that carry their data, errors with a reason to match on, and streams
-//! that know the offset at which to go on.
+//! A [`Client`] keeps contact with one server: over TLS, over a Unix socket, or over any byte stream, such as a buffer in
+//! memory with the server in the same process, which is how the command line works without a server. Methods
+//! correspond to the calls in `proto/legwork/v1`, but speak in this crate's own types: states that carry their data,
+//! errors with a reason to match on, and streams that know the offset at which to go on.
+//!
+//! Connections break; contact does not. A client made by [`Client::connect`] connects again by itself and goes on with
+//! what was under way: what does no harm when it is done twice is repeated, with the same ids, and output and input are
+//! resumed at their offsets. [`Options`] says for how long, and who hears of it. What is not repeated is a signal that may
+//! have arrived.
 //!
 //! Ids are made here ([`JobSpec::new`]), so that a start which was answered by silence can be
 //! repeated without running anything twice.
@@ -12,21 +16,33 @@
 mod admin;
 mod client;
 mod connect;
+mod contact;
 mod convert;
+mod dial;
+mod enroll;
 mod error;
 mod input;
 mod job;
 mod logs;
+mod lost;
 mod mirror;
 mod mirror_wire;
+mod options;
 mod spec;
+mod stream;
+mod target;
 
 pub use admin::{Identity, Invited};
 pub use client::{Client, HostInfo, ListFilter};
+pub use connect::Heartbeat;
+pub use enroll::{Enrolled, Joining, join};
 pub use error::{CallError, Result};
 pub use input::Input;
 pub use job::{Cause, Finish, Job, NotStarted, State, Status, Survivor, Usage};
 pub use logs::{Chunk, LogEvent, LogFrom, LogOptions, LogStream, Logs, Run};
 pub use mirror::{PullRequest, PullSource, PushRequest, WaitObserver};
+pub use options::{Listener, Notice, Options, Patience};
 pub use spec::{JobSpec, Place, Stdin, WorkspaceRef};
+pub use stream::ByteStream;
+pub use target::{Dialler, Target, TlsTarget};
 pub use tonic::Code;

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use legwork_proto::v1 as wire;
+use legwork_proto::v1::sync_service_client::SyncServiceClient;
 use legwork_sync::error::{PullError, PushError, StoreError};
 use legwork_sync::link::{Closed, Link, Receiving, Sending};
 use legwork_sync::message::{Down, PullDown, PullUp, Refusal, Up};
@@ -15,10 +16,14 @@ use legwork_sync::push::{self, Pushed};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::task::TaskTracker;
 use tonic::{Code, Status, Streaming};
 
 use crate::client::Client;
+use crate::connect::Channel;
+use crate::contact::{self, Live};
 use crate::error::{CallError, Result};
+use crate::lost::is_lost;
 use crate::spec::WorkspaceRef;
 use crate::{convert, mirror_wire};
 
@@ -165,8 +170,52 @@ impl Receiving<PullDown> for Incoming<wire::PullResponse, ()> {
     }
 }
 
+/// A call under way: its two ends as a link, and what ended it.
+struct Call<M, R, A, O> {
+    link: Link<Outgoing<M, A>, Incoming<R, O>>,
+    ending: Ending,
+}
+
+/// Makes a call of which our messages are under way before its answer is there.
+fn begin<M, R, A, O, Made>(
+    tasks: &TaskTracker,
+    about: A,
+    observer: O,
+    call: impl FnOnce(ReceiverStream<M>) -> Made,
+) -> Call<M, R, A, O>
+where
+    R: Send + 'static,
+    Made: Future<Output = std::result::Result<tonic::Response<Streaming<R>>, Status>>
+        + Send
+        + 'static,
+{
+    let (requests, outgoing) = mpsc::channel(QUEUE);
+    let (answered, answers) = oneshot::channel();
+    let call = call(ReceiverStream::new(outgoing));
+    tasks.spawn(async move {
+        // Nobody waits any more if the session was cancelled.
+        drop(answered.send(call.await.map(tonic::Response::into_inner)));
+    });
+    let ending = Ending::default();
+    let link = Link {
+        sender: Outgoing {
+            queue: requests,
+            about: Some(about),
+        },
+        receiver: Incoming {
+            answers,
+            open: None,
+            ending: Arc::clone(&ending),
+            runtime: Handle::current(),
+            observer,
+        },
+    };
+    Call { link, ending }
+}
+
 impl Client {
-    /// Mirrors a directory; returns when its tree is committed.
+    /// Mirrors a directory; returns when its tree is committed. When the connection breaks, it begins again from
+    /// what was committed last: what the lost attempt had committed is not sent again.
     ///
     /// # Errors
     /// What the server refuses (`EMPTY_ROOT`, `MASS_DELETE`, `NO_SPACE`, …), what cannot be read here
@@ -176,96 +225,103 @@ impl Client {
         request: PushRequest,
         observer: Arc<dyn WaitObserver>,
     ) -> Result<Pushed> {
-        let (requests, outgoing) = mpsc::channel(QUEUE);
-        let (answered, answers) = oneshot::channel();
-        let mut service = self.sync.clone();
-        self.tasks.spawn(async move {
-            let call = service.commit(ReceiverStream::new(outgoing)).await;
-            // Nobody waits any more if the session was cancelled.
-            drop(answered.send(call.map(tonic::Response::into_inner)));
-        });
-        let ending = Ending::default();
-        let link = Link {
-            sender: Outgoing {
-                queue: requests,
-                about: Some(convert::workspace(&request.workspace)),
-            },
-            receiver: Incoming {
-                answers,
-                open: None,
-                ending: Arc::clone(&ending),
-                runtime: Handle::current(),
-                observer: Arc::clone(&observer),
-            },
-        };
-        let session = self.tasks.spawn_blocking(move || {
-            push::push(
-                &request.root,
-                &request.options,
-                &request.cache,
-                link,
-                &Forward(observer),
-            )
-        });
-        match session.await {
-            Ok(Ok(pushed)) => Ok(pushed),
-            Ok(Err(error)) => Err(why(&ending).unwrap_or_else(|| push_error(error))),
-            Err(panic) => Err(CallError::new(Code::Internal, "PANIC", panic.to_string())),
+        loop {
+            let live = self.contact.live_alone().await?;
+            let mut service = sync(&live);
+            let about = convert::workspace(&request.workspace);
+            let Call { link, ending } = begin(
+                &self.contact.tasks,
+                about,
+                Arc::clone(&observer),
+                |up| async move { service.commit(up).await },
+            );
+            let (asked, heard) = (request.clone(), Forward(Arc::clone(&observer)));
+            let session = self.contact.tasks.spawn_blocking(move || {
+                push::push(&asked.root, &asked.options, &asked.cache, link, &heard)
+            });
+            match session.await {
+                Ok(Ok(pushed)) => {
+                    self.contact.progress();
+                    self.contact.give_back(live);
+                    return Ok(pushed);
+                }
+                Ok(Err(error)) => {
+                    let broken = matches!(error, PushError::Closed(_));
+                    let told = || push_error(error);
+                    self.broken(&live, &ending, broken, told).await?;
+                }
+                Err(panic) => return Err(panicked(&panic)),
+            }
         }
     }
 
-    /// Brings files back.
+    /// Brings files back. When the connection breaks, it begins again; files that are here already are not fetched twice.
     ///
     /// # Errors
     /// `JOB_NOT_FOUND`, `WORKSPACE_NOT_FOUND`, `NO_WORKSPACE`, `BAD_GLOB`, and what keeps the destination
     /// from being written.
     pub async fn pull(&self, request: PullRequest) -> Result<Pulled> {
-        let (requests, outgoing) = mpsc::channel(QUEUE);
-        let (answered, answers) = oneshot::channel();
-        let mut service = self.sync.clone();
-        self.tasks.spawn(async move {
-            let call = service.pull(ReceiverStream::new(outgoing)).await;
-            // Nobody waits any more if the session was cancelled.
-            drop(answered.send(call.map(tonic::Response::into_inner)));
-        });
-        let ending = Ending::default();
         let by = match &request.source {
             PullSource::Job(id) => wire::pull_source::By::Job(id.clone()),
             PullSource::Workspace(reference) => {
                 wire::pull_source::By::Workspace(convert::workspace(reference))
             }
         };
-        let link = Link {
-            sender: Outgoing {
-                queue: requests,
-                about: Some(wire::PullSource { by: Some(by) }),
-            },
-            receiver: Incoming {
-                answers,
-                open: None,
-                ending: Arc::clone(&ending),
-                runtime: Handle::current(),
-                observer: (),
-            },
-        };
-        let session = self.tasks.spawn_blocking(move || {
-            pull::pull(&request.into, &request.options, &request.record, link, &())
-        });
-        match session.await {
-            Ok(Ok(pulled)) => Ok(pulled),
-            Ok(Err(error)) => Err(why(&ending).unwrap_or_else(|| pull_error(error))),
-            Err(panic) => Err(CallError::new(Code::Internal, "PANIC", panic.to_string())),
+        let about = wire::PullSource { by: Some(by) };
+        loop {
+            let live = self.contact.live_alone().await?;
+            let mut service = sync(&live);
+            let Call { link, ending } =
+                begin(&self.contact.tasks, about.clone(), (), |up| async move {
+                    service.pull(up).await
+                });
+            let asked = request.clone();
+            let session = self.contact.tasks.spawn_blocking(move || {
+                pull::pull(&asked.into, &asked.options, &asked.record, link, &())
+            });
+            match session.await {
+                Ok(Ok(pulled)) => {
+                    self.contact.progress();
+                    self.contact.give_back(live);
+                    return Ok(pulled);
+                }
+                Ok(Err(error)) => {
+                    let broken = matches!(error, PullError::Closed(_));
+                    let told = || pull_error(error);
+                    self.broken(&live, &ending, broken, told).await?;
+                }
+                Err(panic) => return Err(panicked(&panic)),
+            }
+        }
+    }
+
+    /// Decides what follows from a session that failed: nothing but another one if only the connection broke.
+    async fn broken(
+        &self,
+        live: &Live,
+        ending: &Ending,
+        broken: bool,
+        told: impl FnOnce() -> CallError,
+    ) -> Result<()> {
+        let said = ending.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match said {
+            Some(status) if is_lost(&status) => self.contact.lost(live, status).await,
+            Some(status) => Err(status.into()),
+            None if broken && self.contact.is_kept() => {
+                let status = Status::unavailable("the connection broke");
+                self.contact.lost(live, status).await
+            }
+            None => Err(told()),
         }
     }
 }
 
-/// The server's own word on why the link broke.
-fn why(ending: &Ending) -> Option<CallError> {
-    ending
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .take()
-        .map(CallError::from)
+fn sync(live: &Live) -> SyncServiceClient<Channel> {
+    SyncServiceClient::with_origin(live.channel.clone(), contact::origin())
+}
+
+fn panicked(panic: &tokio::task::JoinError) -> CallError {
+    CallError::new(Code::Internal, "PANIC", panic.to_string())
 }
 
 struct Forward(Arc<dyn WaitObserver>);

@@ -1,10 +1,12 @@
 //! The command line's grammar: one subcommand, one file in `commands/`.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use legwork_client::Patience;
 
-use crate::commands;
+use crate::{choice, commands};
 
 /// Let another machine do the legwork: run commands in a mirror of this directory, and never lose one.
 #[derive(Debug, Parser)]
@@ -37,6 +39,33 @@ pub(crate) struct Global {
     /// Say nothing but errors
     #[arg(long, short, global = true)]
     pub(crate) quiet: bool,
+    #[command(flatten)]
+    pub(crate) server: Which,
+}
+
+/// Which server a command is for, and how it is reached.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct Which {
+    /// Use the server at this address: `https://HOST[:PORT]` or `unix:///PATH`; else `$LEGWORK_HOST`
+    #[arg(long, short = 'H', global = true, value_name = "URL")]
+    pub(crate) host: Option<String>,
+    /// Use the server of this context, or with `local` none; else `$LEGWORK_CONTEXT`
+    #[arg(long, short = 'C', global = true, value_name = "NAME")]
+    pub(crate) context: Option<String>,
+    /// Give up an attempt to connect after this long
+    #[arg(
+        long,
+        global = true,
+        value_name = "DURATION",
+        default_value = "10s",
+        hide_default_value = true,
+        value_parser = humantime::parse_duration
+    )]
+    pub(crate) connect_timeout: Duration,
+    /// When contact is lost, seek it for this long, or `forever`; else `$LEGWORK_RECONNECT`, else for ever on a
+    /// terminal and for 10 minutes elsewhere
+    #[arg(long, global = true, value_name = "DURATION", value_parser = choice::patience)]
+    pub(crate) reconnect: Option<Patience>,
 }
 
 /// A command's own arguments, and where the state directory is: `--state` may stand before the command or
@@ -85,6 +114,10 @@ pub(crate) enum Command {
     Revoke(In<commands::revoke::Revoke>),
     /// Look at the state directory and what this host offers; rebuild the index of jobs
     Doctor(In<commands::doctor::Doctor>),
+    /// Become known to a server by an invite
+    Join(commands::join::Join),
+    /// The servers that this user knows
+    Context(commands::context::Context),
     /// Print the version
     Version(commands::version::Version),
 }

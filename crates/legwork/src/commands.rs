@@ -1,8 +1,10 @@
 //! The commands, a file each.
 
+pub(crate) mod context;
 pub(crate) mod doctor;
 pub(crate) mod identities;
 pub(crate) mod invite;
+pub(crate) mod join;
 pub(crate) mod logs;
 pub(crate) mod ps;
 pub(crate) mod pull;
@@ -31,7 +33,7 @@ pub(crate) async fn dispatch(mut app: App, command: Command) -> Result<u8, Comma
             $handler(&app, $given.args).await
         }};
     }
-    match command {
+    let result = match command {
         Command::Run(given) => at!(given, run::run),
         Command::Start(given) => at!(given, start::run),
         Command::Status(given) => at!(given, status::run),
@@ -48,6 +50,10 @@ pub(crate) async fn dispatch(mut app: App, command: Command) -> Result<u8, Comma
         Command::Identities(given) => at!(given, identities::run),
         Command::Revoke(given) => at!(given, revoke::run),
         Command::Doctor(given) => at!(given, doctor::run),
+        Command::Join(args) => join::run(&app, args).await,
+        Command::Context(args) => context::run(&app, args),
         Command::Version(args) => version::run(&app, args),
-    }
+    };
+    app.settle().await;
+    result
 }

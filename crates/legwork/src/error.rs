@@ -65,7 +65,15 @@ impl CommandError {
 
     /// The same failure in a command whose own exit code means a job's: before the job ran.
     pub(crate) fn before_start(mut self) -> Self {
-        if self.exit != USAGE {
+        if self.exit != USAGE && self.exit != UNKNOWN {
+            self.exit = NOT_STARTED;
+        }
+        self
+    }
+
+    /// The same failure where even lost contact leaves no doubt that nothing was started.
+    pub(crate) fn certainly_before_start(mut self) -> Self {
+        if self.exit == UNKNOWN {
             self.exit = NOT_STARTED;
         }
         self
@@ -97,6 +105,7 @@ impl CommandError {
 impl From<CallError> for CommandError {
     fn from(error: CallError) -> Self {
         let exit = match error.code {
+            _ if error.reason == CallError::CONTACT_LOST => UNKNOWN,
             Code::NotFound => NOT_FOUND,
             Code::PermissionDenied | Code::Unauthenticated => REFUSED,
             _ => FAILED,
@@ -123,6 +132,29 @@ fn hint(error: &CallError) -> Option<String> {
         return Some(format!("the mirror is in {tree}"));
     }
     let text = match error.reason.as_str() {
+        "UNREACHABLE" => {
+            "is the server running, and the address right? `legwork context show` tells where it is sought"
+        }
+        CallError::CONTACT_LOST => {
+            "what was started goes on; `legwork ps -a` shows it once the server is back"
+        }
+        "WRONG_CA" => "was the server set up anew? then ask its admin for an invite and join again",
+        "WRONG_SERVER" => {
+            "another server has this address now; `legwork context show` tells which is meant"
+        }
+        "SERVER_EXPIRED" | "SERVER_NOT_YET_VALID" => {
+            "set the clock of this machine right; if it is, restart the server, which renews its certificate"
+        }
+        "CERTIFICATE_NOT_VALID_NOW" => {
+            "set the clocks right; if they are, ask for an invite and join again"
+        }
+        "CERTIFICATE_REFUSED" | "NOT_ENROLLED" => {
+            "ask the server's admin for an invite and join again"
+        }
+        "ROLE" => "ask the server's admin for an invite with another role",
+        "NOT_TLS" | "NOT_LEGWORK" | "TLS_TOO_OLD" => {
+            "`legwork context show` tells where the server is sought"
+        }
         "JOB_NOT_FOUND" => "`legwork ps -a` lists the jobs there are",
         "JOB_AMBIGUOUS" => "type more characters of the id; `legwork ps -a` shows them",
         "WORKSPACE_NOT_FOUND" => "`legwork sync --workspace NAME` makes a mirror of that name",

@@ -10,6 +10,7 @@ use clap::Args;
 use legwork_client::{JobSpec, Place, Stdin};
 
 use crate::error::CommandError;
+use crate::local::Session;
 use crate::signals;
 
 /// Options that describe a job.
@@ -68,9 +69,18 @@ impl JobOptions {
         argv: Vec<OsString>,
         place: Place,
         stdin: Stdin,
+        session: &Session,
     ) -> Result<JobSpec, CommandError> {
+        // Where the caller is is not where the job is: the server says that.
+        let own: BTreeMap<_, _> = std::env::vars_os()
+            .filter(|(name, _)| name != "PWD" && name != "OLDPWD")
+            .collect();
+        let base = match session.remote {
+            Some(_) => BTreeMap::new(),
+            None => own.clone(),
+        };
         Ok(JobSpec {
-            env: environment(std::env::vars_os(), &self.env)?,
+            env: environment(base, &own, &self.env)?,
             place,
             stdin,
             merge: self.merge,
@@ -90,19 +100,17 @@ pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// The caller's environment with the changes asked for. Where the caller was is not where the job is: the server says that.
+/// An environment with the changes asked for: on this machine the caller's, elsewhere the server's, which is not ours to name.
 fn environment(
-    own: impl Iterator<Item = (OsString, OsString)>,
+    mut env: BTreeMap<OsString, OsString>,
+    own: &BTreeMap<OsString, OsString>,
     changes: &[OsString],
 ) -> Result<Vec<(OsString, OsString)>, CommandError> {
-    let mut env: BTreeMap<OsString, OsString> = own
-        .filter(|(name, _)| name != "PWD" && name != "OLDPWD")
-        .collect();
     for change in changes {
         let raw = change.as_bytes();
         let Some(at) = raw.iter().position(|&b| b == b'=') else {
-            // Locally a job has the caller's environment already, so a bare name has nothing to add.
-            if env.contains_key(change) {
+            if let Some(value) = own.get(change) {
+                env.insert(change.clone(), value.clone());
                 continue;
             }
             let name = change.to_string_lossy();
@@ -153,6 +161,7 @@ pub(crate) fn size(text: &str) -> Result<u64, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
     use std::ffi::OsString;
 
     use super::{environment, size};
@@ -170,14 +179,18 @@ mod tests {
 
     #[test]
     fn a_change_replaces_and_a_bare_name_must_exist() {
-        let own = || [("A".into(), "1".into()), ("PWD".into(), "/".into())].into_iter();
+        let own: BTreeMap<OsString, OsString> = [("A".into(), "1".into())].into();
         let changes = |list: &[&str]| list.iter().map(OsString::from).collect::<Vec<_>>();
+        let here = |list: &[&str]| environment(own.clone(), &own, &changes(list));
         assert_eq!(
-            environment(own(), &changes(&["A=2", "B=x=y"])).unwrap(),
+            here(&["A=2", "B=x=y"]).unwrap(),
             [("A".into(), "2".into()), ("B".into(), "x=y".into())]
         );
-        assert!(environment(own(), &changes(&["A"])).is_ok());
-        assert!(environment(own(), &changes(&["C"])).is_err());
-        assert!(environment(own(), &changes(&["=x"])).is_err());
+        assert!(here(&["A"]).is_ok());
+        assert!(here(&["C"]).is_err());
+        assert!(here(&["=x"]).is_err());
+        let elsewhere = |list: &[&str]| environment(BTreeMap::new(), &own, &changes(list));
+        assert_eq!(elsewhere(&[]).unwrap(), []);
+        assert_eq!(elsewhere(&["A"]).unwrap(), [("A".into(), "1".into())]);
     }
 }

@@ -8,9 +8,12 @@
 //! Exit codes are part of the interface; `error` lists them.
 
 mod app;
+mod choice;
 mod cli;
 mod commands;
+mod contexts;
 mod error;
+mod files;
 mod interrupt;
 mod job_options;
 mod local;
@@ -20,8 +23,11 @@ mod paths;
 mod printer;
 mod progress;
 mod project;
+mod remote;
 mod render;
+mod renewal;
 mod serve;
+mod settings;
 mod signals;
 mod stdin;
 
@@ -55,7 +61,7 @@ fn main() -> ExitCode {
     let result = match runtime {
         Ok(runtime) => {
             let result = runtime.block_on(Box::pin(commands::dispatch(
-                App::new(out, cli.state),
+                App::new(out, cli.state, cli.global.server),
                 cli.command,
             )));
             // A thread that waits for input on a terminal must not keep us.

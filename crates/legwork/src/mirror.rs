@@ -13,7 +13,7 @@ use crate::local::Session;
 use crate::output::printable;
 use crate::progress::Progress;
 use crate::project::Project;
-use crate::render;
+use crate::{paths, render};
 
 /// Paths that a note names before it says how many more there are.
 const NAMED: usize = 5;
@@ -42,6 +42,9 @@ pub(crate) async fn push(
     workspace: WorkspaceRef,
     how: How,
 ) -> Result<Pushed, CommandError> {
+    // Running in a home directory must not mirror the mirror, nor send our keys away.
+    let mut exclude = vec![session.state.clone()];
+    exclude.extend(paths::data_dir());
     let request = PushRequest {
         cache: session.memory(key(&workspace).as_bytes(), "cache")?,
         workspace,
@@ -50,8 +53,7 @@ pub(crate) async fn push(
             dry_run: how.dry_run,
             delete: how.delete,
             force_delete: how.force_delete,
-            // Running in a home directory must not mirror the mirror.
-            exclude: vec![session.state_dir().to_owned()],
+            exclude,
             ..Options::at(now())
         },
     };

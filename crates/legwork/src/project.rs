@@ -11,7 +11,7 @@ use crate::app::App;
 use crate::error::{CommandError, FAILED};
 use crate::job_options::JobOptions;
 use crate::local::Session;
-use crate::mirror;
+use crate::{mirror, settings};
 
 /// The name of the project's file.
 const FILE: &str = "legwork.toml";
@@ -29,11 +29,29 @@ pub(crate) struct Project {
 }
 
 /// What a project may say. It names no address: a checkout must not choose whom we talk to.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 struct Settings {
     context: Option<String>,
-    #[serde(flatten)]
-    unknown: toml::Table,
+}
+
+impl Settings {
+    fn load(file: &Path) -> Result<Self, CommandError> {
+        Ok(settings::read(file, &["context"])?.unwrap_or_default())
+    }
+}
+
+/// The context that the project we stand in names, and the file that does so.
+pub(crate) fn context() -> Result<Option<(PathBuf, String)>, CommandError> {
+    // Where there is no current directory there is no project; who needs one says so.
+    let Ok(here) = std::env::current_dir() else {
+        return Ok(None);
+    };
+    let mut files = here.ancestors().map(|dir| dir.join(FILE));
+    let Some(file) = files.find(|file| file.is_file()) else {
+        return Ok(None);
+    };
+    let named = Settings::load(&file)?.context;
+    Ok(named.map(|name| (file, name)))
 }
 
 impl Project {
@@ -53,7 +71,7 @@ impl Project {
             .find(|dir| dir.join(FILE).is_file())
             .unwrap_or(&here)
             .to_owned();
-        check_settings(&root.join(FILE))?;
+        Settings::load(&root.join(FILE))?;
         let inside = here
             .strip_prefix(&root)
             .map(Path::to_owned)
@@ -66,39 +84,6 @@ fn canonical(dir: &Path) -> Result<PathBuf, CommandError> {
     dir.canonicalize().map_err(|e| {
         CommandError::new(FAILED, "ROOT_UNREADABLE", format!("{}: {e}", dir.display()))
     })
-}
-
-fn check_settings(file: &Path) -> Result<(), CommandError> {
-    let text = match std::fs::read_to_string(file) {
-        Ok(text) => text,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        Err(e) => return Err(bad_settings(file, &e.to_string())),
-    };
-    let settings: Settings =
-        toml::from_str(&text).map_err(|e| bad_settings(file, &e.to_string()))?;
-    if let Some(key) = settings.unknown.keys().next() {
-        let near = strsim::jaro_winkler(key, "context") > 0.7;
-        let advice = if near {
-            "did you mean `context`?"
-        } else {
-            "the only key there is: `context`"
-        };
-        return Err(bad_settings(file, &format!("unknown key `{key}`")).hint(advice));
-    }
-    match settings.context {
-        Some(name) => {
-            let message = format!(
-                "{}: there is no context {name:?} on this machine",
-                file.display()
-            );
-            Err(CommandError::new(FAILED, "UNKNOWN_CONTEXT", message))
-        }
-        None => Ok(()),
-    }
-}
-
-fn bad_settings(file: &Path, what: &str) -> CommandError {
-    CommandError::new(FAILED, "BAD_CONFIG", format!("{}: {what}", file.display()))
 }
 
 /// Mirrors what is to be mirrored, and says where the job runs.
@@ -115,6 +100,12 @@ pub(crate) async fn place(
         });
     }
     let here = here()?;
+    if options.in_place && session.remote.is_some() {
+        return Err(CommandError::usage(
+            "--in-place runs in a directory of this machine, and the job is for another",
+        )
+        .hint("leave it out to run in a mirror there, or name this machine with -C local"));
+    }
     if options.in_place {
         return Ok(Place {
             dir: here.join(dir),
@@ -135,7 +126,10 @@ pub(crate) async fn place(
         force_delete: options.force_delete,
         ..mirror::How::default()
     };
-    let pushed = mirror::push(app, session, &project, workspace.clone(), how).await?;
+    // Nothing was started yet, however contact was lost.
+    let pushed = mirror::push(app, session, &project, workspace.clone(), how)
+        .await
+        .map_err(CommandError::certainly_before_start)?;
     mirror::report(app, &pushed);
     Ok(Place {
         workspace: Some(workspace),

@@ -34,22 +34,15 @@ pub(crate) async fn administer(app: &App) -> Result<Client, CommandError> {
     let state = app.state_dir()?;
     match connect(&state).await.map_err(told)? {
         Some(socket) => Ok(Client::over(socket, app.tasks.clone()).await?),
-        None => Ok(local::open(state, &app.tasks).await?.client),
+        None => Ok(local::open_here(app, state).await?.client),
     }
 }
 
 /// Serves until a signal.
 pub(crate) async fn run(app: &App, args: Serve) -> Result<u8, CommandError> {
-    let mut app = App {
-        out: app.out,
-        tasks: app.tasks.clone(),
-        state: app.state.clone(),
-    };
     let init = args.init;
     let settings = Settings::find(args)?;
-    if let (None, Some(state)) = (&app.state, &settings.state) {
-        app.state.get_or_insert_with(|| state.clone());
-    }
+    let app = app.for_state(app.state.clone().or_else(|| settings.state.clone()));
     if nix::unistd::Uid::effective().is_root() && !settings.allow_root {
         let message = "as root, this server would run everybody's jobs as root";
         return Err(CommandError::new(FAILED, "ROOT", message)
@@ -125,7 +118,8 @@ fn stop_on_signals(app: &App) -> Result<CancellationToken, CommandError> {
 
 /// The invite of the first admin: on a terminal somebody reads it; else it waits in a file of ours alone.
 async fn first_invite(app: &App, state: &Path) -> Result<(), CommandError> {
-    let session = local::open(state.to_owned(), &app.tasks).await?;
+    // Nobody accepts connections yet.
+    let session = local::open_here(app, state.to_owned()).await?;
     let roles = ["admin".to_owned()];
     let invited = match session.client.invite(FIRST, &roles, None).await {
         Ok(invited) => invited,

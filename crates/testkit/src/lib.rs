@@ -2,12 +2,18 @@
 //!
 //! A [`Host`] is a server on a state directory of its own, in this process, with clients that talk to
 //! it as they would over a network. Each test has its own; nothing is shared, nothing is left behind.
-//! Tests wait for conditions with a deadline ([`until`]) and never for time to pass.
+//! Tests wait for conditions with a deadline ([`until`]) and never for time to pass. A [`Relay`] between the two makes
+//! the network as bad as a test wants it.
+
+mod relay;
+
+pub use relay::{Direction, Relay};
 
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use legwork_client::Client;
+use legwork_client::{Client, Dialler};
 use legwork_identity::Principal;
 use legwork_server::{Config, Problem, Server};
 use tempfile::TempDir;
@@ -23,7 +29,7 @@ const UID: u32 = 4321;
 #[derive(Debug)]
 pub struct Host {
     dir: TempDir,
-    server: Server,
+    server: Arc<Mutex<Server>>,
     tasks: TaskTracker,
 }
 
@@ -46,6 +52,7 @@ impl Host {
     pub fn on(dir: TempDir) -> Result<Self, Problem> {
         let tasks = TaskTracker::new();
         let server = open(dir.path().join("state"), &tasks)?;
+        let server = Arc::new(Mutex::new(server));
         Ok(Self { dir, server, tasks })
     }
 
@@ -60,7 +67,41 @@ impl Host {
 
     /// A new connection.
     pub async fn client(&self) -> Client {
-        connect(&self.server, &self.tasks).await
+        let server = self.server();
+        connect(&server, &self.tasks).await
+    }
+
+    /// Makes streams to whatever server there is at that moment.
+    #[must_use]
+    pub fn dialler(&self) -> Dialler {
+        let (server, tasks) = (Arc::clone(&self.server), self.tasks.clone());
+        Dialler::new(move || {
+            let server = server.lock().unwrap_or_else(PoisonError::into_inner);
+            let stream = serve(&server, &tasks);
+            async move { Ok(stream) }
+        })
+    }
+
+    /// Puts a new server, opened on the same state directory, in the place of the old one. Connections to the
+    /// old one are for the test to cut.
+    ///
+    /// # Errors
+    /// What keeps the server from opening it.
+    pub fn restart(&self) -> Result<(), Problem> {
+        let server = open(self.state_dir(), &self.tasks)?;
+        *self.server.lock().unwrap_or_else(PoisonError::into_inner) = server;
+        Ok(())
+    }
+
+    /// What runs the host's own background work; clients of a test may use it too.
+    #[must_use]
+    pub fn tasks(&self) -> TaskTracker {
+        self.tasks.clone()
+    }
+
+    fn server(&self) -> Server {
+        let server = self.server.lock().unwrap_or_else(PoisonError::into_inner);
+        server.clone()
     }
 
     /// Where its jobs and mirrors live.
@@ -85,13 +126,18 @@ fn open(state_dir: PathBuf, tasks: &TaskTracker) -> Result<Server, Problem> {
     Server::open(Config { state_dir }, tasks.clone())
 }
 
-async fn connect(server: &Server, tasks: &TaskTracker) -> Client {
+/// A stream to a server in this process.
+fn serve(server: &Server, tasks: &TaskTracker) -> tokio::io::DuplexStream {
     let (ours, theirs) = tokio::io::duplex(1 << 20);
     let serving = server
         .clone()
         .serve(theirs, Principal::in_process(UID, "tester"));
     tasks.spawn(async move { drop(serving.await) });
-    Client::over(ours, tasks.clone())
+    ours
+}
+
+async fn connect(server: &Server, tasks: &TaskTracker) -> Client {
+    Client::over(serve(server, tasks), tasks.clone())
         .await
         .expect("a server in this process speaks HTTP/2")
 }

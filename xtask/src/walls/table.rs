@@ -33,7 +33,7 @@ pub(super) const ROOMS: &[Room] = &[
     },
     Room {
         name: "legwork-client",
-        imports: &["legwork-proto", "legwork-sync"],
+        imports: &["legwork-identity", "legwork-proto", "legwork-sync"],
     },
     Room {
         name: "legwork-server",
@@ -48,6 +48,7 @@ pub(super) const ROOMS: &[Room] = &[
         name: "legwork",
         imports: &[
             "legwork-shim",
+            "legwork-identity",
             "legwork-jobs",
             "legwork-sync",
             "legwork-identity",

@@ -84,16 +84,22 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-/// The files that `SQLite` puts beside it get the same mode.
+/// The files that `SQLite` puts beside it get the same mode. One that is there is not opened: a process that closes a file
+/// loses all its locks on it, and so would a store that is open in this process already. Whoever came next would take
+/// the database for one that nobody uses.
 fn make_private(path: &Path) -> std::io::Result<()> {
-    let file = OpenOptions::new()
-        .create(true)
-        .truncate(false)
+    let made = OpenOptions::new()
+        .create_new(true)
         .write(true)
         .mode(0o600)
-        .open(path)?;
-    if file.metadata()?.permissions().mode() & 0o7777 != 0o600 {
-        file.set_permissions(Permissions::from_mode(0o600))?;
+        .open(path);
+    match made {
+        Ok(_) => return Ok(()),
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(error),
+        Err(_) => {}
+    }
+    if std::fs::metadata(path)?.permissions().mode() & 0o7777 != 0o600 {
+        std::fs::set_permissions(path, Permissions::from_mode(0o600))?;
     }
     Ok(())
 }

@@ -80,6 +80,21 @@ fn the_file_is_private_and_the_server_stays_the_same() {
 }
 
 #[test]
+fn a_second_store_costs_the_first_no_lock() {
+    use std::os::unix::fs::MetadataExt;
+    let fixture = Fixture::new();
+    drop(open(fixture.state.path()));
+    let _second = open(fixture.state.path());
+    let path = fixture.state.path().join("identity.db");
+    let inode = std::fs::metadata(path).unwrap().ino();
+    // Without one, whoever else closes the database takes its log away from under this process.
+    let locks = std::fs::read_to_string("/proc/locks").unwrap();
+    let ours = format!(" {} ", std::process::id());
+    let held = |line: &str| line.contains(&ours) && line.contains(&format!(":{inode} "));
+    assert!(locks.lines().any(held), "{locks}");
+}
+
+#[test]
 fn looking_up_does_not_wait_for_a_change() {
     let fixture = Fixture::new();
     let offer = fixture.invite("alice");

@@ -19,9 +19,14 @@ pub(crate) struct Doctor {
 pub(crate) async fn run(app: &App, args: Doctor) -> Result<u8, CommandError> {
     let state = app.state_dir()?;
     let session = app.connect().await?;
-    let rebuilt = match args.rebuild {
-        true => Some(session.server.rebuild().await.map_err(local::told)?),
-        false => None,
+    let rebuilt = match (args.rebuild, &session.server) {
+        (true, Some(server)) => Some(server.rebuild().await.map_err(local::told)?),
+        (true, None) => {
+            let message =
+                "a server has the index of jobs in use: it is rebuilt where no server runs";
+            return Err(CommandError::usage(message).hint("stop that server first"));
+        }
+        (false, _) => None,
     };
     let info = session.client.info().await?;
     if app.out.json {

@@ -64,7 +64,7 @@ pub(crate) async fn run(app: &App, args: Run) -> Result<u8, CommandError> {
             .json_line(&json!({"event": "started", "job": render::json::Job::from(&job)}))
             .map_err(CommandError::untold_start)?;
     } else {
-        app.out.remark(&format!("job {}", render::short(&job)));
+        begun(app, &session, &job);
     }
     let end = match job.finish() {
         Some(_) => Followed::Ended(Box::new(job)),
@@ -100,7 +100,14 @@ async fn prepare(app: &App, args: &Run) -> Result<(Session, Job), CommandError> 
     } else {
         stdin::wanted(args.stdin)
     };
-    let specs = |place| Ok(vec![args.options.spec(args.argv.clone(), place, stdin)?]);
+    let specs = |place| {
+        Ok(vec![args.options.spec(
+            args.argv.clone(),
+            place,
+            stdin,
+            &session,
+        )?])
+    };
     let started = project::start(app, &session, &args.options, specs).await?;
     let job = started
         .into_iter()
@@ -115,6 +122,14 @@ async fn prepare(app: &App, args: &Run) -> Result<(Session, Job), CommandError> 
         });
     }
     Ok((session, job))
+}
+
+/// Says which job it is, and on another machine where.
+fn begun(app: &App, session: &Session, job: &Job) {
+    match &session.remote {
+        Some(host) => app.out.note(&format!("{host}: job {}", render::short(job))),
+        None => app.out.remark(&format!("job {}", render::short(job))),
+    }
 }
 
 enum Followed {

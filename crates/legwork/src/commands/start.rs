@@ -70,8 +70,10 @@ async fn start(app: &App, args: &Start) -> Result<Vec<legwork_client::Result<Job
     let commands = args.commands()?;
     let session = app.connect().await?;
     let specs = |place: Place| {
-        let spec =
-            |argv: &Vec<OsString>| args.options.spec(argv.clone(), place.clone(), Stdin::Null);
+        let spec = |argv: &Vec<OsString>| {
+            args.options
+                .spec(argv.clone(), place.clone(), Stdin::Null, &session)
+        };
         commands.iter().map(spec).collect()
     };
     project::start(app, &session, &args.options, specs).await

@@ -24,12 +24,8 @@ pub(crate) struct Wait {
 }
 
 pub(crate) async fn run(app: &App, args: Wait) -> Result<u8, CommandError> {
-    let session = app.connect().await?;
-    let ended = if args.any {
-        vec![unless_interrupted(first(&session.client, &args.id)).await?]
-    } else {
-        unless_interrupted(all(&session.client, &args.id)).await?
-    };
+    // What fails here is no job's exit code.
+    let ended = wait(app, &args).await.map_err(CommandError::after_start)?;
     if app.out.json {
         app.out.json_line(
             &ended
@@ -55,6 +51,15 @@ pub(crate) async fn run(app: &App, args: Wait) -> Result<u8, CommandError> {
         .map(|(_, finish)| finish.exit_code)
         .find(|code| *code != 0)
         .unwrap_or(0))
+}
+
+async fn wait(app: &App, args: &Wait) -> Result<Vec<Job>, CommandError> {
+    let session = app.connect().await?;
+    if args.any {
+        let first = unless_interrupted(first(&session.client, &args.id)).await?;
+        return Ok(vec![first]);
+    }
+    unless_interrupted(all(&session.client, &args.id)).await
 }
 
 async fn all(client: &Client, ids: &[String]) -> Result<Vec<Job>, CommandError> {

@@ -1,0 +1,391 @@
+//! Contact with one server, kept: a connection, and another one when it has broken.
+//!
+//! Small calls share a connection. What carries much, such as a mirror's commit or a job's output, has one alone, so
+//! that nothing has to wait behind it; it is the shared one if nobody needs that just then, and is given back.
+//!
+//! A call that was lost with its connection says nothing about what the server did. What is safe to repeat is
+//! repeated here, as it was, on the next connection. A new connection counts only once the server has answered
+//! on it, so a listener that accepts and hangs up is not taken for a server that is back.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
+
+use legwork_proto::v1 as wire;
+use legwork_proto::v1::host_service_client::HostServiceClient;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
+use tonic::{Response, Status};
+use uuid::Uuid;
+
+use crate::connect::Channel;
+use crate::error::{CallError, Result};
+use crate::lost::{is_lost, is_unsent};
+use crate::options::{Notice, Options, Patience};
+use crate::target::Target;
+
+/// First pause before a repeated attempt; each further one is twice as long.
+const PAUSE_MIN: Duration = Duration::from_millis(50);
+/// Longest pause between two attempts.
+const PAUSE_MAX: Duration = Duration::from_secs(10);
+/// A connection that held for this long was a good one: the next pause is short again.
+const STEADY: Duration = Duration::from_secs(10);
+/// How often in a row one call may be lost on connections that did not hold.
+const LOSSES_MAX: u32 = 20;
+
+/// Contact with one server.
+#[derive(Debug)]
+pub(crate) struct Contact {
+    /// Absent when there is only the one connection.
+    target: Option<Target>,
+    options: Options,
+    pub(crate) tasks: TaskTracker,
+    state: Mutex<State>,
+    /// How many connections in a row did not hold and brought nothing.
+    in_vain: AtomicU32,
+}
+
+#[derive(Debug)]
+struct State {
+    live: Option<Live>,
+    trouble: Option<Trouble>,
+}
+
+/// A connection that calls can be made on.
+#[derive(Debug, Clone)]
+pub(crate) struct Live {
+    pub(crate) channel: Channel,
+    since: Instant,
+    shared: Arc<Shared>,
+}
+
+/// What all handles on one connection share. As many as there are users of it.
+#[derive(Debug, Default)]
+struct Shared {
+    /// Somebody has taken note of its loss.
+    lost: AtomicBool,
+}
+
+/// Contact is lost.
+#[derive(Debug)]
+struct Trouble {
+    since: Instant,
+    attempts: u32,
+    why: String,
+}
+
+impl Live {
+    fn new(channel: Channel) -> Self {
+        Self {
+            channel,
+            since: Instant::now(),
+            shared: Arc::default(),
+        }
+    }
+
+    /// Whether there is no other handle on it than this one.
+    fn is_idle(&self) -> bool {
+        Arc::strong_count(&self.shared) == 1
+    }
+}
+
+impl Trouble {
+    fn new(attempts: u32, why: String) -> Self {
+        Self {
+            since: Instant::now(),
+            attempts,
+            why,
+        }
+    }
+}
+
+impl Contact {
+    /// The one connection over `channel`.
+    pub(crate) fn once(channel: Channel, tasks: TaskTracker) -> Self {
+        Self::new(None, Options::default(), channel, tasks)
+    }
+
+    /// Connects, once: a mistyped address is told and not tried for ever.
+    pub(crate) async fn open(target: Target, options: Options, tasks: TaskTracker) -> Result<Self> {
+        let channel = channel(&target, &options, &tasks).await?;
+        Ok(Self::new(Some(target), options, channel, tasks))
+    }
+
+    fn new(target: Option<Target>, options: Options, channel: Channel, tasks: TaskTracker) -> Self {
+        Self {
+            target,
+            options,
+            tasks,
+            state: Mutex::new(State {
+                live: Some(Live::new(channel)),
+                trouble: None,
+            }),
+            in_vain: AtomicU32::new(0),
+        }
+    }
+
+    /// Whether a connection that breaks is followed by another.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.target.is_some()
+    }
+
+    /// Takes note that the connection has brought something.
+    pub(crate) fn progress(&self) {
+        self.in_vain.store(0, Ordering::Relaxed);
+    }
+
+    /// A connection to make calls on, beside others: the one that there is, or the next. Cancel safe.
+    ///
+    /// # Errors
+    /// [`CallError::CONTACT_LOST`] when patience is at its end, and what the server has against us.
+    pub(crate) async fn live(&self) -> Result<Live> {
+        let mut state = self.state.lock().await;
+        self.forget_closed(&mut state);
+        if let Some(live) = &state.live {
+            return Ok(live.clone());
+        }
+        let live = self.seek(&mut state).await?;
+        state.live = Some(live.clone());
+        Ok(live)
+    }
+
+    /// A connection for one stream that carries much, which nobody else uses as long as there can be others. Is to be
+    /// given back. Cancel safe.
+    ///
+    /// # Errors
+    /// As [`Self::live`].
+    pub(crate) async fn live_alone(&self) -> Result<Live> {
+        if !self.is_kept() {
+            return self.live().await;
+        }
+        let mut state = self.state.lock().await;
+        self.forget_closed(&mut state);
+        match state.live.take_if(|live| live.is_idle()) {
+            Some(live) => Ok(live),
+            None => self.seek(&mut state).await,
+        }
+    }
+
+    /// Takes back what [`Self::live_alone`] has given, once its stream has come to its end.
+    pub(crate) fn give_back(&self, live: Live) {
+        // It only saves making another one: where somebody is at it just now, it is dropped.
+        if let Ok(mut state) = self.state.try_lock()
+            && state.live.is_none()
+            && state.trouble.is_none()
+        {
+            state.live = Some(live);
+        }
+    }
+
+    fn forget_closed(&self, state: &mut State) {
+        if let Some(live) = state.live.clone()
+            && live.channel.is_closed()
+        {
+            self.note_loss(state, &live, "the connection was closed".to_owned());
+        }
+    }
+
+    /// Makes a connection, as often as it takes. Where one was lost, there is a pause before the next.
+    async fn seek(&self, state: &mut State) -> Result<Live> {
+        let Some(target) = &self.target else {
+            return Err(CallError::unreachable("the connection is closed"));
+        };
+        loop {
+            if let Some(trouble) = &mut state.trouble {
+                tokio::time::sleep(pause(trouble.attempts)).await;
+                trouble.attempts += 1;
+            }
+            match self.attempt(target).await {
+                Ok(channel) => {
+                    if state.trouble.take().is_some() {
+                        self.options.tell(Notice::Back);
+                    }
+                    return Ok(Live::new(channel));
+                }
+                Err(error) if error.is_refusal() => return Err(error),
+                Err(error) => {
+                    let trouble = state
+                        .trouble
+                        .get_or_insert_with(|| Trouble::new(0, String::new()));
+                    self.still_lost(trouble, &error)?;
+                }
+            }
+        }
+    }
+
+    /// A connection on which the server has answered.
+    async fn attempt(&self, target: &Target) -> Result<Channel> {
+        let channel = channel(target, &self.options, &self.tasks).await?;
+        let mut host = HostServiceClient::with_origin(channel.clone(), origin());
+        let answer = tokio::time::timeout(
+            self.options.connect_timeout,
+            host.info(wire::InfoRequest {}),
+        );
+        match answer.await {
+            Ok(Ok(_info)) => Ok(channel),
+            Ok(Err(status)) => {
+                let verdict = channel.ending().and_then(|ending| target.verdict(ending));
+                Err(verdict.unwrap_or_else(|| status.into()))
+            }
+            Err(_elapsed) => Err(CallError::unreachable("it does not answer")),
+        }
+    }
+
+    /// Decides whether to go on after an attempt that failed, and says why it did.
+    fn still_lost(&self, trouble: &mut Trouble, error: &CallError) -> Result<()> {
+        let why = error.why();
+        if let Patience::For(limit) = self.options.patience
+            && trouble.since.elapsed() >= limit
+        {
+            return Err(CallError::contact_lost(why));
+        }
+        if trouble.why != why {
+            why.clone_into(&mut trouble.why);
+            self.options.tell(Notice::Lost {
+                why: why.to_owned(),
+            });
+        }
+        Ok(())
+    }
+
+    /// Takes note that a call on this connection was lost. What was learned of the cause is told.
+    ///
+    /// # Errors
+    /// When there will be no other connection.
+    pub(crate) async fn lost(&self, live: &Live, status: Status) -> Result<()> {
+        let Some(target) = &self.target else {
+            return Err(status.into());
+        };
+        let ending = live.channel.ending();
+        if let Some(refused) = ending.and_then(|ending| target.verdict(ending)) {
+            return Err(refused);
+        }
+        let error = CallError::from(status);
+        let mut state = self.state.lock().await;
+        self.note_loss(&mut state, live, error.why().to_owned());
+        if self.in_vain.load(Ordering::Relaxed) > LOSSES_MAX {
+            return Err(CallError::contact_lost(error.why()));
+        }
+        Ok(())
+    }
+
+    fn note_loss(&self, state: &mut State, live: &Live, why: String) {
+        if live.shared.lost.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        // Of several connections the newest tells whether there is a way to the server.
+        let holds = |now: &Live| now.since > live.since && !now.channel.is_closed();
+        if state.live.as_ref().is_some_and(holds) {
+            return;
+        }
+        state.live = None;
+        // Those that are lost together with the first are one loss.
+        if state.trouble.is_some() {
+            return;
+        }
+        let attempts = if live.since.elapsed() >= STEADY {
+            self.progress();
+            0
+        } else {
+            self.in_vain.fetch_add(1, Ordering::Relaxed)
+        };
+        state.trouble = Some(Trouble::new(attempts, why.clone()));
+        if self.target.is_some() {
+            self.options.tell(Notice::Lost { why });
+        }
+    }
+
+    /// Makes a call, again on the next connection where it was lost: for what does no harm when it is done twice.
+    pub(crate) async fn repeat<T, Made>(&self, call: impl Fn(Channel) -> Made) -> Result<T>
+    where
+        Made: Future<Output = std::result::Result<Response<T>, Status>>,
+    {
+        self.repeat_in_doubt(call).await.0
+    }
+
+    /// The same, and whether an earlier attempt may have been heard whose answer was lost.
+    pub(crate) async fn repeat_in_doubt<T, Made>(
+        &self,
+        call: impl Fn(Channel) -> Made,
+    ) -> (Result<T>, bool)
+    where
+        Made: Future<Output = std::result::Result<Response<T>, Status>>,
+    {
+        let mut in_doubt = false;
+        loop {
+            let live = match self.live().await {
+                Ok(live) => live,
+                Err(error) => return (Err(error), in_doubt),
+            };
+            match call(live.channel.clone()).await {
+                Ok(answer) => {
+                    self.progress();
+                    return (Ok(answer.into_inner()), in_doubt);
+                }
+                Err(status) if is_lost(&status) => {
+                    in_doubt |= !is_unsent(&status);
+                    if let Err(error) = self.lost(&live, status).await {
+                        return (Err(error), in_doubt);
+                    }
+                }
+                Err(status) => return (Err(status.into()), in_doubt),
+            }
+        }
+    }
+
+    /// Makes a call that must not be made twice: again only where it certainly was not sent.
+    pub(crate) async fn at_most_once<T, Made>(&self, call: impl Fn(Channel) -> Made) -> Result<T>
+    where
+        Made: Future<Output = std::result::Result<Response<T>, Status>>,
+    {
+        loop {
+            let live = self.live().await?;
+            match call(live.channel.clone()).await {
+                Ok(answer) => return Ok(answer.into_inner()),
+                Err(status) if is_unsent(&status) => self.lost(&live, status).await?,
+                Err(status) if is_lost(&status) && self.target.is_some() => {
+                    let why = CallError::from(status.clone());
+                    self.lost(&live, status).await?;
+                    return Err(CallError::contact_lost(why.why()));
+                }
+                Err(status) => return Err(status.into()),
+            }
+        }
+    }
+}
+
+async fn channel(target: &Target, options: &Options, tasks: &TaskTracker) -> Result<Channel> {
+    let stream = target.dial(options.connect_timeout).await?;
+    Channel::over(stream, options.heartbeat, tasks).await
+}
+
+/// HTTP/2 wants an authority; who the peer is was settled when the stream was made.
+pub(crate) fn origin() -> http::Uri {
+    http::Uri::from_static("http://legwork")
+}
+
+/// How long to wait before an attempt: longer each time, and never the same for all who lost contact at once.
+fn pause(attempts: u32) -> Duration {
+    let longest = PAUSE_MAX.min(PAUSE_MIN.saturating_mul(1 << attempts.min(16)));
+    let (_, random) = Uuid::now_v7().as_u64_pair();
+    let part = u32::try_from(random & 0xff).unwrap_or(0);
+    longest / 2 + longest / 512 * part
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{PAUSE_MAX, PAUSE_MIN, pause};
+
+    #[test]
+    fn pauses_grow_up_to_a_limit_and_differ() {
+        for attempts in 0..100 {
+            let pause = pause(attempts);
+            assert!(pause >= PAUSE_MIN / 2 && pause <= PAUSE_MAX);
+        }
+        assert!(pause(0) <= PAUSE_MIN);
+        assert!(pause(20) >= PAUSE_MAX / 2);
+        let some: std::collections::HashSet<_> = (0..50).map(|_| pause(10)).collect();
+        assert!(some.len() > 5);
+    }
+}

@@ -1,0 +1,71 @@
+//! A server elsewhere: how it is reached, and what this client keeps about it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use legwork_client::{Client, Target, TlsTarget};
+use legwork_identity::SystemClock;
+
+use crate::app::App;
+use crate::choice::Choice;
+use crate::contexts::{Contexts, Place};
+use crate::error::CommandError;
+use crate::files;
+use crate::local::Session;
+use crate::renewal;
+
+/// Opens a session with a server that is not this machine's own.
+pub(crate) async fn open(app: &App, choice: &Choice) -> Result<Session, CommandError> {
+    match choice {
+        Choice::Local => Err(CommandError::usage("this needs a server")),
+        Choice::Socket { label, path } => {
+            let target = Target::Unix(path.clone());
+            let key = format!("unix {}", path.display());
+            let key = legwork_sync::Digest::of(key.as_bytes()).to_string();
+            session(app, target, label, &key[..32]).await
+        }
+        Choice::Network { context, address } => {
+            let contexts = Contexts::open()?;
+            let known = contexts.get(context)?;
+            let Place::Network {
+                server, addresses, ..
+            } = known.place
+            else {
+                return Err(contexts.unknown(context));
+            };
+            let addresses = address.clone().map_or(addresses, |address| vec![address]);
+            let keys = contexts.keys(context)?;
+            let clock = Arc::new(SystemClock);
+            let target = TlsTarget::new(addresses, keys.ca.clone(), server, &keys.own, clock)?;
+            let kept = Target::Tls(target.clone());
+            let session = session(app, kept, context, &server.to_string()).await?;
+            renewal::begin(app, &session.client, target, context, keys);
+            Ok(session)
+        }
+    }
+}
+
+async fn session(
+    app: &App,
+    target: Target,
+    label: &str,
+    key: &str,
+) -> Result<Session, CommandError> {
+    let client = Client::connect(target, app.contact(label)?, app.tasks.clone()).await?;
+    let state = app.state_dir()?;
+    let memory = memory(&state, key)?;
+    Ok(Session {
+        client,
+        server: None,
+        state: state.canonicalize()?,
+        memory,
+        remote: Some(label.to_owned()),
+    })
+}
+
+/// What is remembered of one server: nothing that another one could connect with it.
+fn memory(state: &std::path::Path, key: &str) -> Result<PathBuf, CommandError> {
+    let dir = state.join("servers").join(key);
+    files::private_dir(&dir)?;
+    Ok(dir)
+}

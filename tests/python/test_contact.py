@@ -1,0 +1,236 @@
+"""What becomes of those who watch when their server dies, comes back, or never does."""
+
+import os
+import signal
+import subprocess
+from dataclasses import dataclass
+
+import pytest
+from harness.host import Host
+from harness.serving import LISTEN, Away, Serving
+from harness.waiting import until
+
+PRINTS = "i=0; while ! test -e go; do echo $i; i=$((i+1)); sleep 0.002; done; exit 9"
+DEATHS = pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["term", "kill"])
+
+
+@dataclass
+class Watched:
+    """A job that prints until the gate opens, and those who watch it from elsewhere."""
+
+    job: str
+    runner: subprocess.Popen[bytes]
+    follower: subprocess.Popen[bytes]
+    waiter: subprocess.Popen[bytes]
+
+
+def _watched(away: Away, *flags: str) -> Watched:
+    laptop = away.laptop
+    where = ("--dir", str(away.host.tmp))
+    runner = laptop.popen("run", *flags, "--no-sync", *where, "--", "sh", "-c", PRINTS)
+    (seen,) = until(lambda: laptop.json("ps"), "the job is there")
+    job = seen["id"]
+    away.host.printed(job, b"\n20\n")
+    talking = away.relay.talking()
+    follower = laptop.popen("logs", "-f", job, *flags, bufsize=0)
+    waiter = laptop.popen("wait", job, *flags)
+    assert follower.stdout
+    assert follower.stdout.readline() == b"0\n"
+    until(lambda: away.relay.talking() == talking + 2, "both are in contact")
+    return Watched(job, runner, follower, waiter)
+
+
+def _open_gate(host: Host) -> None:
+    (host.tmp / "go").touch()
+
+
+@DEATHS
+def test_those_who_watch_go_on_by_themselves(away: Away, number: int) -> None:
+    watched = _watched(away)
+    away.end(number)
+    seen = len(away.host.output(watched.job))
+    until(lambda: len(away.host.output(watched.job)) > seen + 100, "it goes on printing")
+    away.again()
+    seen = len(away.host.output(watched.job))
+    until(lambda: len(away.host.output(watched.job)) > seen + 100, "it goes on printing")
+    _open_gate(away.host)
+    out, err = watched.runner.communicate(timeout=30)
+    assert watched.runner.returncode == 9
+    whole = away.host.output(watched.job)
+    lines = whole.split()
+    assert lines == [b"%d" % number for number in range(len(lines))]
+    assert out == whole
+    assert b"contact with box lost" in err
+    assert b"box is back" in err
+    assert b"close_notify" not in err
+    assert b"0\n" + watched.follower.communicate(timeout=30)[0] == whole
+    assert watched.follower.returncode == 0
+    watched.waiter.communicate(timeout=30)
+    assert watched.waiter.returncode == 9
+
+
+@DEATHS
+@pytest.mark.once
+def test_a_job_that_ends_while_the_server_is_away(away: Away, number: int) -> None:
+    watched = _watched(away)
+    away.end(number)
+    _open_gate(away.host)
+    away.host.finished(watched.job)
+    away.again()
+    out, _ = watched.runner.communicate(timeout=30)
+    assert watched.runner.returncode == 9
+    assert out == away.host.output(watched.job)
+    assert b"0\n" + watched.follower.communicate(timeout=30)[0] == out
+    watched.waiter.communicate(timeout=30)
+    assert watched.waiter.returncode == 9
+
+
+@pytest.mark.once
+def test_many_deaths_in_one_run(away: Away) -> None:
+    watched = _watched(away)
+    for number in [signal.SIGKILL, signal.SIGTERM, signal.SIGKILL]:
+        away.end(number)
+        away.again()
+        seen = len(away.host.output(watched.job))
+        until(lambda seen=seen: len(away.host.output(watched.job)) > seen + 100, "it goes on")
+    _open_gate(away.host)
+    out, _ = watched.runner.communicate(timeout=60)
+    assert watched.runner.returncode == 9
+    assert out == away.host.output(watched.job)
+    assert b"0\n" + watched.follower.communicate(timeout=60)[0] == out
+    watched.waiter.communicate(timeout=60)
+    assert watched.waiter.returncode == 9
+
+
+def test_input_goes_on_too(away: Away, laptop: Host) -> None:
+    runner = laptop.popen("run", "--no-sync", "--", "cat", stdin=subprocess.PIPE, bufsize=0)
+    assert runner.stdin
+    assert runner.stdout
+    runner.stdin.write(b"before\n")
+    assert runner.stdout.readline() == b"before\n"
+    away.end(signal.SIGKILL)
+    runner.stdin.write(b"meanwhile\n")
+    away.again()
+    assert runner.stdout.readline() == b"meanwhile\n"
+    out, err = runner.communicate(b"after\n", timeout=30)
+    assert (runner.returncode, out) == (0, b"after\n"), err
+
+
+def test_a_server_that_never_comes_back(away: Away) -> None:
+    away.laptop.env["LEGWORK_RECONNECT"] = "300ms"
+    watched = _watched(away)
+    away.end(signal.SIGKILL)
+    for watcher in (watched.runner, watched.follower, watched.waiter):
+        _, err = watcher.communicate(timeout=30)
+        assert watcher.returncode == 255, err
+        assert b"outcome unknown" in err
+        assert b"close_notify" not in err
+        assert b"legwork ps -a" in err
+    assert away.host.status(watched.job)["state"] == "running"
+    _open_gate(away.host)
+    assert away.host.finished(watched.job)["finish"]["exitCode"] == 9
+
+
+def test_a_network_that_breaks_in_the_middle(away: Away, laptop: Host) -> None:
+    data = os.urandom(2 << 20)
+    laptop.write("big", data)
+    away.relay.cut_next(300_000, 600_000, 900_000)
+    result = laptop.run("run", "--pull", "copy", "--", "sh", "-c", "cp big copy").expect(0)
+    assert result.error_text.count("contact with box lost") == 3
+    assert result.error_text.count("box is back") == 3
+    assert (laptop.project / "copy").read_bytes() == data
+    (job,) = laptop.json("ps", "-a")
+    into = laptop.tmp / "into"
+    away.relay.cut_next(500_000, 100)
+    laptop.ok("pull", job["id"], "copy", "--into", into)
+    assert (into / "copy").read_bytes() == data
+    job = laptop.ok("start", "--no-sync", "-c", "seq 1 30000").strip()
+    away.relay.cut_next(30_000, 0, 10, 60_000)
+    assert laptop.run("logs", "-f", job).expect(0).out == b"".join(
+        b"%d\n" % number for number in range(1, 30001)
+    )
+    laptop.run("wait", job).expect(0)
+
+
+@pytest.mark.once
+def test_how_long_to_try_is_a_flag(away: Away, laptop: Host) -> None:
+    laptop.env["LEGWORK_RECONNECT"] = "10m"
+    watched = _watched(away, "--reconnect", "200ms")
+    away.end(signal.SIGKILL)
+    for watcher in (watched.runner, watched.follower, watched.waiter):
+        watcher.communicate(timeout=30)
+        assert watcher.returncode == 255
+    _open_gate(away.host)
+    away.host.finished(watched.job)
+    laptop.run("ps", "--reconnect", "soon").expect(2)
+    laptop.env["LEGWORK_RECONNECT"] = "soon"
+    error = laptop.run("ps", "--json").expect(2).error()
+    assert "LEGWORK_RECONNECT" in error["message"]
+    away.again()
+    for forever in ("forever", ""):
+        laptop.env["LEGWORK_RECONNECT"] = forever
+        assert len(laptop.json("ps", "-a")) == 1
+
+
+@pytest.mark.once
+def test_a_server_that_is_away_at_the_beginning(away: Away, laptop: Host) -> None:
+    job = laptop.shell("exit 3")
+    laptop.run("wait", job).expect(3)
+    away.end()
+    for words, code in [
+        (("wait", job), 255),
+        (("status", job), 1),
+        (("logs", job), 1),
+        (("ps",), 1),
+    ]:
+        error = laptop.run(words[0], "--json", *words[1:]).expect(code).error()
+        assert error["reason"] == "UNREACHABLE"
+        assert away.address in error["message"]
+
+
+def _workspaces(host: Host) -> set[str]:
+    return {path.name for path in (host.state / "workspaces").iterdir()}
+
+
+def test_the_same_mirror_with_a_server_and_without(host: Host) -> None:
+    host.write("main.txt", "one\n")
+    access = host.tmp / "access.log"
+
+    def in_mirror(expected: str) -> None:
+        result = host.run("run", "-q", "--", "sh", "-c", "cat main.txt; echo x >> made; cat made")
+        assert result.expect(0).text == expected
+
+    in_mirror("one\nx\n")
+    mirrors = _workspaces(host)
+    assert not access.exists()
+    with Serving(host, *LISTEN, "--init", "--access-log", access) as server:
+        in_mirror("one\nx\nx\n")
+        host.write("main.txt", "two\n")
+        in_mirror("two\nx\nx\nx\n")
+        assert server.end() == 0
+    in_mirror("two\nx\nx\nx\nx\n")
+    assert _workspaces(host) == mirrors
+    assert len(mirrors) == 1
+    assert len({job["owner"] for job in host.json("ps", "-a")}) == 1
+    methods = access.read_text()
+    assert "/legwork.v1.SyncService/Commit" in methods
+    assert "/legwork.v1.JobService/Start" in methods
+
+
+def test_a_server_of_this_machine_comes_and_goes(host: Host) -> None:
+    # Whoever began without a server goes on with one, and the other way round.
+    where = ("--dir", str(host.tmp))
+    alone = host.popen("run", "--no-sync", *where, "--", "sh", "-c", PRINTS)
+    (first,) = until(lambda: host.json("ps"), "the job is there")
+    with Serving(host, *LISTEN, "--init") as server:
+        served = host.popen("run", "--no-sync", *where, "--", "sh", "-c", PRINTS)
+        two = until(lambda: (seen := host.json("ps")) and len(seen) == 2 and seen, "both are there")
+        (second,) = (job for job in two if job["id"] != first["id"])
+        host.printed(second["id"], b"\n20\n")
+        server.end(signal.SIGKILL)
+    _open_gate(host)
+    for runner, job in ((alone, first), (served, second)):
+        out, err = runner.communicate(timeout=30)
+        assert runner.returncode == 9, err
+        assert out == host.output(job["id"])
+    host.ok("ps")
