@@ -36,9 +36,9 @@ def measure(runs: int) -> list[Figure]:
 
         def legwork() -> float:
             words = [str(tools.legwork()), "run", "--no-sync", "-q", "--", *job]
-            return _delay(words, place.environment(state))
+            return median_delay(words, place.environment(state))
 
-        found = alternate(runs, bare=lambda: _delay(job, dict(os.environ)), legwork=legwork)
+        found = alternate(runs, bare=lambda: median_delay(job, dict(os.environ)), legwork=legwork)
     bare, own = found["bare"].median, found["legwork"].median
     return [
         Figure(
@@ -57,7 +57,8 @@ def measure(runs: int) -> list[Figure]:
     ]
 
 
-def _delay(words: list[str], env: dict[str, str]) -> float:
+def median_delay(words: list[str], env: dict[str, str]) -> float:
+    """The median delay of the lines that the command prints, in seconds."""
     delays = []
     with subprocess.Popen(
         words, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, bufsize=0
