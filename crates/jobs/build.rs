@@ -9,7 +9,10 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-const FLAGS: [&str; 2] = ["-Ctarget-feature=+crt-static", "-Crelocation-model=static"];
+/// One file, for one address: nothing to load and nothing to relocate when it starts.
+const STATIC: [&str; 2] = ["-Ctarget-feature=+crt-static", "-Crelocation-model=static"];
+/// Nothing of a C library: the program has a start of its own.
+const BARE: [&str; 2] = ["-Clink-arg=-nostartfiles", "-Clink-arg=-nostdlib"];
 
 /// Variables of the outer build that the inner one needs to find what is already there.
 const KEPT: [&str; 5] = [
@@ -67,10 +70,23 @@ fn build(workspace: &Path, target_dir: &Path) -> PathBuf {
             cargo.env_remove(name);
         }
     }
-    cargo.env("CARGO_ENCODED_RUSTFLAGS", FLAGS.join("\x1f"));
+    let mut flags = STATIC.to_vec();
+    if starts_by_itself() {
+        cargo.arg("--no-default-features");
+        flags.extend(BARE);
+    }
+    cargo.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"));
     let status = cargo.status().expect("cargo can be executed");
     assert!(status.success(), "building the shim failed: {status}");
     target_dir.join(target).join("shim/legwork-shim")
+}
+
+/// Whether the shim knows how to start on the target without a C library; see its module `runtime`.
+fn starts_by_itself() -> bool {
+    let is = |name: &str, value: &str| variable(name) == value;
+    is("CARGO_CFG_TARGET_ARCH", "x86_64")
+        && is("CARGO_CFG_TARGET_POINTER_WIDTH", "64")
+        && is("CARGO_CFG_TARGET_ENV", "gnu")
 }
 
 fn is_of_the_outer_build(name: &str) -> bool {

@@ -113,7 +113,7 @@ fn take(dir: &Path, fresh: bool) -> Result<Option<OwnedFd>, StartError> {
         Err(error) if !fresh && error.kind() == io::ErrorKind::NotFound => return Ok(None),
         opened => opened.map_err(|source| told(&path, source))?,
     };
-    let is_held = lock::acquire(&lock).map_err(|source| told(&path, source))?;
+    let is_held = lock::acquire(&lock).map_err(|source| told(&path, source.into()))?;
     let is_deleted = lock.metadata().is_ok_and(|lock| lock.nlink() == 0);
     if !is_held || is_deleted {
         return Ok(None);

@@ -3,9 +3,9 @@
 //! Arguments, environment and paths of a Unix process are bytes. In JSON they are a string when they
 //! are UTF-8 and `{"base64": "…"}` when not, so that the usual case stays readable and none is lost.
 
-use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::Path;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -21,23 +21,24 @@ impl ByteString {
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
-
-    /// The bytes as an operating system string.
-    #[must_use]
-    pub fn as_os_str(&self) -> &OsStr {
-        OsStr::from_bytes(&self.0)
-    }
-
-    /// The bytes as a path.
-    #[must_use]
-    pub fn as_path(&self) -> &Path {
-        Path::new(self.as_os_str())
-    }
 }
 
-impl std::fmt::Debug for ByteString {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:?}", self.as_os_str())
+/// As of a string, with each byte that is of none as `\xFF`.
+impl fmt::Debug for ByteString {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("\"")?;
+        for chunk in self.0.utf8_chunks() {
+            for char in chunk.valid().chars() {
+                match char {
+                    '\'' => f.write_str("'")?,
+                    other => write!(f, "{}", other.escape_debug())?,
+                }
+            }
+            for byte in chunk.invalid() {
+                write!(f, "\\x{byte:02X}")?;
+            }
+        }
+        f.write_str("\"")
     }
 }
 
@@ -59,18 +60,6 @@ impl From<Vec<u8>> for ByteString {
     }
 }
 
-impl From<OsString> for ByteString {
-    fn from(text: OsString) -> Self {
-        Self(text.into_vec())
-    }
-}
-
-impl From<&Path> for ByteString {
-    fn from(path: &Path) -> Self {
-        Self(path.as_os_str().as_bytes().to_vec())
-    }
-}
-
 #[derive(Serialize, Deserialize)]
 #[serde(untagged)]
 enum Repr {
@@ -80,7 +69,7 @@ enum Repr {
 
 impl Serialize for ByteString {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match std::str::from_utf8(&self.0) {
+        match core::str::from_utf8(&self.0) {
             Ok(text) => serializer.serialize_str(text),
             Err(_) => Repr::Encoded {
                 base64: BASE64_STANDARD.encode(&self.0),
@@ -102,6 +91,42 @@ impl<'de> Deserialize<'de> for ByteString {
     }
 }
 
+/// What only those with a standard library have a use for.
+#[cfg(feature = "std")]
+mod with_std {
+    use std::ffi::{OsStr, OsString};
+    use std::os::unix::ffi::{OsStrExt, OsStringExt};
+    use std::path::Path;
+
+    use super::ByteString;
+
+    impl ByteString {
+        /// The bytes as an operating system string.
+        #[must_use]
+        pub fn as_os_str(&self) -> &OsStr {
+            OsStr::from_bytes(&self.0)
+        }
+
+        /// The bytes as a path.
+        #[must_use]
+        pub fn as_path(&self) -> &Path {
+            Path::new(self.as_os_str())
+        }
+    }
+
+    impl From<OsString> for ByteString {
+        fn from(text: OsString) -> Self {
+            Self(text.into_vec())
+        }
+    }
+
+    impl From<&Path> for ByteString {
+        fn from(path: &Path) -> Self {
+            Self(path.as_os_str().as_bytes().to_vec())
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -113,6 +138,19 @@ mod tests {
         let json = |bytes: &[u8]| serde_json::to_string(&ByteString(bytes.to_vec())).unwrap();
         assert_eq!(json("grün".as_bytes()), "\"grün\"");
         assert_eq!(json(b"\xff\x00"), "{\"base64\":\"/wA=\"}");
+    }
+
+    #[test]
+    fn for_people_it_is_as_an_operating_system_string() {
+        for bytes in [
+            &b"plain"[..],
+            b"\"it's\"\n\0",
+            "gr\u{fc}n \u{301}".as_bytes(),
+            b"a\xff\xc3b\xe2\x82",
+        ] {
+            let bytes = ByteString(bytes.to_vec());
+            assert_eq!(format!("{bytes:?}"), format!("{:?}", bytes.as_os_str()));
+        }
     }
 
     proptest! {

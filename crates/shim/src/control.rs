@@ -6,6 +6,9 @@
 //! ask. While the payload's standard input is full, the shim leaves the next frames of that
 //! connection unread: the socket is the back-pressure.
 
+use alloc::string::String;
+use alloc::vec::Vec;
+#[cfg(feature = "std")]
 use std::io::{self, Read, Write};
 
 use serde::{Deserialize, Serialize};
@@ -65,6 +68,7 @@ pub enum Reply {
 #[derive(Debug, thiserror::Error)]
 pub enum FrameError {
     /// The connection failed or ended inside a frame.
+    #[cfg(feature = "std")]
     #[error("control connection: {0}")]
     Io(#[from] io::Error),
     /// The peer announced more than [`FRAME_MAX`], or less than a kind.
@@ -130,6 +134,7 @@ pub fn split(raw: &[u8]) -> Result<Option<Cut<'_>>, FrameError> {
 ///
 /// # Errors
 /// [`FrameError::Io`] at the end of the stream too; [`FrameError::Length`].
+#[cfg(feature = "std")]
 pub fn read_frame(from: &mut impl Read) -> Result<(u16, Vec<u8>), FrameError> {
     let mut head = [0; 4];
     from.read_exact(&mut head)?;
@@ -137,7 +142,7 @@ pub fn read_frame(from: &mut impl Read) -> Result<(u16, Vec<u8>), FrameError> {
     if !(2..=FRAME_MAX).contains(&length) {
         return Err(FrameError::Length(length));
     }
-    let mut body = vec![0; length];
+    let mut body = alloc::vec![0; length];
     from.read_exact(&mut body)?;
     let kind = u16::from_le_bytes([body[0], body[1]]);
     body.drain(..2);
@@ -148,6 +153,7 @@ pub fn read_frame(from: &mut impl Read) -> Result<(u16, Vec<u8>), FrameError> {
 ///
 /// # Errors
 /// What the stream says.
+#[cfg(feature = "std")]
 pub fn write_frame(to: &mut impl Write, raw: &[u8]) -> io::Result<()> {
     to.write_all(raw)
 }

@@ -3,7 +3,12 @@
 //! Written to a temporary name, fsynced, renamed, and the directory fsynced, after every byte of
 //! output is in its segment. Written once; a reader that sees it has seen the end.
 
+use alloc::string::String;
+use alloc::vec::Vec;
+
 use serde::{Deserialize, Serialize};
+
+use crate::ByteString;
 
 /// The newest version of the record that this build writes and reads.
 pub const VERSION: u32 = 1;
@@ -67,8 +72,6 @@ pub struct NotStarted {
     /// What the step was about: the program, the directory, the file.
     pub subject: ByteString,
 }
-
-use crate::ByteString;
 
 /// A step on the way to a running payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -4,6 +4,8 @@
 //! the payload exec. No such file therefore means *never ran*; the file with a free lock and no exit
 //! record means *lost*. Process ids in it are for people and for `status`: liveness is the lock.
 
+use alloc::string::String;
+
 use serde::{Deserialize, Serialize};
 
 /// The newest version of the record that this build writes and reads.

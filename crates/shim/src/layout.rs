@@ -2,6 +2,9 @@
 //!
 //! Besides them there may be names that end in `.tmp`: files on the way to their own names.
 
+use alloc::format;
+use alloc::string::String;
+
 /// What to run: [`crate::spec::Spec`], written and fsynced by the launcher before anything starts.
 pub const SPEC: &str = "spec";
 /// Held exclusively by the shim for its whole life; see [`crate::lock`].

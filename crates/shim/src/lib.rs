@@ -8,6 +8,14 @@
 //!
 //! Every format here is versioned and additive: a reader ignores fields that it does not know, and
 //! refuses a `version` above its own. Uuids come in whole; nothing here makes or shortens ids.
+//!
+//! Without the feature `std` this is a library for the shim's own program, which has no standard library; see its
+//! module `start`.
+#![cfg_attr(not(test), no_std)]
+
+extern crate alloc;
+#[cfg(all(feature = "std", not(test)))]
+extern crate std;
 
 pub mod bytestring;
 pub mod control;
@@ -17,6 +25,7 @@ pub mod launch;
 pub mod layout;
 pub mod lock;
 pub mod spec;
-mod sys;
+#[doc(hidden)]
+pub mod sys;
 
 pub use bytestring::ByteString;

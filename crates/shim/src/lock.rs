@@ -6,7 +6,8 @@
 //! lost when someone else closes the file, and the kernel frees it whatever kills the shim. Asking
 //! ([`is_held`]) takes nothing, so observers never disturb each other.
 
-use std::os::fd::AsFd;
+use rustix::fd::AsFd;
+use rustix::io::Errno;
 
 use crate::sys;
 
@@ -14,7 +15,7 @@ use crate::sys;
 ///
 /// # Errors
 /// What fcntl(2) says, such as `ENOLCK` on a file system without locks.
-pub fn acquire(file: impl AsFd) -> std::io::Result<bool> {
+pub fn acquire(file: impl AsFd) -> Result<bool, Errno> {
     sys::ofd_lock(file.as_fd())
 }
 
@@ -22,7 +23,7 @@ pub fn acquire(file: impl AsFd) -> std::io::Result<bool> {
 ///
 /// # Errors
 /// What fcntl(2) says.
-pub fn is_held(file: impl AsFd) -> std::io::Result<bool> {
+pub fn is_held(file: impl AsFd) -> Result<bool, Errno> {
     sys::ofd_is_locked(file.as_fd())
 }
 

@@ -1,6 +1,8 @@
 //! What to run: written once by the launcher, read once by the shim, kept for everyone else.
 
-use std::collections::BTreeMap;
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;

@@ -64,7 +64,7 @@ impl Launcher for LocalLauncher {
 
     fn liveness(&self, dir: &Path) -> Liveness {
         // Read-only: closing a descriptor that could write would look to watchers like the end of the shim.
-        let held = File::open(dir.join(layout::LOCK)).and_then(lock::is_held);
+        let held = File::open(dir.join(layout::LOCK)).and_then(|lock| Ok(lock::is_held(lock)?));
         match held {
             Ok(true) => Liveness::Alive,
             Ok(false) => Liveness::Ended,

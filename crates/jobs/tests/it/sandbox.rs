@@ -52,7 +52,8 @@ impl Drop for Sandbox {
             return;
         };
         for dir in dirs.flatten() {
-            let held = std::fs::File::open(dir.path().join(layout::LOCK)).and_then(lock::is_held);
+            let held = std::fs::File::open(dir.path().join(layout::LOCK))
+                .and_then(|lock| Ok(lock::is_held(lock)?));
             if let (Ok(true), Some(launch)) = (held, launch_in(&dir.path())) {
                 kill(launch.shim_pid);
             }

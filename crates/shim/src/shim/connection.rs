@@ -4,9 +4,10 @@
 //! peer goes on sending fills the socket and then stops the peer. The same holds for a reply
 //! that the peer does not collect. So a connection costs at most one frame of memory.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use alloc::vec::Vec;
 
 use rustix::event::PollFlags;
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::SendFlags;
 

@@ -4,8 +4,9 @@
 //! the shim's own user and root are heard. There is room for a few connections at a time; when
 //! all are taken, one that only waits for the payload to read gives way, so that a stop always gets through.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use alloc::vec::Vec;
 
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::AtFlags;
 use rustix::io::Errno;
 use rustix::net::{
@@ -15,8 +16,10 @@ use rustix::net::{
 use legwork_shim::control::{Reply, Request};
 use legwork_shim::layout;
 
+use crate::runtime::release_memory;
+
+use super::best_effort;
 use super::connection::Connection;
-use super::{best_effort, sys};
 
 /// Connections at a time.
 pub(super) const CONNECTIONS_MAX: usize = 16;
@@ -107,7 +110,7 @@ impl Control {
         });
         if self.connections.is_empty() && before > 0 {
             self.connections = Vec::new();
-            sys::release_memory();
+            release_memory();
         }
     }
 }

@@ -1,5 +1,7 @@
 //! What control requests do to a job.
 
+use alloc::borrow::ToOwned;
+
 use legwork_shim::control::{Reply, Request, Stop};
 use legwork_shim::exit::Cause;
 
@@ -7,6 +9,7 @@ use super::clock;
 use super::course::Course;
 use super::reap::Main;
 use super::stdin::{Offer, Stdin};
+use super::sys;
 
 /// Longest name of a principal in the exit record, in bytes.
 const BY_MAX: usize = 512;
@@ -38,7 +41,7 @@ impl Desk<'_> {
             Request::StdinEnd => Reply::StdinClosed,
             Request::Signal(number) => match self.main.signal(*number) {
                 Ok(()) => Reply::Done,
-                Err(e) => Reply::Failed(e.raw_os_error().unwrap_or(0)),
+                Err(e) => Reply::Failed(e.raw_os_error()),
             },
             Request::Stop(stop) => self.stop(stop),
         })
@@ -47,7 +50,7 @@ impl Desk<'_> {
     fn stop(&mut self, stop: &Stop) -> Reply {
         if stop
             .signal
-            .is_some_and(|number| !(1..=libc::SIGRTMAX()).contains(&number))
+            .is_some_and(|number| !(1..=sys::LAST_SIGNAL).contains(&number))
         {
             return Reply::Failed(libc::EINVAL);
         }

@@ -5,10 +5,9 @@
 //! cannot be written all the same, the shim stays, holding the lock and trying again: a job whose end is not recorded
 //! is reported as running, or as lost when the machine goes down, but never as something that it was not.
 
-use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
-use std::time::Duration;
+use alloc::vec::Vec;
 
+use rustix::fd::{BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, FallocateFlags, Mode, OFlags};
 use rustix::io::Errno;
 
@@ -22,8 +21,8 @@ use super::{UNRECORDED, best_effort, clock};
 const DRAFT: &str = "exit.tmp";
 /// Bytes reserved for it.
 const DRAFT_SPACE: u64 = 4096;
-/// Pause between two attempts: first, and longest.
-const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
+/// Pause between two attempts in milliseconds: first, and longest.
+const PAUSE_MS: (u64, u64) = (50, 5000);
 /// Exit code of a shim whose payload did not start, which is recorded.
 const REFUSED: i32 = 2;
 
@@ -63,24 +62,23 @@ fn open_draft(dir: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
 
 /// Writes the record and makes it durable; tries for as long as there is a directory.
 pub(super) fn record(dir: BorrowedFd<'_>, exit: &Exit) -> Outcome {
-    let mut pause = PAUSE.0;
+    let mut pause_ms = PAUSE_MS.0;
     loop {
         match attempt(dir, exit) {
             Ok(()) => return Outcome::Recorded,
-            Err(e) if is_gone(dir, &e) => return Outcome::DirectoryGone,
-            Err(_) => std::thread::sleep(pause),
+            Err(e) if is_gone(dir, e) => return Outcome::DirectoryGone,
+            Err(_) => clock::sleep_ms(pause_ms),
         }
-        pause = (pause * 2).min(PAUSE.1);
+        pause_ms = (pause_ms * 2).min(PAUSE_MS.1);
     }
 }
 
-fn is_gone(dir: BorrowedFd<'_>, error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::NotFound
-        && rustix::fs::fstat(dir).is_ok_and(|stat| stat.st_nlink == 0)
+fn is_gone(dir: BorrowedFd<'_>, error: Errno) -> bool {
+    error == Errno::NOENT && rustix::fs::fstat(dir).is_ok_and(|stat| stat.st_nlink == 0)
 }
 
-fn attempt(dir: BorrowedFd<'_>, exit: &Exit) -> io::Result<()> {
-    let raw = serde_json::to_vec(exit)?;
+fn attempt(dir: BorrowedFd<'_>, exit: &Exit) -> Result<(), Errno> {
+    let raw = serde_json::to_vec(exit).map_err(|_| Errno::INVAL)?;
     let draft = open_draft(dir)?;
     let mut written = 0;
     while written < raw.len() {
@@ -90,7 +88,7 @@ fn attempt(dir: BorrowedFd<'_>, exit: &Exit) -> io::Result<()> {
     rustix::fs::fsync(&draft)?;
     rustix::fs::renameat(dir, DRAFT, dir, layout::EXIT)?;
     best_effort(rustix::fs::unlinkat(dir, layout::CONTROL, AtFlags::empty()));
-    Ok(rustix::fs::fsync(dir)?)
+    rustix::fs::fsync(dir)
 }
 
 /// Records that nothing ran, tells the launcher, and says with which code to exit.

@@ -4,8 +4,7 @@
 //! begins at a millisecond and doubles with every 65,536 entries up to a second, so that the times of
 //! a job that prints for weeks become coarser rather than its index larger than its output.
 
-use std::os::fd::{BorrowedFd, OwnedFd};
-
+use rustix::fd::{BorrowedFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
@@ -63,7 +62,7 @@ impl IndexFile {
 
     /// Makes it durable.
     pub(super) fn sync(&mut self) {
-        if let (Some(file), true) = (&self.file, std::mem::take(&mut self.dirty)) {
+        if let (Some(file), true) = (&self.file, core::mem::take(&mut self.dirty)) {
             best_effort(rustix::fs::fdatasync(file));
         }
     }

@@ -1,9 +1,10 @@
 //! What the launcher hands over: a directory, a lock, a pipe for the answer.
 
-use std::fmt::Write as _;
-use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use alloc::format;
+use alloc::string::String;
+use core::fmt::Write as _;
 
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
@@ -34,12 +35,12 @@ impl Inherited {
     ///
     /// # Errors
     /// When the lock is not ours, or the system refuses something a process always has.
-    pub(super) fn take() -> io::Result<Self> {
+    pub(super) fn take() -> Result<Self, Errno> {
         sys::close_the_rest()?;
         sys::block_signals()?;
-        let lock = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?;
+        let lock = rustix::io::fcntl_dupfd_cloexec(sys::stdin(), 3)?;
         if !lock::acquire(&lock)? {
-            return Err(Errno::WOULDBLOCK.into());
+            return Err(Errno::WOULDBLOCK);
         }
         let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
         rustix::stdio::dup2_stdin(&null)?;
@@ -52,7 +53,7 @@ impl Inherited {
         // A shim that leads a session already, say under a cluster's scheduler, may keep it.
         match rustix::process::setsid() {
             Ok(_) | Err(Errno::PERM) => {}
-            Err(e) => return Err(e.into()),
+            Err(e) => return Err(e),
         }
         // 0177 rather than 077: the control socket, too, is to be nobody else's.
         let umask = rustix::process::umask(Mode::from_raw_mode(0o177));
@@ -97,18 +98,16 @@ impl Inherited {
 
     /// Tells the launcher why nothing runs.
     pub(super) fn say_failed(&mut self, why: &NotStarted) {
-        let mut line = b"failed ".to_vec();
-        if serde_json::to_writer(&mut line, why).is_ok() {
-            line.push(b'\n');
-            self.say(&line);
+        if let Ok(why) = serde_json::to_string(why) {
+            self.say(format!("failed {why}\n").as_bytes());
         }
     }
 
     /// Says one line and closes the pipe. A launcher that has gone away is no reason to do anything else:
     /// the job directory tells whoever comes next. (SIGPIPE is blocked like every signal.)
     fn say(&mut self, line: &[u8]) {
-        if std::mem::take(&mut self.unanswered) {
-            best_effort(rustix::io::write(rustix::stdio::stdout(), line));
+        if core::mem::take(&mut self.unanswered) {
+            best_effort(rustix::io::write(sys::stdout(), line));
             best_effort(rustix::stdio::dup2_stdout(&self.null));
         }
     }

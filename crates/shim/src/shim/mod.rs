@@ -24,6 +24,7 @@ mod control;
 mod course;
 mod desk;
 mod end;
+mod files;
 mod index_file;
 mod inherited;
 mod output;
@@ -35,12 +36,12 @@ mod segments;
 mod source;
 mod start;
 mod stdin;
-mod sys;
+pub(crate) mod sys;
 mod tree;
 mod watch;
 mod write_back;
 
-use std::io;
+use rustix::io::Errno;
 
 use self::end::Outcome;
 use self::inherited::Inherited;
@@ -60,7 +61,7 @@ const UNABLE: i32 = 5;
 pub(crate) fn run() -> i32 {
     let mut inherited = match Inherited::take() {
         Ok(inherited) => inherited,
-        Err(e) if e.kind() == io::ErrorKind::WouldBlock => return NOT_OURS,
+        Err(Errno::WOULDBLOCK) => return NOT_OURS,
         Err(_) => return UNABLE,
     };
     let exit = match start::start(&mut inherited) {
@@ -77,6 +78,6 @@ pub(crate) fn run() -> i32 {
 }
 
 /// For what is worth trying and has no other way when it fails.
-fn best_effort<T, E>(result: Result<T, E>) {
+pub(crate) fn best_effort<T, E>(result: Result<T, E>) {
     drop(result);
 }

@@ -8,8 +8,10 @@
 //! Durability: quiet jobs are synced every few seconds, see [`Output::sync`]; everything is synced
 //! before the exit record.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use alloc::vec;
+use alloc::vec::Vec;
 
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::pipe::{SpliceFlags, splice};

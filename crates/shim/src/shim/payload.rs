@@ -6,9 +6,9 @@
 //! it leave. Backwards the gate carries why a step failed; its end without a word means that exec
 //! has closed it, so the program runs.
 
-use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use alloc::vec::Vec;
 
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::Mode;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
@@ -33,10 +33,10 @@ pub(super) struct Failure {
 }
 
 /// Names the step in which an error happened.
-fn at<E: Into<io::Error>>(step: Step) -> impl FnOnce(E) -> Failure {
+fn at(step: Step) -> impl FnOnce(Errno) -> Failure {
     move |error| Failure {
         step,
-        errno: error.into().raw_os_error().unwrap_or(0),
+        errno: error.raw_os_error(),
     }
 }
 
@@ -199,7 +199,7 @@ impl Child<'_> {
         if rustix::process::getppid() != Some(self.parent) {
             sys::leave(0);
         }
-        rustix::process::chdir(spec.dir.as_os_str()).map_err(at(Step::Dir))?;
+        rustix::process::chdir(spec.dir.as_bytes()).map_err(at(Step::Dir))?;
         Ok(program)
     }
 

@@ -1,7 +1,13 @@
 //! Finding and executing the program: execvpe(3) with the job's own `PATH`.
 
-use std::ffi::CString;
-use std::io;
+use alloc::borrow::ToOwned;
+use alloc::ffi::CString;
+use alloc::format;
+use alloc::vec;
+use alloc::vec::Vec;
+use core::ffi::CStr;
+
+use rustix::io::Errno;
 
 use legwork_shim::layout::JOB_ENV;
 use legwork_shim::spec::Spec;
@@ -11,7 +17,7 @@ use super::sys::{self, StringArray};
 /// Where programs are looked for when the job has no `PATH`.
 const DEFAULT_PATH: &[u8] = b"/bin:/usr/bin";
 /// Runs a file that is executable but in no format that the kernel knows.
-const SHELL: &std::ffi::CStr = c"/bin/sh";
+const SHELL: &CStr = c"/bin/sh";
 
 /// A program ready to be executed.
 #[derive(Debug)]
@@ -21,8 +27,8 @@ pub(super) struct Program {
     env: StringArray,
 }
 
-fn c_string(bytes: Vec<u8>) -> io::Result<CString> {
-    CString::new(bytes).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))
+fn c_string(bytes: Vec<u8>) -> Result<CString, Errno> {
+    CString::new(bytes).map_err(|_| Errno::INVAL)
 }
 
 fn path_of(spec: &Spec) -> &[u8] {
@@ -33,7 +39,7 @@ fn path_of(spec: &Spec) -> &[u8] {
         .map_or(DEFAULT_PATH, |(_, value)| value.as_bytes())
 }
 
-fn candidates(name: &[u8], path: &[u8]) -> io::Result<Vec<CString>> {
+fn candidates(name: &[u8], path: &[u8]) -> Result<Vec<CString>, Errno> {
     if name.contains(&b'/') {
         return Ok(vec![c_string(name.to_vec())?]);
     }
@@ -48,7 +54,7 @@ fn candidates(name: &[u8], path: &[u8]) -> io::Result<Vec<CString>> {
         .collect()
 }
 
-fn environment(spec: &Spec) -> io::Result<StringArray> {
+fn environment(spec: &Spec) -> Result<StringArray, Errno> {
     let job = format!("{JOB_ENV}={}", spec.id.as_hyphenated()).into_bytes();
     spec.env
         .iter()
@@ -56,7 +62,7 @@ fn environment(spec: &Spec) -> io::Result<StringArray> {
         .map(|(name, value)| [name.as_bytes(), b"=", value.as_bytes()].concat())
         .chain([job])
         .map(c_string)
-        .collect::<io::Result<_>>()
+        .collect::<Result<_, Errno>>()
         .map(StringArray::new)
 }
 
@@ -65,9 +71,9 @@ impl Program {
     ///
     /// # Errors
     /// `EINVAL` when one of them holds a zero byte or there is no program at all.
-    pub(super) fn new(spec: &Spec) -> io::Result<Self> {
+    pub(super) fn new(spec: &Spec) -> Result<Self, Errno> {
         let Some(name) = spec.argv.first() else {
-            return Err(io::Error::from_raw_os_error(libc::EINVAL));
+            return Err(Errno::INVAL);
         };
         let argv = spec
             .argv
@@ -75,7 +81,7 @@ impl Program {
             .map(|argument| c_string(argument.0.clone()));
         Ok(Self {
             candidates: candidates(name.as_bytes(), path_of(spec))?,
-            argv: argv.collect::<io::Result<_>>()?,
+            argv: argv.collect::<Result<_, Errno>>()?,
             env: environment(spec)?,
         })
     }
@@ -85,22 +91,22 @@ impl Program {
     /// As execvpe(3) does it: a candidate that is not there or cannot be reached is passed over, one that
     /// may not be executed is remembered and becomes the answer unless a later one is better, and a
     /// file without a known format is a script for the shell.
-    pub(super) fn exec(self) -> io::Error {
+    pub(super) fn exec(self) -> Errno {
         let argv = StringArray::new(self.argv.clone());
-        let mut answer = libc::ENOENT;
+        let mut answer = Errno::NOENT;
         for path in &self.candidates {
             let error = sys::exec(path, &argv, &self.env);
-            match error.raw_os_error().unwrap_or(0) {
-                libc::EACCES => answer = libc::EACCES,
-                libc::ENOEXEC => return self.exec_by_shell(path),
-                libc::ENOENT | libc::ENOTDIR | libc::ESTALE | libc::ENODEV | libc::ETIMEDOUT => {}
+            match error {
+                Errno::ACCESS => answer = Errno::ACCESS,
+                Errno::NOEXEC => return self.exec_by_shell(path),
+                Errno::NOENT | Errno::NOTDIR | Errno::STALE | Errno::NODEV | Errno::TIMEDOUT => {}
                 _ => return error,
             }
         }
-        io::Error::from_raw_os_error(answer)
+        answer
     }
 
-    fn exec_by_shell(&self, script: &std::ffi::CStr) -> io::Error {
+    fn exec_by_shell(&self, script: &CStr) -> Errno {
         let arguments = self.argv.iter().skip(1).cloned();
         let argv = [SHELL.to_owned(), script.to_owned()];
         let argv = StringArray::new(argv.into_iter().chain(arguments).collect());

@@ -1,9 +1,9 @@
 //! Waiting for whatever happens next: one poll(2) over all that a shim listens to.
 
-use std::os::fd::BorrowedFd;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fd::BorrowedFd;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-
+use super::clock;
 use super::control::CONNECTIONS_MAX;
 
 /// Descriptors waited for: signals, two streams, standard input, the listener, connections.
@@ -36,7 +36,7 @@ impl<'a> Interest<'a> {
     pub(super) fn new(signals: BorrowedFd<'a>) -> Self {
         Self {
             tokens: [Token::Signals; POLLED_MAX],
-            fds: std::array::from_fn(|_| PollFd::from_borrowed_fd(signals, PollFlags::IN)),
+            fds: core::array::from_fn(|_| PollFd::from_borrowed_fd(signals, PollFlags::IN)),
             count: 1,
         }
     }
@@ -61,8 +61,9 @@ impl<'a> Interest<'a> {
             count: 0,
         };
         let fds = &mut self.fds[..self.count];
+        let timeout = until.map(|until| clock::span(until.saturating_sub(now)));
         // A failed wait (for want of kernel memory) looks like one that nothing has ended.
-        if poll(fds, timeout(now, until).as_ref()).is_ok() {
+        if poll(fds, timeout.as_ref()).is_ok() {
             for (fd, token) in fds.iter().zip(self.tokens) {
                 if !fd.revents().is_empty() {
                     ready.tokens[ready.count] = (token, fd.revents());
@@ -72,14 +73,6 @@ impl<'a> Interest<'a> {
         }
         ready
     }
-}
-
-fn timeout(now: u64, until: Option<u64>) -> Option<Timespec> {
-    let wait = until?.saturating_sub(now);
-    Some(Timespec {
-        tv_sec: i64::try_from(wait / 1000).unwrap_or(i64::MAX),
-        tv_nsec: i64::try_from(wait % 1000 * 1_000_000).unwrap_or(0),
-    })
 }
 
 /// What has become ready.

@@ -4,8 +4,6 @@
 //! thread can. So between two calls of [`Main::reap`] its id is safe to signal, and after the one
 //! that returned its status [`Main::signal`] refuses.
 
-use std::io;
-
 use rustix::io::Errno;
 use rustix::process::{Pid, WaitId, WaitIdOptions, WaitOptions, WaitStatus};
 
@@ -65,9 +63,9 @@ impl Main {
     ///
     /// # Errors
     /// `ESRCH` when it has ended, else what kill(2) says.
-    pub(super) fn signal(&self, number: i32) -> io::Result<()> {
+    pub(super) fn signal(&self, number: i32) -> Result<(), Errno> {
         if self.status.is_some() {
-            return Err(Errno::SRCH.into());
+            return Err(Errno::SRCH);
         }
         sys::kill(self.pid, number)
     }

@@ -5,7 +5,7 @@
 //! the tail survive and the sum never exceeds the limit, rounded up to a multiple of 64 KiB. (Tails below 1 MiB have up to four times larger
 //! pieces, so that a flood does not drown in tiny files.) A segment also ends where a hole begins.
 
-use std::collections::VecDeque;
+use alloc::collections::VecDeque;
 
 /// Pieces of the tail, and of a small one.
 const PIECES: u64 = 16;

@@ -1,7 +1,6 @@
 //! The reading end of an output pipe.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::pipe::fcntl_setpipe_size;
 
 use legwork_shim::index::Stream;
@@ -63,7 +62,7 @@ impl Source {
 
     /// Shrinks if nothing has come since the last call; true if it is still wide.
     pub(super) fn rest(&mut self) -> bool {
-        if !std::mem::take(&mut self.busy) && self.wide {
+        if !core::mem::take(&mut self.busy) && self.wide {
             self.wide = false;
             best_effort(fcntl_setpipe_size(&self.pipe, ORDINARY));
         }

@@ -3,9 +3,11 @@
 //! The claim ([`layout::SHIM`]) is durable before the gate opens, so a payload that may have run always
 //! left one. The order before it is chosen so that whatever fails leaves as little as possible.
 
-use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use alloc::borrow::ToOwned;
+use alloc::format;
+use alloc::string::{String, ToString};
 
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Access, AtFlags, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 use serde::Deserialize;
@@ -20,7 +22,7 @@ use super::control::Control;
 use super::inherited::Inherited;
 use super::payload::{self, Ends, Failure};
 use super::reap::Main;
-use super::{best_effort, end, sys};
+use super::{best_effort, end, files, sys};
 
 /// The kernel's name for the time since the machine was started.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
@@ -161,8 +163,8 @@ fn read_spec(dir: BorrowedFd<'_>) -> Result<Spec, Refusal> {
         version: u32,
     }
     let refused = |errno, subject: &str| not_started(Step::Spec, errno, subject.into());
-    let raw = read_file(dir, layout::SPEC)
-        .map_err(|e| refused(e.raw_os_error().unwrap_or(0), layout::SPEC))?;
+    let raw =
+        files::read(dir, layout::SPEC).map_err(|e| refused(e.raw_os_error(), layout::SPEC))?;
     let head: Head =
         serde_json::from_slice(&raw).map_err(|_| refused(libc::EINVAL, layout::SPEC))?;
     if head.version > spec::VERSION {
@@ -172,24 +174,10 @@ fn read_spec(dir: BorrowedFd<'_>) -> Result<Spec, Refusal> {
     serde_json::from_slice(&raw).map_err(|_| refused(libc::EINVAL, layout::SPEC))
 }
 
-fn open_file(dir: BorrowedFd<'_>, name: &str) -> Result<OwnedFd, Errno> {
-    rustix::fs::openat(dir, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
-}
-
-fn read_file(dir: BorrowedFd<'_>, name: &str) -> io::Result<Vec<u8>> {
-    let file = open_file(dir, name)?;
-    let length = usize::try_from(rustix::fs::fstat(&file)?.st_size).unwrap_or(0);
-    let mut raw = Vec::with_capacity(length + 1);
-    while rustix::io::read(&file, rustix::buffer::spare_capacity(&mut raw))? > 0 {
-        raw.reserve(1);
-    }
-    Ok(raw)
-}
-
 fn take_lease(path: &ByteString) -> Result<OwnedFd, Refusal> {
     let refused = |e: Errno| not_started(Step::Lease, e.raw_os_error(), path.clone());
     let file = rustix::fs::open(
-        path.as_os_str(),
+        path.as_bytes(),
         OFlags::RDONLY | OFlags::CLOEXEC,
         Mode::empty(),
     )
@@ -202,7 +190,7 @@ fn take_lease(path: &ByteString) -> Result<OwnedFd, Refusal> {
 ///
 /// The launcher leaves the spec to us, so that one wait for the disk serves both: once the spec is on its way, syncing
 /// the claim takes it along where files share a journal, and syncing it as well finds nothing left to do.
-fn claim(dir: BorrowedFd<'_>, pid: rustix::process::Pid, started_at_ms: u64) -> io::Result<()> {
+fn claim(dir: BorrowedFd<'_>, pid: rustix::process::Pid, started_at_ms: u64) -> Result<(), Errno> {
     let number = |pid: rustix::process::Pid| pid.as_raw_nonzero().get().unsigned_abs();
     let record = serde_json::to_vec(&Launch {
         version: launch::VERSION,
@@ -211,7 +199,8 @@ fn claim(dir: BorrowedFd<'_>, pid: rustix::process::Pid, started_at_ms: u64) -> 
         shim_pid: number(rustix::process::getpid()),
         pid: number(pid),
         started_at_ms,
-    })?;
+    })
+    .map_err(|_| Errno::INVAL)?;
     end::reserve(dir)?;
     let file = rustix::fs::openat(
         dir,
@@ -219,15 +208,15 @@ fn claim(dir: BorrowedFd<'_>, pid: rustix::process::Pid, started_at_ms: u64) -> 
         OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC,
         Mode::RUSR | Mode::WUSR,
     )?;
-    let write = || -> io::Result<()> {
+    let write = || -> Result<(), Errno> {
         if rustix::io::write(&file, &record)? < record.len() {
-            return Err(Errno::NOSPC.into());
+            return Err(Errno::NOSPC);
         }
-        let spec = open_file(dir, layout::SPEC)?;
+        let spec = files::open(dir, layout::SPEC)?;
         best_effort(sys::start_writeback(spec.as_fd(), 0, 0));
         rustix::fs::fsync(&file)?;
         rustix::fs::fsync(&spec)?;
-        Ok(rustix::fs::fsync(dir)?)
+        rustix::fs::fsync(dir)
     };
     write().inspect_err(|_| {
         // Nothing has run, and without the file nothing says otherwise.
@@ -235,7 +224,7 @@ fn claim(dir: BorrowedFd<'_>, pid: rustix::process::Pid, started_at_ms: u64) -> 
     })
 }
 
-fn boot_id() -> io::Result<String> {
+fn boot_id() -> Result<String, Errno> {
     let file = rustix::fs::open(BOOT_ID, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
     let mut text = [0; 64];
     let length = rustix::io::read(&file, &mut text)?;
@@ -243,15 +232,11 @@ fn boot_id() -> io::Result<String> {
     Ok(text.trim_end().to_owned())
 }
 
-fn unclaimed(error: io::Error) -> Refusal {
-    if error.kind() == io::ErrorKind::AlreadyExists {
+fn unclaimed(error: Errno) -> Refusal {
+    if error == Errno::EXIST {
         return Refusal::NotOurs;
     }
-    not_started(
-        Step::Setup,
-        error.raw_os_error().unwrap_or(0),
-        layout::SHIM.into(),
-    )
+    not_started(Step::Setup, error.raw_os_error(), layout::SHIM.into())
 }
 
 /// Says what a failed step was about.

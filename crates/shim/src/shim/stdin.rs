@@ -1,7 +1,6 @@
 //! The writing end of the payload's standard input.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 

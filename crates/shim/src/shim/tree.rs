@@ -13,14 +13,17 @@
 //! not been waited for. If P is gone by then, what was read under it is forgotten, and met again
 //! by the next sweep as the shim's own child.
 
-use std::fs;
-use std::os::fd::OwnedFd;
+use alloc::format;
+use alloc::vec::Vec;
 
+use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
 
 use legwork_shim::ByteString;
 use legwork_shim::exit::Survivor;
+
+use super::files;
 
 /// Processes held in one sweep; the next one goes on where it ends.
 const SWEEP_MAX: usize = 512;
@@ -85,7 +88,7 @@ pub(super) fn survivors() -> Vec<Survivor> {
         if named.len() == NAMED_MAX {
             break;
         }
-        let name = fs::read(format!("/proc/{pid}/comm")).unwrap_or_default();
+        let name = files::read_of_kernel(format!("/proc/{pid}/comm")).unwrap_or_default();
         named.push(Survivor {
             pid: pid.as_raw_nonzero().get().unsigned_abs(),
             name: ByteString(name.trim_ascii_end().to_vec()),
@@ -97,14 +100,14 @@ pub(super) fn survivors() -> Vec<Survivor> {
 
 /// The children of all threads of a process.
 fn children(parent: Pid) -> Vec<Pid> {
-    let Ok(threads) = fs::read_dir(format!("/proc/{parent}/task")) else {
+    let Ok(threads) = files::numbers(format!("/proc/{parent}/task")) else {
         return Vec::new();
     };
     let mut found = Vec::new();
-    for thread in threads.flatten() {
-        match fs::read_to_string(thread.path().join("children")) {
-            Ok(list) => found.extend(list.split_ascii_whitespace().filter_map(pid_in)),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return children_by_scan(parent),
+    for thread in threads {
+        match files::read_of_kernel(format!("/proc/{parent}/task/{thread}/children")) {
+            Ok(list) => found.extend(words(&list).filter_map(pid_in)),
+            Err(Errno::NOENT) => return children_by_scan(parent),
             Err(_) => {}
         }
     }
@@ -113,23 +116,25 @@ fn children(parent: Pid) -> Vec<Pid> {
 
 /// For kernels without `children` files: everybody whose parent it is.
 fn children_by_scan(parent: Pid) -> Vec<Pid> {
-    let Ok(all) = fs::read_dir("/proc") else {
-        return Vec::new();
-    };
-    all.flatten()
-        .filter_map(|entry| pid_in(entry.file_name().to_str()?))
+    let all = files::numbers("/proc").unwrap_or_default();
+    all.into_iter()
+        .filter_map(Pid::from_raw)
         .filter(|pid| parent_of(*pid) == Some(parent))
         .collect()
 }
 
-fn pid_in(text: &str) -> Option<Pid> {
-    Pid::from_raw(text.parse().ok()?)
+fn words(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    text.split(u8::is_ascii_whitespace)
+        .filter(|word| !word.is_empty())
+}
+
+fn pid_in(word: &[u8]) -> Option<Pid> {
+    Pid::from_raw(files::number(word)?)
 }
 
 /// The parent's id, from the second field after the name in parentheses, which may hold anything.
 fn parent_of(pid: Pid) -> Option<Pid> {
-    let raw = fs::read(format!("/proc/{pid}/stat")).ok()?;
+    let raw = files::read_of_kernel(format!("/proc/{pid}/stat")).ok()?;
     let after = raw.iter().rposition(|byte| *byte == b')')?;
-    let rest = std::str::from_utf8(raw.get(after + 1..)?).ok()?;
-    pid_in(rest.split_ascii_whitespace().nth(1)?)
+    pid_in(words(raw.get(after + 1..)?).nth(1)?)
 }

@@ -1,12 +1,16 @@
 //! The loop: everything that happens between the exec and the exit record.
 
-use std::os::fd::OwnedFd;
+use alloc::string::String;
+use alloc::vec::Vec;
 
 use rustix::event::PollFlags;
+use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 
 use legwork_shim::exit::{self, Cause, Exit, Survivor};
 use legwork_shim::index::Stream;
+
+use crate::runtime::release_memory;
 
 use super::control::Control;
 use super::course::{Course, Next, Sight};
@@ -18,7 +22,7 @@ use super::reap::{self, Main};
 use super::source::Source;
 use super::start::Running;
 use super::stdin::Stdin;
-use super::{best_effort, clock, sys, tree};
+use super::{best_effort, clock, tree};
 
 /// What a job must outlive before it gets a control socket, in milliseconds.
 const SETTLED_MS: u64 = 5;
@@ -151,7 +155,7 @@ impl<'a> Watch<'a> {
         while let Ok(SIGNAL_INFO) = rustix::io::read(self.inherited.signals(), &mut raw) {
             let number = i32::from_le_bytes([raw[0], raw[1], raw[2], raw[3]]);
             if number != libc::SIGCHLD {
-                let by = "a signal to the shim".to_owned();
+                let by = String::from("a signal to the shim");
                 let cause = Cause::Stopped { by };
                 let first = self.course.stop(clock::mono_ms(), cause, None, None);
                 self.main.reap();
@@ -237,7 +241,7 @@ impl<'a> Watch<'a> {
         // Without the socket the job runs on, and SIGTERM to the shim still stops it.
         let heard =
             self.control.listener().is_some() || self.control.open(self.inherited.dir()).is_ok();
-        sys::release_memory();
+        release_memory();
         heard
     }
 

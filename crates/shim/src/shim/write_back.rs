@@ -3,7 +3,7 @@
 //! A disk that makes this wait is slower than the job. It is left to the kernel for a while: the payload
 //! must not feel it.
 
-use std::os::fd::BorrowedFd;
+use rustix::fd::BorrowedFd;
 
 use super::{best_effort, clock, sys};
 

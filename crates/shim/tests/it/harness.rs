@@ -1,5 +1,6 @@
 //! A launcher of the simplest kind, and ways to look at what its shims do.
 
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -97,7 +98,7 @@ impl Job {
 
     /// Starts a shim in a directory that has everything already.
     pub(crate) fn start_again(path: &Path, id: Uuid, held: File) -> Self {
-        let mut shim = command(env!("CARGO_BIN_EXE_legwork-shim"))
+        let mut shim = command(program())
             .current_dir(path)
             .env_clear()
             .stdin(held)
@@ -268,6 +269,13 @@ impl Drop for Job {
     }
 }
 
+/// The shim under test: the one of this build, or the one that `LEGWORK_SHIM_BIN` names, such as the one that is
+/// embedded in the jobs library.
+fn program() -> OsString {
+    std::env::var_os("LEGWORK_SHIM_BIN")
+        .unwrap_or_else(|| env!("CARGO_BIN_EXE_legwork-shim").into())
+}
+
 /// Whether a process runs, that is: exists and is no zombie.
 pub(crate) fn lives(pid: i32) -> bool {
     fs::read_to_string(format!("/proc/{pid}/stat"))
@@ -302,7 +310,7 @@ pub(crate) fn open_lock(path: &Path) -> File {
     clippy::disallowed_methods,
     reason = "the tests of the shim are its launcher"
 )]
-pub(crate) fn command(program: &str) -> Command {
+pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
     Command::new(program)
 }
 
