@@ -11,8 +11,13 @@ use std::process::Command;
 
 /// One file, for one address: nothing to load and nothing to relocate when it starts.
 const STATIC: [&str; 2] = ["-Ctarget-feature=+crt-static", "-Crelocation-model=static"];
-/// Nothing of a C library: the program has a start of its own.
-const BARE: [&str; 2] = ["-Clink-arg=-nostartfiles", "-Clink-arg=-nostdlib"];
+/// Nothing of a C library: the program has a start of its own. A part to be made read-only after relocation would be a
+/// page more.
+const BARE: [&str; 3] = [
+    "-Clink-arg=-nostartfiles",
+    "-Clink-arg=-nostdlib",
+    "-Crelro-level=off",
+];
 
 /// Variables of the outer build that the inner one needs to find what is already there.
 const KEPT: [&str; 5] = [

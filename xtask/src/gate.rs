@@ -23,9 +23,21 @@ pub(crate) fn lint() -> Outcome {
         ],
     )
     .run()?;
+    if cfg!(target_arch = "x86_64") {
+        bare_shim(&root).run()?;
+    }
     cargo(&root, &["doc", "--workspace", "--no-deps"])
         .env("RUSTDOCFLAGS", "-D warnings")
         .run()
+}
+
+/// Clippy for the shim as it is where it starts by itself: the workspace's own build has it with a C library.
+fn bare_shim(root: &Path) -> Step {
+    let shim = ["--package", "legwork-shim", "--bin", "legwork-shim"];
+    // A program without the standard library must not unwind, which its own profile says.
+    let bare = ["--no-default-features", "--profile", "shim"];
+    let arguments = [&["clippy"], &shim[..], &bare, &["--", "-D", "warnings"]].concat();
+    cargo(root, &arguments)
 }
 
 /// Installs what the tests need and runs all of them, the shipped binary's included.
@@ -38,10 +50,28 @@ pub(crate) fn test() -> Outcome {
     ruff(&root, &python, &["format", "--check"]).run()?;
     cargo(&root, &["build", "--release"]).run()?;
     cargo(&root, &["nextest", "run", "--workspace"]).run()?;
+    embedded_shim(&root)?.run()?;
     cargo(&root, &["test", "--doc", "--workspace"]).run()?;
     pytest(&root, &python, "not soak").run()?;
     say("xtask: all tests passed");
     Ok(())
+}
+
+/// The shim's tests again, with the program that is embedded and shipped in the place of the one built for them.
+fn embedded_shim(root: &Path) -> Result<Step, Failure> {
+    let built = root.join("target/shim-build");
+    let targets = std::fs::read_dir(&built).map_err(|error| Failure::Read {
+        place: built.display().to_string(),
+        error: error.to_string(),
+    })?;
+    let shim = targets
+        .flatten()
+        .map(|target| target.path().join("shim/legwork-shim"))
+        .find(|shim| shim.exists())
+        .ok_or_else(|| Failure::Missing(format!("there is no shim in {}", built.display())))?;
+    let tests = ["--package", "legwork-shim", "--test", "it"];
+    let step = cargo(root, &[&["nextest", "run"], &tests[..]].concat());
+    Ok(step.env("LEGWORK_SHIM_BIN", &shim.display().to_string()))
 }
 
 /// Everything: the two gates, the audit of dependencies, and the tests that take long.

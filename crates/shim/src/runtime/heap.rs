@@ -1,22 +1,15 @@
 //! A heap for a program that mostly sleeps: small, and with nothing in it that is not in use.
 //!
-//! Memory comes from the kernel in pages. A *page* holds blocks of one size, and knows which of them are free and how
-//! many are not, so that one whose last block is freed is a free page: kept for the next that is wanted, and given
-//! back to the kernel by [`Heap::release`]. What is larger than half a page is a mapping of its own and goes back at once.
-//! There is no lock: the program has one thread.
+//! A [`Page`] holds blocks of one size, and knows which of them are free and how many are not, so that one whose last
+//! block is freed is a free page. What is larger than half a page has pages of its own. Free pages are kept for whatever
+//! wants some next, until [`Heap::release`] gives them back to the kernel. There is no lock: the program has one thread.
 #![expect(unsafe_code, reason = "raw memory is what this is about")]
 
 use core::alloc::Layout;
 use core::ptr;
 
-use legwork_shim::sys::call;
+use super::pages::{PAGE, Pages};
 
-use crate::shim::best_effort;
-
-/// Bytes of a page, which is where it begins too: at a multiple.
-const PAGE: usize = 4096;
-/// Bytes asked of the kernel at a time for pages of blocks. Nothing is used of it that has not been touched.
-const CHUNK: usize = 16 * PAGE;
 /// The sizes of blocks: multiples of [`ALIGN`], and little is left over in a page.
 const SIZES: [usize; 8] = [16, 32, 64, 128, 256, 496, 1008, 2016];
 /// Every block begins at a multiple of this.
@@ -24,7 +17,7 @@ const ALIGN: usize = 16;
 
 /// What a page begins with. Blocks come after it.
 struct Page {
-    /// The pages around it, among those of its size that have a free block, or after it among the free pages.
+    /// The pages around it, among those of its size that have a free block.
     next: *mut Self,
     prev: *mut Self,
     /// The first of the blocks that were freed; each begins with the next one's place.
@@ -51,11 +44,7 @@ impl Page {
 pub(super) struct Heap {
     /// For each size the pages that have a free block.
     open: [*mut Page; SIZES.len()],
-    /// Free pages.
-    spare: *mut Page,
-    /// What has been had from the kernel and never been used.
-    chunk: *mut u8,
-    chunk_left: usize,
+    pages: Pages,
 }
 
 /// Which size of block something needs; `None` if it needs pages of its own.
@@ -67,7 +56,7 @@ fn class_of(layout: Layout) -> Option<usize> {
 }
 
 /// Bytes of whole pages. (A `Layout` is too small to overflow this.)
-fn pages(size: usize) -> usize {
+fn whole_pages(size: usize) -> usize {
     size.next_multiple_of(PAGE)
 }
 
@@ -76,9 +65,7 @@ impl Heap {
     pub(super) const fn new() -> Self {
         Self {
             open: [ptr::null_mut(); SIZES.len()],
-            spare: ptr::null_mut(),
-            chunk: ptr::null_mut(),
-            chunk_left: 0,
+            pages: Pages::new(),
         }
     }
 
@@ -87,7 +74,7 @@ impl Heap {
         match class_of(layout) {
             Some(class) => self.block(class),
             None if layout.align() > PAGE => ptr::null_mut(),
-            None => map(pages(layout.size())),
+            None => self.pages.take(whole_pages(layout.size())),
         }
     }
 
@@ -99,8 +86,8 @@ impl Heap {
         match class_of(layout) {
             // SAFETY: as the caller promises; a block of this size is what it was given for this layout.
             Some(class) => unsafe { self.free_block(block, class) },
-            // SAFETY: as the caller promises; a mapping of this length is what it was given for this layout.
-            None => unsafe { unmap(block, pages(layout.size())) },
+            // SAFETY: as the caller promises; pages of this length are what it was given for this layout.
+            None => unsafe { self.pages.give(block, whole_pages(layout.size())) },
         }
     }
 
@@ -116,35 +103,40 @@ impl Heap {
     ) -> *mut u8 {
         // SAFETY: the caller promises that it is one.
         let new_layout = unsafe { Layout::from_size_align_unchecked(new_size, layout.align()) };
-        match (class_of(layout), class_of(new_layout)) {
-            (Some(old), Some(new)) if old == new => block,
-            (None, None) => {
-                // SAFETY: a mapping of the old length is what it was given for the old layout.
-                unsafe { remap(block, pages(layout.size()), pages(new_size)) }
-            }
-            _ => {
-                let new = self.allocate(new_layout);
-                if !new.is_null() {
-                    let both = layout.size().min(new_size);
-                    // SAFETY: both are as large as this, and they are two.
-                    unsafe { ptr::copy_nonoverlapping(block, new, both) };
-                    // SAFETY: as the caller promises; the content has been saved.
-                    unsafe { self.free(block, layout) };
-                }
-                new
-            }
+        let stays = match (class_of(layout), class_of(new_layout)) {
+            (Some(old), Some(new)) => old == new,
+            (None, None) => self.fits(block, layout.size(), new_size),
+            _ => false,
+        };
+        if stays {
+            return block;
         }
+        let new = self.allocate(new_layout);
+        if !new.is_null() {
+            let both = layout.size().min(new_size);
+            // SAFETY: both are as large as this, and they are two.
+            unsafe { ptr::copy_nonoverlapping(block, new, both) };
+            // SAFETY: as the caller promises; the content has been saved.
+            unsafe { self.free(block, layout) };
+        }
+        new
+    }
+
+    /// Whether pages can be made so long, or so short, where they are.
+    fn fits(&mut self, block: *mut u8, size: usize, new_size: usize) -> bool {
+        let (length, new_length) = (whole_pages(size), whole_pages(new_size));
+        if new_length > length {
+            return self.pages.extend(block, length, new_length);
+        }
+        let rest = block.wrapping_add(new_length);
+        // SAFETY: what is beyond the new size belongs to the block and is not used any more.
+        unsafe { self.pages.give(rest, length - new_length) };
+        true
     }
 
     /// Gives free pages back to the kernel.
     pub(super) fn release(&mut self) {
-        while !self.spare.is_null() {
-            let page = self.spare;
-            // SAFETY: pages in this list are ours, and nobody has a reference into one.
-            self.spare = unsafe { &*page }.next;
-            // SAFETY: no block of a free page is in use, and it has just left the list.
-            unsafe { unmap(page.cast(), PAGE) };
-        }
+        self.pages.release();
     }
 
     fn block(&mut self, class: usize) -> *mut u8 {
@@ -192,7 +184,8 @@ impl Heap {
             if !was_full {
                 self.unlink(at, class);
             }
-            self.put_aside(at);
+            // SAFETY: it was taken from there, and nobody uses a block of it.
+            unsafe { self.pages.give(at.cast(), PAGE) };
         } else if was_full {
             self.link(at, class);
         }
@@ -200,17 +193,9 @@ impl Heap {
 
     /// A page without blocks, or null.
     fn page(&mut self) -> *mut Page {
-        let page = if self.spare.is_null() {
-            self.new_page()
-        } else {
-            self.spare
-        };
+        let page = self.pages.take(PAGE).cast::<Page>();
         if page.is_null() {
             return page;
-        }
-        if page == self.spare {
-            // SAFETY: pages in this list are ours, and nobody has a reference into one.
-            self.spare = unsafe { &*page }.next;
         }
         let empty = Page {
             next: ptr::null_mut(),
@@ -222,27 +207,6 @@ impl Heap {
         // SAFETY: the page is ours alone, large enough and aligned.
         unsafe { page.write(empty) };
         page
-    }
-
-    /// A page that was never used, or null.
-    fn new_page(&mut self) -> *mut Page {
-        if self.chunk_left == 0 {
-            self.chunk = map(CHUNK);
-            if self.chunk.is_null() {
-                return ptr::null_mut();
-            }
-            self.chunk_left = CHUNK;
-        }
-        self.chunk_left -= PAGE;
-        let page = self.chunk;
-        self.chunk = page.wrapping_add(PAGE);
-        page.cast()
-    }
-
-    fn put_aside(&mut self, at: *mut Page) {
-        // SAFETY: the page is ours, in no list, and this is the only reference into it.
-        unsafe { &mut *at }.next = self.spare;
-        self.spare = at;
     }
 
     /// Puts a page in front of those of its class.
@@ -281,40 +245,10 @@ impl Heap {
     }
 }
 
-/// New memory of the kernel's, all zeros, or null.
-fn map(length: usize) -> *mut u8 {
-    let access = (libc::PROT_READ | libc::PROT_WRITE).cast_unsigned() as usize;
-    let kind = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS).cast_unsigned() as usize;
-    let no_file = usize::MAX;
-    // SAFETY: the kernel chooses a place where nothing is.
-    let mapped = unsafe { call(libc::SYS_mmap, [0, length, access, kind, no_file, 0]) };
-    mapped.map_or(ptr::null_mut(), ptr::with_exposed_provenance_mut)
-}
-
-/// # Safety
-/// These are whole pages that came from [`map`] or [`remap`], and nobody uses them any more.
-unsafe fn unmap(at: *mut u8, length: usize) {
-    let arguments = [at.expose_provenance(), length, 0, 0, 0, 0];
-    // SAFETY: as the caller promises. If the kernel cannot (a mapping too many), the pages stay without a use.
-    best_effort(unsafe { call(libc::SYS_munmap, arguments) });
-}
-
-/// # Safety
-/// This is a whole mapping that came from here, and nobody uses it by its old place any more unless the result is null.
-unsafe fn remap(at: *mut u8, length: usize, new_length: usize) -> *mut u8 {
-    if length == new_length {
-        return at;
-    }
-    let may_move = libc::MREMAP_MAYMOVE.cast_unsigned() as usize;
-    let arguments = [at.expose_provenance(), length, new_length, may_move, 0, 0];
-    // SAFETY: as the caller promises; the kernel chooses a place where nothing is.
-    let moved = unsafe { call(libc::SYS_mremap, arguments) };
-    moved.map_or(ptr::null_mut(), ptr::with_exposed_provenance_mut)
-}
-
 #[cfg(test)]
 mod tests {
     use std::alloc::Layout;
+    use std::collections::BTreeSet;
 
     use proptest::prelude::*;
 
@@ -367,7 +301,7 @@ mod tests {
     }
 
     fn is_empty(heap: &Heap) -> bool {
-        heap.spare.is_null() && heap.open.iter().all(|page| page.is_null())
+        heap.pages.is_empty() && heap.open.iter().all(|page| page.is_null())
     }
 
     proptest! {
@@ -418,21 +352,21 @@ mod tests {
     }
 
     #[test]
-    fn a_page_is_used_again_before_another_is_had() {
+    fn a_page_is_used_again_before_another_is() {
         let mut heap = Heap::new();
+        let mut seen = BTreeSet::new();
         for size in SIZES {
             let layout = Layout::from_size_align(size, 8).unwrap();
             let blocks: Vec<_> = (0..(PAGE - BLOCKS) / size)
                 .map(|_| heap.allocate(layout))
                 .collect();
-            let page = blocks[0].addr() / PAGE;
-            assert!(blocks.iter().all(|block| block.addr() / PAGE == page));
+            seen.extend(blocks.iter().map(|block| block.addr() / PAGE));
             for block in blocks {
                 // SAFETY: it came from this heap with this layout.
                 unsafe { heap.free(block, layout) };
             }
         }
-        assert_eq!(heap.chunk_left, super::CHUNK - PAGE);
+        assert_eq!(seen.len(), 1);
     }
 
     #[test]
@@ -454,6 +388,7 @@ mod tests {
         assert!(block.is_whole(layout.size()));
         // SAFETY: as above, and it has not moved.
         unsafe { heap.free(block.at, layout) };
+        heap.release();
         assert!(is_empty(&heap));
     }
 }

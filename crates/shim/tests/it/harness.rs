@@ -271,7 +271,7 @@ impl Drop for Job {
 
 /// The shim under test: the one of this build, or the one that `LEGWORK_SHIM_BIN` names, such as the one that is
 /// embedded in the jobs library.
-fn program() -> OsString {
+pub(crate) fn program() -> OsString {
     std::env::var_os("LEGWORK_SHIM_BIN")
         .unwrap_or_else(|| env!("CARGO_BIN_EXE_legwork-shim").into())
 }

@@ -2,16 +2,17 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::ExitStatusExt;
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::process::Signal;
 
 use legwork_shim::exit::{Cause, NotStarted, Status, Step};
-use legwork_shim::layout;
 use legwork_shim::spec::{RunAs, VERSION};
+use legwork_shim::{layout, lock};
 
-use crate::harness::{Job, is_root, kill, lives, open_lock, script, spec, until};
+use crate::harness::{Job, command, is_root, kill, lives, open_lock, program, script, spec, until};
 
 #[test]
 fn exit_codes_and_signals_are_the_payloads_own() {
@@ -303,4 +304,26 @@ fn a_directory_that_the_user_may_not_enter_is_named() {
         why,
         reason(Step::Dir, libc::EACCES, here.path().to_str().unwrap())
     );
+}
+
+#[test]
+fn a_shim_without_memory_says_so_and_aborts() {
+    let here = tempfile::tempdir().unwrap();
+    let held = open_lock(here.path());
+    assert!(lock::acquire(&held).unwrap());
+    // A spec of nothing, larger than what the shim may have.
+    let spec = fs::File::create(here.path().join(layout::SPEC)).unwrap();
+    spec.set_len(1 << 32).unwrap();
+    let ended = command("sh")
+        .args(["-c", r#"ulimit -c 0; ulimit -v 1000000; exec "$0""#])
+        .arg(program())
+        .current_dir(here.path())
+        .stdin(held)
+        .output()
+        .unwrap();
+    assert_eq!(ended.status.signal(), Some(libc::SIGABRT));
+    let said = String::from_utf8(ended.stderr).unwrap();
+    assert!(said.contains("memory allocation of"), "{said}");
+    assert_eq!(ended.stdout, b"");
+    assert!(!here.path().join(layout::SHIM).exists());
 }
