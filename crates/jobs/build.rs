@@ -1,6 +1,6 @@
 //! Builds the shim as a small static program and hands it to the library to embed.
 //!
-//! The shim has a profile and a target of its own, so a dependency on its binary would not do: this runs a second
+//! The shim has a profile, features and a target of its own, so a dependency on its binary would not do: this runs a second
 //! cargo on the same workspace and lock file. That one works in a target directory of its own, shared by all profiles
 //! of the outer build, and starts from a clean environment, or else the outer build's flags and wrappers (clippy's,
 //! for one) would leak into the program.

@@ -10,7 +10,7 @@
 //! refuses a `version` above its own. Uuids come in whole; nothing here makes or shortens ids.
 //!
 //! Without the feature `std` this is a library for the shim's own program, which has no standard library; see its
-//! module `start`.
+//! module `runtime`.
 #![cfg_attr(not(test), no_std)]
 
 extern crate alloc;

@@ -15,7 +15,7 @@
 //! and asks [`course`] what the clock demands. [`tree`] kills what is left, [`end`] writes the record.
 //!
 //! **Why it is small.** A shim sleeps for as long as its job runs, so every page it has touched counts.
-//! It does without the standard library's start-up code, threads and buffers of its own: output
+//! It does without a standard library and, where it can, without a C library (see `runtime`): output
 //! goes from pipe to page cache inside the kernel, and the spec is forgotten once the payload runs.
 
 mod clock;

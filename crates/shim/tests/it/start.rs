@@ -157,7 +157,7 @@ fn a_second_shim_in_a_claimed_directory_does_nothing() {
     first.exit();
     let before = everything(&first);
     let held = open_lock(first.path());
-    assert!(legwork_shim::lock::acquire(&held).unwrap());
+    assert!(lock::acquire(&held).unwrap());
     let mut second = Job::start_again(first.path(), spec.id, held);
     assert_eq!(second.handshake(), "");
     assert_eq!(second.shim_code(), Some(3));
