@@ -36,7 +36,10 @@ async fn main() -> Result<()> {
     };
     let target = target(Path::new(&context), &address)?;
     for _ in 0..ROUNDS {
-        println!("connect_ms {:.3}", connect(&target).await?.as_secs_f64() * 1e3);
+        println!(
+            "connect_ms {:.3}",
+            connect(&target).await?.as_secs_f64() * 1e3
+        );
     }
     let client = Client::connect(target, Options::default(), TaskTracker::new()).await?;
     for _ in 0..ROUNDS {
@@ -52,7 +55,9 @@ async fn main() -> Result<()> {
 fn target(context: &Path, address: &str) -> Result<Target> {
     let text = |name: &str| std::fs::read_to_string(context.join(name));
     let about: serde_json::Value = serde_json::from_str(&text("context.json")?)?;
-    let server = about["server"].as_str().ok_or("no server in context.json")?;
+    let server = about["server"]
+        .as_str()
+        .ok_or("no server in context.json")?;
     let ca = CaCertificate::from_pem(&text("ca.pem")?)?;
     let own = Credentials::from_pem(&text("certificate.pem")?, &text("key.pem")?)?;
     let clock = Arc::new(SystemClock);
