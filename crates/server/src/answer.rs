@@ -19,13 +19,16 @@ use crate::metrics::{Done, Metrics};
 use crate::problem::Problem;
 use crate::quotas::Stream;
 
+/// The one whose last word is that the server stops.
+const WATCH: &str = "/grpc.health.v1.Health/Watch";
+
 /// The methods whose answers go on until somebody ends them.
 pub(crate) const STREAMS: &[&str] = &[
     "/legwork.v1.JobService/Logs",
     "/legwork.v1.JobService/Input",
     "/legwork.v1.SyncService/Commit",
     "/legwork.v1.SyncService/Pull",
-    "/grpc.health.v1.Health/Watch",
+    WATCH,
     "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
 ];
 
@@ -144,6 +147,8 @@ impl HttpBody for Counted {
 pub(crate) struct Answer {
     inner: Option<Body>,
     stop: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+    /// Whether something may still be said after the stop.
+    last_word: bool,
     watch: Watch,
 }
 
@@ -152,10 +157,12 @@ impl Answer {
         watch.see(answer.headers());
         let endless = STREAMS.contains(&watch.path.as_str());
         let stop = endless.then(|| Box::pin(watch.watched.draining.clone().cancelled_owned()));
+        let last_word = watch.path == WATCH;
         answer.map(|inner| {
             Body::new(Self {
                 inner: Some(inner),
                 stop,
+                last_word,
                 watch,
             })
         })
@@ -177,6 +184,13 @@ impl HttpBody for Answer {
         if let Some(stop) = &mut this.stop
             && stop.as_mut().poll(cx).is_ready()
         {
+            if std::mem::take(&mut this.last_word)
+                && let Poll::Ready(Some(Ok(frame))) = Pin::new(inner).poll_frame(cx)
+                && let Ok(data) = frame.into_data()
+            {
+                this.watch.sent += data.len() as u64;
+                return Poll::Ready(Some(Ok(Frame::data(data))));
+            }
             this.inner = None;
             this.watch.code = Some(Code::Unavailable);
             return Poll::Ready(Some(Ok(Frame::trailers(farewell()))));

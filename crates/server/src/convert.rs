@@ -168,6 +168,7 @@ fn not_started(detail: &NotStarted) -> String {
         }
         (Step::Exec, _) => format!("cannot run {subject}: {system}"),
         (Step::Dir, _) => format!("cannot enter the directory {subject}: {system}"),
+        (Step::Lease, NOENT) => "nothing was ever committed to its workspace".to_owned(),
         (Step::Lease, _) => "its workspace was being changed".to_owned(),
         (Step::User, _) => format!("cannot become user {subject}: {system}"),
         (Step::Spec, _) => format!("its spec cannot be used: {subject}"),

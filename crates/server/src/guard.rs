@@ -21,6 +21,7 @@ use crate::access::Call;
 use crate::answer::{Answer, STREAMS, Watched};
 use crate::authority::now;
 use crate::problem::Problem;
+use crate::protocol;
 use crate::quotas::Stream;
 use crate::server::Shared;
 
@@ -80,15 +81,20 @@ impl Guard {
     }
 
     /// The call, and whether it may be made.
-    fn admit(&self, path: &str) -> (Arc<Call>, Result<(), Problem>) {
+    fn admit<T>(&self, request: &http::Request<T>) -> (Arc<Call>, Result<(), Problem>) {
         let (caller, admitted) = match self.shared.caller(&self.peer) {
             Ok(caller) => {
+                let path = request.uri().path();
                 let (service, method) = path
                     .strip_prefix('/')
                     .and_then(|path| path.split_once('/'))
                     .unwrap_or_default();
                 let allowed = policy::check(caller.as_ref(), service, method);
-                (caller, allowed.map_err(Problem::from))
+                let allowed = allowed.map_err(Problem::from);
+                (
+                    caller,
+                    allowed.and_then(|()| protocol::check(request.headers())),
+                )
             }
             Err(problem) => (None, Err(problem)),
         };
@@ -124,13 +130,13 @@ impl Shared {
             Peer::Identity { id, not_after } => (*id, *not_after),
             Peer::Stranger => return Ok(None),
         };
-        if now() > not_after {
+        let now = now();
+        if now > not_after {
             let message = "the certificate of this connection has expired: connect again";
-            return Err(Problem::new(
-                Code::Unauthenticated,
-                "CERTIFICATE_EXPIRED",
-                message,
-            ));
+            let problem = Problem::new(Code::Unauthenticated, "CERTIFICATE_EXPIRED", message);
+            return Err(problem
+                .with("expiresAtS", not_after.as_secs())
+                .with("serverTimeS", now.as_secs()));
         }
         let identity = self.authority.need()?.store.identity(id)?;
         Ok(identity.and_then(|identity| identity.principal()))
@@ -147,7 +153,7 @@ impl Service<http::Request<Incoming>> for Guard {
     }
 
     fn call(&mut self, mut request: http::Request<Incoming>) -> Self::Future {
-        let (call, admitted) = self.admit(request.uri().path());
+        let (call, admitted) = self.admit(&request);
         let answer = match admitted {
             Ok(()) => {
                 request.extensions_mut().insert(Arc::clone(&call));

@@ -6,9 +6,7 @@ use legwork_proto::v1::host_service_server::HostService;
 use tonic::{Request, Response, Status};
 
 use crate::access::Call;
-
-/// Newest version of the protocol that this server speaks.
-const PROTOCOL: u32 = 1;
+use crate::protocol;
 
 #[derive(Debug)]
 pub(crate) struct HostRpc;
@@ -22,7 +20,7 @@ impl HostService for HostRpc {
         let call = Call::of(&request)?;
         Ok(Response::new(wire::InfoResponse {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            protocol: PROTOCOL,
+            protocol: protocol::NEWEST,
             time_ms: SystemClock.now_ms(),
             containment: "subreaper".to_owned(),
             principal: call.principal()?.name.clone(),

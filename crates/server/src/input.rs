@@ -53,7 +53,8 @@ pub(crate) fn answers(
 
 impl Session {
     async fn take(&mut self, request: wire::InputRequest) -> Result<wire::InputResponse, Problem> {
-        let taken = request.offset + request.data.len() as u64;
+        let end = request.offset.checked_add(request.data.len() as u64);
+        let taken = end.ok_or_else(|| Problem::malformed("an offset beyond all numbers"))?;
         match self.write(request).await {
             Ok(()) => Ok(wire::InputResponse {
                 taken,

@@ -31,6 +31,7 @@ use self::admission::Admission;
 use self::tls::Tls;
 use crate::access_log::AccessLog;
 use crate::answer::Watched;
+use crate::health::Health;
 use crate::metrics::{Metrics, Page};
 use crate::problem::Problem;
 use crate::quotas::Quotas;
@@ -222,9 +223,10 @@ impl Server {
         let draining = self.shared.draining.clone();
         self.shared.usage.limit(limits.quotas);
         let metrics = sockets.metrics.as_ref().map(|_| Metrics::new());
+        let health = Health::serving().await;
         let listening = Arc::new(Listening {
             shared: Arc::clone(&self.shared),
-            routes: self.public_routes()?,
+            routes: self.public_routes(&health)?,
             tls,
             admission: Arc::new(Admission::new(limits)),
             limits,
@@ -252,6 +254,7 @@ impl Server {
         accepting.wait().await;
         // Only tidiness: one that nobody listens to is as good as none.
         drop(std::fs::remove_file(sockets.path));
+        health.stopping().await;
         draining.cancel();
         listening.connections.close();
         listening.connections.wait().await;

@@ -10,7 +10,6 @@ use legwork_identity::Principal;
 use legwork_jobs::{Jobs, Rebuilt};
 use legwork_proto::v1::enroll_service_server::EnrollServiceServer;
 use legwork_proto::v1::host_service_server::HostServiceServer;
-use legwork_proto::v1::job_service_server::JobServiceServer;
 use legwork_proto::v1::sync_service_server::SyncServiceServer;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
@@ -21,8 +20,9 @@ use tonic::service::Routes;
 use crate::authority::Authority;
 use crate::enroll::EnrollRpc;
 use crate::guard::Guard;
+use crate::health::Health;
 use crate::host::HostRpc;
-use crate::jobs::JobRpc;
+use crate::job_calls::JobCalls;
 use crate::joins::Joins;
 use crate::names::Names;
 use crate::problem::Problem;
@@ -37,11 +37,9 @@ const STREAM_WINDOW: u32 = 8 << 20;
 const CONNECTION_WINDOW: u32 = 16 << 20;
 /// Largest HTTP/2 frame we take, in bytes.
 const FRAME_MAX: u32 = 1 << 20;
-/// Bytes of answers that may wait in memory for a client to read them, per stream.
-const SEND_BUFFER: usize = 1 << 20;
+/// Bytes of answers that may wait in memory for a client to read them, per stream: one more piece of output follows.
+const SEND_BUFFER: usize = 256 << 10;
 
-/// Bytes of one start call: a thousand jobs, each with an environment.
-const START_BYTES_MAX: usize = 64 << 20;
 /// Bytes of a message about identities.
 const ENROLL_BYTES_MAX: usize = 64 << 10;
 
@@ -134,11 +132,9 @@ impl Server {
 
     /// What a client in this process can call.
     fn routes(&self) -> Routes {
-        let jobs = JobServiceServer::new(JobRpc(Arc::clone(&self.shared)))
-            .max_decoding_message_size(START_BYTES_MAX);
         let enroll = EnrollServiceServer::new(EnrollRpc(Arc::clone(&self.shared)))
             .max_decoding_message_size(ENROLL_BYTES_MAX);
-        Routes::new(jobs)
+        Routes::new(JobCalls::new(&self.shared))
             .add_service(SyncServiceServer::new(SyncRpc(Arc::clone(&self.shared))))
             .add_service(HostServiceServer::new(HostRpc))
             .add_service(enroll)
@@ -146,14 +142,16 @@ impl Server {
     }
 
     /// The same, and what clients of other makes expect.
-    pub(crate) fn public_routes(&self) -> Result<Routes, Problem> {
-        let (_reporter, health) = tonic_health::server::health_reporter();
+    pub(crate) fn public_routes(&self, health: &Health) -> Result<Routes, Problem> {
         let reflection = tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(legwork_proto::DESCRIPTORS)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
             .build_v1()
             .map_err(|error| Problem::new(Code::Internal, "DESCRIPTORS", error.to_string()))?;
-        let routes = self.routes().add_service(health).add_service(reflection);
+        let routes = self
+            .routes()
+            .add_service(health.service())
+            .add_service(reflection);
         Ok(routes.prepare())
     }
 }

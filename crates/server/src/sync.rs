@@ -32,13 +32,14 @@ const QUEUE: usize = 8;
 pub(crate) struct SyncRpc(pub(crate) Arc<Shared>);
 
 /// Messages from a client. The first was read already, to learn what it is about.
-struct Incoming<M> {
+struct Incoming<M, A> {
     first: Option<M>,
     stream: Streaming<M>,
     runtime: Handle,
+    to_client: Outgoing<A>,
 }
 
-impl<M> Incoming<M> {
+impl<M, A> Incoming<M, A> {
     fn next(&mut self, timeout: Duration) -> Result<Option<M>, Closed> {
         if let Some(first) = self.first.take() {
             return Ok(Some(first));
@@ -46,13 +47,24 @@ impl<M> Incoming<M> {
         let next = async { tokio::time::timeout(timeout, self.stream.message()).await };
         match self.runtime.block_on(next) {
             Ok(Ok(Some(message))) => Ok(Some(message)),
-            Ok(Ok(None) | Err(_)) => Err(Closed),
+            Ok(Ok(None)) => Err(self.end(Problem::malformed(
+                "the client's messages ended before the last answer",
+            ))),
+            Ok(Err(broken)) => Err(self.end(broken)),
             Err(_elapsed) => Ok(None),
         }
+    }
+
+    /// Ends the session as if the client had left, and says why in case it has not.
+    fn end(&self, why: impl Into<Status>) -> Closed {
+        // Whoever has left hears nothing.
+        drop(self.to_client.0.blocking_send(Err(why.into())));
+        Closed
     }
 }
 
 /// Messages to a client.
+#[derive(Clone)]
 struct Outgoing<M>(mpsc::Sender<Result<M, Status>>);
 
 impl<M> Outgoing<M> {
@@ -63,24 +75,30 @@ impl<M> Outgoing<M> {
     }
 }
 
-impl Receiving<Up> for Incoming<wire::CommitRequest> {
+impl Receiving<Up> for Incoming<wire::CommitRequest, wire::CommitResponse> {
     fn receive(&mut self, timeout: Duration) -> Result<Option<Up>, Closed> {
         let Some(request) = self.next(timeout)? else {
             return Ok(None);
         };
-        // What cannot be understood ends the session as if the client had left.
-        let message = request.message.ok_or(Closed)?;
-        mirror::up(message).map(Some).map_err(|_| Closed)
+        let message = request.message.ok_or_else(|| self.end(empty()))?;
+        mirror::up(message)
+            .map(Some)
+            .map_err(|problem| self.end(problem))
     }
 }
 
-impl Receiving<PullUp> for Incoming<wire::PullRequest> {
+impl Receiving<PullUp> for Incoming<wire::PullRequest, wire::PullResponse> {
     fn receive(&mut self, timeout: Duration) -> Result<Option<PullUp>, Closed> {
         let Some(request) = self.next(timeout)? else {
             return Ok(None);
         };
-        Ok(Some(mirror::pull_up(request.message.ok_or(Closed)?)))
+        let message = request.message.ok_or_else(|| self.end(empty()))?;
+        Ok(Some(mirror::pull_up(message)))
     }
+}
+
+fn empty() -> Problem {
+    Problem::malformed("a message with nothing in it")
 }
 
 /// Messages of a commit, with the names of the jobs that it waits for.
@@ -162,10 +180,11 @@ impl SyncService for SyncRpc {
         call.about(&id);
         let workspace = self.0.workspaces.open(&id).await?;
         let (to_client, answers) = mpsc::channel(QUEUE);
+        let to_client = Outgoing(to_client);
         let runtime = Handle::current();
         let link = Link {
             sender: CommitOutgoing {
-                to_client: Outgoing(to_client),
+                to_client: to_client.clone(),
                 shared: Arc::clone(&self.0),
                 workspace: id,
                 tree: workspace.tree(),
@@ -175,9 +194,10 @@ impl SyncService for SyncRpc {
                 first: Some(first),
                 stream,
                 runtime,
+                to_client,
             },
         };
-        self.0.tasks.spawn_blocking(move || {
+        self.session(move || {
             // The client was told; there is nobody else to tell.
             drop(receive::receive(
                 &workspace,
@@ -185,7 +205,7 @@ impl SyncService for SyncRpc {
                 link,
                 &now,
             ));
-        });
+        })?;
         Ok(Response::new(Box::pin(ReceiverStream::new(answers))))
     }
 
@@ -205,25 +225,42 @@ impl SyncService for SyncRpc {
         let source = source.ok_or_else(|| Problem::malformed("a pull from nowhere"))?;
         let workspace = self.source(&call, source).await?;
         let (to_client, answers) = mpsc::channel(QUEUE);
+        let to_client = Outgoing(to_client);
         let link = Link {
-            sender: Outgoing(to_client),
+            sender: to_client.clone(),
             receiver: Incoming {
                 first: Some(first),
                 stream,
                 runtime: Handle::current(),
+                to_client,
             },
         };
-        self.0.tasks.spawn_blocking(move || {
+        self.session(move || {
             // Only the day counts, for who removes what is not used any more.
             drop(workspace.touch(now()));
             // The client was told; there is nobody else to tell.
             drop(pull::serve(&workspace, link));
-        });
+        })?;
         Ok(Response::new(Box::pin(ReceiverStream::new(answers))))
     }
 }
 
 impl SyncRpc {
+    /// Runs a session to its end. It waits for its client most of the time, so its thread is its own: those that all calls share
+    /// for file operations would be used up.
+    fn session(&self, work: impl FnOnce() + Send + 'static) -> Result<(), Problem> {
+        let token = self.0.tasks.token();
+        let thread = std::thread::Builder::new().name("mirror".to_owned());
+        let spawned = thread.spawn(move || {
+            work();
+            drop(token);
+        });
+        spawned.map(drop).map_err(|error| {
+            let message = format!("the server has no thread for one more mirror: {error}");
+            Problem::new(tonic::Code::ResourceExhausted, "NO_THREAD", message)
+        })
+    }
+
     /// The workspace that a pull is about.
     async fn source(
         &self,

@@ -175,7 +175,7 @@ fn limits(file: &file::Limits) -> Limits {
         strangers: file.strangers.unwrap_or(usual.strangers),
         strangers_each: file.strangers_each.unwrap_or(usual.strangers_each),
         handshake: seconds(file.handshake_s, usual.handshake),
-        stranger_life: usual.stranger_life,
+        stranger_life: seconds(file.stranger_life_s, usual.stranger_life),
         keepalive: seconds(file.keepalive_s, usual.keepalive),
         drain: seconds(file.drain_s, usual.drain),
         quotas: Quotas {

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use rustix::process::{Resource, getrlimit};
 use uuid::Uuid;
 
 use super::Limits;
@@ -53,8 +54,28 @@ pub(super) struct Place {
     holder: Holder,
 }
 
+/// How many connections there may be when so many files may be open: one in four is for the work itself.
+fn affordable(connections: usize, files: Option<u64>) -> usize {
+    let most = files.map_or(u64::MAX, |files| files - files / 4);
+    connections.min(usize::try_from(most).unwrap_or(usize::MAX))
+}
+
 impl Admission {
     pub(super) fn new(limits: Limits) -> Self {
+        let files = getrlimit(Resource::Nofile).current;
+        let connections = affordable(limits.connections, files);
+        if connections < limits.connections {
+            let wanted = limits.connections;
+            tracing::info!(
+                connections,
+                wanted,
+                "fewer connections, because of the limit on open files"
+            );
+        }
+        let limits = Limits {
+            connections,
+            ..limits
+        };
         Self {
             limits,
             counts: Mutex::default(),
@@ -83,7 +104,8 @@ impl Admission {
             self.limits.connections_each
         };
         let each = counts.each.get(&holder).copied().unwrap_or_default();
-        let full = counts.all >= self.limits.connections
+        // Who may open the state directory finds a place to clear up, whoever holds all others.
+        let full = (holder != Holder::Local && counts.all >= self.limits.connections)
             || (stranger && counts.strangers >= self.limits.strangers)
             || each >= each_max;
         if full {
@@ -118,7 +140,15 @@ impl Drop for Place {
 mod tests {
     use std::sync::Arc;
 
-    use super::{Admission, Holder, Limits};
+    use super::{Admission, Holder, Limits, affordable};
+
+    #[test]
+    fn connections_leave_files_for_the_work() {
+        assert_eq!(affordable(4096, None), 4096);
+        assert_eq!(affordable(4096, Some(1 << 20)), 4096);
+        assert_eq!(affordable(4096, Some(1024)), 768);
+        assert_eq!(affordable(4096, Some(0)), 0);
+    }
 
     #[test]
     fn places_are_bounded_and_given_back() {
@@ -138,9 +168,12 @@ mod tests {
         );
         held.push(admission.enter(stranger(2)));
         assert!(admission.enter(stranger(3)).is_none(), "three strangers");
-        held.push(admission.enter(Holder::Local));
-        assert!(held.iter().all(Option::is_some));
-        assert!(admission.enter(Holder::Local).is_none(), "four in all");
+        let identity = Holder::Identity(uuid::Uuid::from_u128(1));
+        held.push(admission.enter(identity));
+        assert!(admission.enter(identity).is_none(), "four in all");
+        held.extend([(); 2].map(|()| admission.enter(Holder::Local)));
+        assert!(held.iter().all(Option::is_some), "beside all others");
+        assert!(admission.enter(Holder::Local).is_none(), "two of this host");
         held.clear();
         assert!(admission.enter(stranger(1)).is_some());
         assert!(admission.counts.lock().unwrap().each.is_empty());
