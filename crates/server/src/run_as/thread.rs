@@ -212,8 +212,8 @@ mod tests {
             return;
         }
         let (daemon, threads) = (daemon(), Threads::default());
-        let panicked = threads.run(&daemon, || panic!("on purpose")).await;
-        assert_eq!(panicked.map(|()| ()).unwrap_err().reason, "PANIC");
+        let panicked = threads.run::<()>(&daemon, || panic!("on purpose")).await;
+        assert_eq!(panicked.unwrap_err().reason, "PANIC");
         assert_eq!(threads.run(&daemon, || 7).await.unwrap(), 7);
     }
 }
