@@ -15,8 +15,9 @@
 //! Only the identity for files changes. To the rest of the kernel the thread remains root's, so the user can neither
 //! signal it nor trace it.
 
+use std::collections::HashMap;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use nix::unistd::{Gid, Uid, setfsgid, setfsuid};
 use rustix::io::Errno;
@@ -28,18 +29,12 @@ use tonic::Code;
 use super::Account;
 use crate::problem::Problem;
 
-/// Such threads at a time. Who comes later waits.
-const THREADS_MAX: usize = 256;
+/// Threads of one user at a time. Who comes later waits, and waits for nobody but that user.
+const THREADS_MAX: usize = 128;
 
-/// Makes threads that are somebody else.
-#[derive(Debug)]
-pub(crate) struct Threads(Arc<Semaphore>);
-
-impl Default for Threads {
-    fn default() -> Self {
-        Self(Arc::new(Semaphore::new(THREADS_MAX)))
-    }
-}
+/// Makes threads that are somebody else. Knows as many users as the settings name, and owners of mirrors there are.
+#[derive(Debug, Default)]
+pub(crate) struct Threads(Mutex<HashMap<u32, Arc<Semaphore>>>);
 
 /// What is kept for as long as a thread works.
 #[derive(Debug)]
@@ -49,6 +44,12 @@ struct Kept {
 }
 
 impl Threads {
+    fn of(&self, uid: u32) -> Arc<Semaphore> {
+        let mut users = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let fresh = || Arc::new(Semaphore::new(THREADS_MAX));
+        Arc::clone(users.entry(uid).or_insert_with(fresh))
+    }
+
     /// Does something as that user, and waits for it.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
@@ -72,7 +73,7 @@ impl Threads {
         token: Option<TaskTrackerToken>,
         work: impl FnOnce() + Send + 'static,
     ) -> Result<(), Problem> {
-        let permit = Arc::clone(&self.0).acquire_owned().await;
+        let permit = self.of(account.uid).acquire_owned().await;
         let kept = Kept {
             _permit: permit.expect("the semaphore is never closed"),
             _token: token,

@@ -5,7 +5,7 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use legwork_client::{
@@ -93,6 +93,14 @@ impl World {
     }
 
     async fn push(&self, client: &Client) -> legwork_client::Result<push::Pushed> {
+        self.push_watched(client, Arc::new(Silent)).await
+    }
+
+    async fn push_watched(
+        &self,
+        client: &Client,
+        observer: Arc<dyn WaitObserver>,
+    ) -> legwork_client::Result<push::Pushed> {
         #[expect(clippy::disallowed_methods, reason = "files are really changed now")]
         let now = SystemTime::now();
         let request = PushRequest {
@@ -101,7 +109,7 @@ impl World {
             options: push::Options::at(now),
             cache: self.net.dir.path().join("cache"),
         };
-        let pushing = client.push(request, Arc::new(Silent));
+        let pushing = client.push(request, observer);
         tokio::time::timeout(PATIENCE, pushing).await.unwrap()
     }
 
@@ -121,9 +129,9 @@ impl World {
         (pulling.await.unwrap().unwrap(), into)
     }
 
-    /// Runs a line in the mirror, to its end.
-    async fn run(&self, root: [u8; 32], line: &str) -> Job {
-        let spec = JobSpec {
+    /// A line to be run in the mirror.
+    fn spec(&self, root: [u8; 32], line: &str) -> JobSpec {
+        JobSpec {
             place: Place {
                 workspace: Some(self.origin()),
                 require_root: Some(root),
@@ -131,7 +139,12 @@ impl World {
                 dir: "".into(),
             },
             ..JobSpec::new(["/bin/sh", "-c", line])
-        };
+        }
+    }
+
+    /// Runs a line in the mirror, to its end.
+    async fn run(&self, root: [u8; 32], line: &str) -> Job {
+        let spec = self.spec(root, line);
         let starting = self.alice.start(&spec);
         let job = tokio::time::timeout(PATIENCE, starting).await.unwrap();
         self.alice.wait(&job.unwrap().id.to_string()).await.unwrap()
@@ -226,6 +239,41 @@ async fn a_mirror_is_its_users_from_the_first_file_to_the_last() {
         (0o711, 0o711)
     );
     testkit::until("threads that became somebody else end", || others() == 0).await;
+}
+
+/// Lets a job end once it was named to whoever waits for it.
+struct Named(PathBuf, Mutex<Vec<String>>);
+
+impl Observer for Named {}
+
+impl WaitObserver for Named {
+    fn waiting_for_jobs(&self, jobs: &[String]) {
+        self.1.lock().unwrap().extend_from_slice(jobs);
+        fs::write(self.0.join("go"), "").unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_waits_is_told_for_which_job() {
+    let Some(world) = World::new().await else {
+        return;
+    };
+    let root = world.push(&world.alice).await.unwrap().summary.root.0;
+    let spec = world.spec(root, "until test -e go; do sleep 0.01; done");
+    let job = world.alice.start(&spec).await.unwrap();
+    write_tree(&world.project, &[("a", "new")]);
+    let tree = world.workspace().join("tree");
+    let named = Arc::new(Named(tree, Mutex::default()));
+    let pushed = world.push_watched(&world.alice, named.clone()).await;
+    assert_eq!(pushed.unwrap().summary.written.total, 1);
+    let named = named.1.lock().unwrap().clone();
+    assert!(
+        named
+            .first()
+            .is_some_and(|named| job.short_id.starts_with(named)),
+        "{named:?}"
+    );
+    testkit::until("nobody is somebody else", || others() == 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
