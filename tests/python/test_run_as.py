@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from harness import processes
 from harness.foreign import Identity
 from harness.host import Host, Word
+from harness.waiting import until
 
 ALICE = pwd.getpwnam("daemon")
 DEFAULT = pwd.getpwnam("games")
@@ -186,6 +188,16 @@ def test_a_setuid_program_gains_nothing(host: Host, join: Callable[[str], Identi
         pytest.skip("setuid programs gain nothing here anyway")
     _, printed = join("alice").run(str(program), "-u")
     assert printed == f"{ALICE.pw_uid}\n"
+
+
+def test_a_job_dies_with_its_shim_though_it_is_another_user(
+    host: Host, join: Callable[[str], Identity]
+) -> None:
+    job = join("alice").start("sleep", "60").job
+    claim = host.claim(job.id)
+    processes.kill(claim["shim_pid"])
+    until(lambda: not processes.alive(claim["pid"]), "the payload is dead")
+    assert host.finished(job.id)["finish"]["cause"] == "lost"
 
 
 def test_what_the_user_cannot_enter_is_told(host: Host, join: Callable[[str], Identity]) -> None:
