@@ -28,8 +28,14 @@ const JOBS: usize = 200;
 const AT_ONCE: usize = 8;
 const BATCH: usize = 1000;
 
-#[tokio::main]
-async fn main() -> Result<()> {
+fn main() -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(measure())
+}
+
+async fn measure() -> Result<()> {
     let mut arguments = std::env::args().skip(1);
     let (Some(context), Some(address)) = (arguments.next(), arguments.next()) else {
         return Err("usage: pace CONTEXT ADDRESS".into());

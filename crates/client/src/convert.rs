@@ -89,6 +89,7 @@ pub(crate) fn job(wire: wire::Job) -> Result<Job> {
         state: state(&wire)?,
         short_id: wire.short_id,
         owner: wire.owner,
+        user: wire.user,
         argv: wire.argv.iter().map(os).collect(),
         dir: os(&wire.dir),
         name: wire.name,

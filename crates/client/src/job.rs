@@ -16,6 +16,8 @@ pub struct Job {
     pub state: State,
     /// The principal who started it.
     pub owner: String,
+    /// The user of the host as whom it runs, where that is known.
+    pub user: Option<String>,
     /// Program and arguments.
     pub argv: Vec<OsString>,
     /// Working directory on the host.

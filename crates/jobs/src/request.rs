@@ -48,6 +48,8 @@ pub struct StartRequest {
     pub workspace: Option<String>,
     /// The mirror root that it is started on; kept, not looked at.
     pub root: Option<String>,
+    /// The name of the user as whom it runs; kept, not looked at.
+    pub user: Option<String>,
 }
 
 /// Signal of a stop when the caller names none.
@@ -84,6 +86,7 @@ impl StartRequest {
             owner: String::new(),
             workspace: None,
             root: None,
+            user: None,
         }
     }
 
@@ -161,6 +164,7 @@ impl StartRequest {
             (Some(self.owner.as_str()), Field::Owner),
             (self.workspace.as_deref(), Field::Workspace),
             (self.root.as_deref(), Field::Root),
+            (self.user.as_deref(), Field::User),
         ];
         for (text, field) in texts {
             text.map_or(Ok(()), |text| short(text, TEXT_MAX, || field))?;
@@ -205,6 +209,7 @@ impl StartRequest {
                 owner: self.owner,
                 workspace: self.workspace,
                 root: self.root,
+                user: self.user,
             },
         }
     }
@@ -280,6 +285,8 @@ pub enum Field {
     Workspace,
     /// The mirror root.
     Root,
+    /// The name of the user.
+    User,
     /// The labels together.
     Labels,
     /// The label with this key.
@@ -298,6 +305,7 @@ impl std::fmt::Display for Field {
             Self::Owner => f.write_str("the owner"),
             Self::Workspace => f.write_str("the workspace"),
             Self::Root => f.write_str("the mirror root"),
+            Self::User => f.write_str("the user"),
             Self::Labels => f.write_str("the number of labels"),
             Self::Label(key) => write!(f, "the label {key:?}"),
         }

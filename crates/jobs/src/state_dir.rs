@@ -23,6 +23,12 @@ pub(crate) const VERSION: u64 = 1;
 
 const VERSION_FILE: &str = "version";
 
+/// The mode of a directory that is its owner's alone.
+const PRIVATE: u32 = 0o700;
+/// The mode of root's state directory when jobs run as other users: they pass through it to their mirrors, and whoever
+/// gave it that mode sees to it that everything else in it is private.
+const PASSABLE: u32 = 0o711;
+
 /// Directories that are known to be usable.
 #[derive(Debug)]
 pub(crate) struct StateDir {
@@ -37,13 +43,13 @@ impl StateDir {
     pub(crate) fn prepare(config: &Config) -> Result<Self, OpenError> {
         let path = std::path::absolute(&config.state_dir)
             .map_err(|source| told(&config.state_dir, source))?;
-        private_dir(&path)?;
+        private_dir(&path, &[PRIVATE, PASSABLE])?;
         check_version(&path)?;
         let jobs = match &config.jobs_dir {
             Some(elsewhere) => {
                 let elsewhere =
                     std::path::absolute(elsewhere).map_err(|source| told(elsewhere, source))?;
-                private_dir(&elsewhere)?;
+                private_dir(&elsewhere, &[PRIVATE])?;
                 elsewhere
             }
             None => own_jobs_dir(&path)?,
@@ -61,7 +67,7 @@ fn own_jobs_dir(state: &Path) -> Result<PathBuf, OpenError> {
     Ok(jobs)
 }
 
-fn private_dir(path: &Path) -> Result<(), OpenError> {
+fn private_dir(path: &Path, modes: &[u32]) -> Result<(), OpenError> {
     let found = match std::fs::metadata(path) {
         Ok(found) => found,
         Err(error) if error.kind() == io::ErrorKind::NotFound => make(path)?,
@@ -78,11 +84,12 @@ fn private_dir(path: &Path) -> Result<(), OpenError> {
             user,
         });
     }
-    if found.mode() & 0o7777 != 0o700 {
+    let mode = found.mode() & 0o7777;
+    if !modes.contains(&mode) || (mode == PASSABLE && user != 0) {
         if !path.join(VERSION_FILE).is_file() && !is_empty(path)? {
             return Err(OpenError::NotAState { path: path.into() });
         }
-        std::fs::set_permissions(path, Permissions::from_mode(0o700))
+        std::fs::set_permissions(path, Permissions::from_mode(PRIVATE))
             .map_err(|source| told(path, source))?;
     }
     rustix::fs::access(path, Access::WRITE_OK | Access::EXEC_OK)

@@ -162,6 +162,10 @@ fn hint(error: &CallError) -> Option<String> {
             "look with `legwork sync --dry-run`; if it is right: `legwork sync --force-delete`"
         }
         "NO_SPACE" => "free some space, or use another state directory with --state",
+        "ROOT" => {
+            "name a user for them: --run-user, or `user` in [run] of server.toml; or say --allow-root if that is what you want"
+        }
+        "NOT_ROOT" => "start the server as root, or leave the user out",
         "STATE_NEWER" => "use the newer legwork, or another state directory with --state",
         "STATE_OTHER_USER" => "use a state directory of your own with --state",
         _ => return None,

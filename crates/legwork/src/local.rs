@@ -150,7 +150,7 @@ impl Session {
         let id = Uuid::now_v7();
         // Whoever comes first decides; the temporary name keeps a half-written id from being read.
         let fresh = self.memory.join(format!("machine-id.{id}"));
-        std::fs::write(&fresh, format!("{id}\n")).map_err(|e| files::failed(&fresh, &e))?;
+        files::create(&fresh, format!("{id}\n").as_bytes())?;
         let linked = std::fs::hard_link(&fresh, &path);
         std::fs::remove_file(&fresh).map_err(|e| files::failed(&fresh, &e))?;
         match linked {
@@ -166,7 +166,7 @@ impl Session {
     /// Where the client remembers a mirror; `key` says which.
     pub(crate) fn memory(&self, key: &[u8], kind: &str) -> Result<PathBuf, CommandError> {
         let dir = self.memory.join("mirrors");
-        std::fs::create_dir_all(&dir).map_err(|e| files::failed(&dir, &e))?;
+        files::private_dir(&dir)?;
         let name = legwork_sync::Digest::of(key).to_string();
         Ok(dir.join(format!("{}.{kind}", &name[..16])))
     }

@@ -43,17 +43,14 @@ pub(crate) async fn run(app: &App, args: Serve) -> Result<u8, CommandError> {
     let init = args.init;
     let settings = Settings::find(args)?;
     let app = app.for_state(app.state.clone().or_else(|| settings.state.clone()));
-    if nix::unistd::Uid::effective().is_root() && !settings.allow_root {
-        let message = "as root, this server would run everybody's jobs as root";
-        return Err(CommandError::new(FAILED, "ROOT", message)
-            .hint("serve as a user of its own, or say --allow-root if that is what you want"));
-    }
     let (log, writer) = logs::begin(&settings)?;
     let state = app.state_dir()?;
     let config = Config {
         state_dir: state.clone(),
     };
-    let server = Server::open(config, app.tasks.clone()).map_err(told)?;
+    let server = Server::open_for(config, &settings.run_as, app.tasks.clone())
+        .await
+        .map_err(told)?;
     let lock = ServerLock::take(&state).map_err(told)?;
     let made = init && server.initialise().map_err(told)?;
     if !settings.listen.is_empty() {

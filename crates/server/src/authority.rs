@@ -3,6 +3,9 @@
 //! A command that works on its own state directory has none, and must not pay for looking: they are opened when
 //! somebody asks for them.
 
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -93,7 +96,11 @@ impl Authority {
     pub(crate) fn advertise(&self, addresses: &[Address]) -> Result<(), Problem> {
         let lines: Vec<&str> = addresses.iter().map(Address::as_str).collect();
         let (path, fresh) = (self.state.join(ADDRESSES), self.state.join("addresses.new"));
-        std::fs::write(&fresh, lines.join("\n"))
+        let mut options = OpenOptions::new();
+        options.create(true).write(true).truncate(true).mode(0o600);
+        options
+            .open(&fresh)
+            .and_then(|mut file| file.write_all(lines.join("\n").as_bytes()))
             .and_then(|()| std::fs::rename(&fresh, &path))
             .map_err(|error| Problem::io(&path, &error))
     }

@@ -27,6 +27,7 @@ pub(crate) fn job(job: &Job, owner: String) -> wire::Job {
         labels: meta.labels.clone().into_iter().collect(),
         workspace: meta.workspace.clone(),
         created_at_ms: meta.created_at_ms,
+        user: meta.user.clone(),
         ..wire::Job::default()
     };
     let state = match &job.state {

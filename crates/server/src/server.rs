@@ -27,6 +27,7 @@ use crate::joins::Joins;
 use crate::names::Names;
 use crate::problem::Problem;
 use crate::quotas::Usage;
+use crate::run_as::{self, Accounts, RunAs};
 use crate::sessions::Sessions;
 use crate::sync::SyncRpc;
 use crate::workspaces::Workspaces;
@@ -55,6 +56,7 @@ pub struct Config {
 pub(crate) struct Shared {
     pub(crate) jobs: Jobs,
     pub(crate) workspaces: Workspaces,
+    pub(crate) accounts: Arc<Accounts>,
     pub(crate) authority: Arc<Authority>,
     pub(crate) names: Names,
     pub(crate) joins: Joins,
@@ -78,13 +80,36 @@ impl Server {
     /// # Errors
     /// When the state directory is not ours, of a newer version, or cannot be written.
     pub fn open(config: Config, tasks: TaskTracker) -> Result<Self, Problem> {
+        Self::build(config, Accounts::default(), tasks)
+    }
+
+    /// The same for identities, whose jobs run as other users of this host.
+    ///
+    /// # Errors
+    /// As [`Server::open`], and when this server cannot run jobs as those users, or may not run them as who it is.
+    pub async fn open_for(
+        config: Config,
+        run_as: &RunAs,
+        tasks: TaskTracker,
+    ) -> Result<Self, Problem> {
+        let accounts = run_as.resolve()?;
+        let state = config.state_dir.clone();
+        let server = Self::build(config, accounts, tasks)?;
+        server.shared.accounts.admit(&state).await?;
+        Ok(server)
+    }
+
+    fn build(config: Config, accounts: Accounts, tasks: TaskTracker) -> Result<Self, Problem> {
         let jobs = Jobs::open(legwork_jobs::Config::new(&config.state_dir))?;
-        let workspaces = Workspaces::new(config.state_dir.join("workspaces"))?;
+        let accounts = Arc::new(accounts);
+        let workspaces = config.state_dir.join(run_as::WORKSPACES);
+        let workspaces = Workspaces::new(workspaces, Arc::clone(&accounts))?;
         let authority = Arc::new(Authority::new(config.state_dir));
         Ok(Self {
             shared: Arc::new(Shared {
                 jobs,
                 workspaces,
+                accounts,
                 names: Names::new(Arc::clone(&authority)),
                 authority,
                 joins: Joins::default(),

@@ -11,11 +11,11 @@ use legwork_jobs::{ByteString, JobId, OUTPUT_LIMIT, STOP_GRACE, STOP_SIGNAL, Sta
 use legwork_proto::v1 as wire;
 use legwork_sync::Digest;
 use legwork_sync::workspace::SharedLease;
-use nix::unistd::{Uid, User};
 use tonic::Code;
 
 use crate::access::Call;
 use crate::problem::Problem;
+use crate::run_as::{self, Account};
 use crate::server::Shared;
 use crate::workspaces::WorkspaceId;
 
@@ -82,9 +82,16 @@ async fn prepare(
         wire::Stdin::Pipe => Stdin::Pipe,
         wire::Stdin::Null | wire::Stdin::Unspecified => Stdin::Null,
     };
-    let place = place(shared, caller, spec.place.unwrap_or_default()).await?;
+    let user = shared.accounts.of(caller)?;
+    let place = place(
+        shared,
+        caller,
+        user.as_ref(),
+        spec.place.unwrap_or_default(),
+    )
+    .await?;
     let request = StartRequest {
-        env: environment(caller, spec.env, &place.dir),
+        env: environment(caller, user.as_deref(), spec.env, &place.dir),
         stdin,
         merge: spec.merge,
         timeout: spec.timeout_ms.map(Duration::from_millis),
@@ -95,6 +102,11 @@ async fn prepare(
         name: spec.name,
         labels: spec.labels.into_iter().collect(),
         owner: caller.owner(),
+        run_as: user.as_ref().map(|user| user.run_as()),
+        user: Some(match user {
+            Some(user) => user.name.clone(),
+            None => shared.accounts.own_name().to_owned(),
+        }),
         workspace: place.workspace.map(|id| id.to_string()),
         root: place.root.map(|root| root.to_string()),
         ..StartRequest::new(
@@ -110,11 +122,12 @@ async fn prepare(
 /// plain one here. `PWD` is the job's own directory, unless somebody asks for another: many makefiles believe it.
 fn environment(
     caller: &Principal,
+    user: Option<&Account>,
     asked: Vec<wire::EnvVar>,
     dir: &Path,
 ) -> Vec<(ByteString, ByteString)> {
     let mut env: Vec<(ByteString, ByteString)> = match caller.via {
-        Via::Certificate => plain_environment(),
+        Via::Certificate => run_as::environment(user),
         Via::LocalSocket { .. } | Via::InProcess => Vec::new(),
     };
     // Without a slash at the end, as a shell would have it.
@@ -130,23 +143,6 @@ fn environment(
     env
 }
 
-/// What a login gives: nothing of the server's own environment, which is nobody else's business.
-fn plain_environment() -> Vec<(ByteString, ByteString)> {
-    let text = |text: &str| ByteString::from(text.as_bytes().to_vec());
-    let mut env = vec![
-        (text("PATH"), text("/usr/local/bin:/usr/bin:/bin")),
-        (text("LANG"), text("C.UTF-8")),
-    ];
-    if let Ok(Some(user)) = User::from_uid(Uid::effective()) {
-        let path = |path: &Path| ByteString::from(path.as_os_str().as_bytes().to_vec());
-        env.push((text("HOME"), path(&user.dir)));
-        env.push((text("SHELL"), path(&user.shell)));
-        env.push((text("USER"), text(&user.name)));
-        env.push((text("LOGNAME"), text(&user.name)));
-    }
-    env
-}
-
 /// A place that was looked up.
 struct Located {
     dir: PathBuf,
@@ -159,12 +155,13 @@ struct Located {
 async fn place(
     shared: &Shared,
     caller: &Principal,
+    user: Option<&Arc<Account>>,
     place: wire::Place,
 ) -> Result<Located, Problem> {
     let dir = Path::new(OsStr::from_bytes(&place.dir));
     let Some(reference) = place.workspace else {
         return Ok(Located {
-            dir: on_host(dir)?,
+            dir: on_host(dir, user.map(AsRef::as_ref))?,
             workspace: None,
             root: None,
             lease_path: None,
@@ -172,7 +169,7 @@ async fn place(
         });
     };
     let id = shared.workspaces.id(caller, &reference)?;
-    let workspace = shared.workspaces.open(&id).await?;
+    let mirror = shared.workspaces.open(&id, user.cloned()).await?;
     let root = match &place.require_root {
         Some(bytes) => Some(Digest::from_slice(bytes).ok_or_else(|| Problem::malformed("root"))?),
         None => None,
@@ -182,12 +179,12 @@ async fn place(
         .map_or(ROOT_WAIT, Duration::from_millis)
         .min(ROOT_WAIT);
     let lease = match root {
-        Some(root) => Some(shared.workspaces.share(&id, &workspace, root, wait).await?),
+        Some(root) => Some(shared.workspaces.share(&id, &mirror, root, wait).await?),
         None => None,
     };
     Ok(Located {
-        dir: in_tree(&workspace.tree(), dir)?,
-        lease_path: Some(workspace.lease_path()),
+        dir: in_tree(&mirror.files.tree(), dir)?,
+        lease_path: Some(mirror.files.lease_path()),
         workspace: Some(id),
         root,
         lease,
@@ -208,7 +205,7 @@ fn in_tree(tree: &Path, dir: &Path) -> Result<PathBuf, Problem> {
 }
 
 /// A working directory without a mirror.
-fn on_host(dir: &Path) -> Result<PathBuf, Problem> {
+fn on_host(dir: &Path, user: Option<&Account>) -> Result<PathBuf, Problem> {
     if dir.is_absolute() {
         return Ok(dir.to_owned());
     }
@@ -218,6 +215,9 @@ fn on_host(dir: &Path) -> Result<PathBuf, Problem> {
             dir.display()
         );
         return Err(Problem::new(Code::InvalidArgument, "DIR_RELATIVE", message));
+    }
+    if let Some(user) = user {
+        return Ok(user.start_dir());
     }
     let home = std::env::home_dir().filter(|home| home.is_absolute());
     Ok(home.unwrap_or_else(|| PathBuf::from("/")))
@@ -246,8 +246,11 @@ mod tests {
 
     #[test]
     fn without_a_mirror_only_an_absolute_one_makes_sense() {
-        assert_eq!(on_host(Path::new("/srv")).unwrap(), Path::new("/srv"));
-        assert!(on_host(Path::new("")).unwrap().is_absolute());
-        assert_eq!(on_host(Path::new("x")).unwrap_err().reason, "DIR_RELATIVE");
+        assert_eq!(on_host(Path::new("/srv"), None).unwrap(), Path::new("/srv"));
+        assert!(on_host(Path::new(""), None).unwrap().is_absolute());
+        assert_eq!(
+            on_host(Path::new("x"), None).unwrap_err().reason,
+            "DIR_RELATIVE"
+        );
     }
 }

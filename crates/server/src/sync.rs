@@ -11,7 +11,6 @@ use legwork_proto::v1 as wire;
 use legwork_proto::v1::sync_service_server::SyncService;
 use legwork_sync::link::{Closed, Link, Receiving, Sending};
 use legwork_sync::message::{Down, PullDown, PullUp, Up};
-use legwork_sync::workspace::Workspace;
 use legwork_sync::{pull, receive};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
@@ -23,7 +22,7 @@ use crate::jobs::Answers;
 use crate::mirror;
 use crate::problem::Problem;
 use crate::server::Shared;
-use crate::workspaces::WorkspaceId;
+use crate::workspaces::{Mirror, WorkspaceId};
 
 /// Messages to a client that may wait to be sent.
 const QUEUE: usize = 8;
@@ -119,9 +118,11 @@ impl Sending<Down> for CommitOutgoing {
             message: Some(wire::commit_response::Message::Waiting(waiting)),
         }) = &mut answer
         {
-            waiting.jobs = self
-                .runtime
-                .block_on(jobs_in(&self.shared, &self.workspace));
+            // A task of its own: it looks at files of the server's, which this thread may not be able to.
+            let (shared, workspace) = (Arc::clone(&self.shared), self.workspace.clone());
+            let asked = async move { jobs_in(&shared, &workspace).await };
+            let asking = self.shared.tasks.spawn_on(asked, &self.runtime);
+            waiting.jobs = self.runtime.block_on(asking).unwrap_or_default();
         }
         self.to_client.put(answer)
     }
@@ -178,7 +179,9 @@ impl SyncService for SyncRpc {
         let reference = reference.ok_or_else(|| Problem::malformed("a commit to no workspace"))?;
         let id = self.0.workspaces.id(call.principal()?, reference)?;
         call.about(&id);
-        let workspace = self.0.workspaces.open(&id).await?;
+        let user = self.0.accounts.of(call.principal()?)?;
+        let mirror = self.0.workspaces.open(&id, user).await?;
+        let workspace = Arc::clone(&mirror.files);
         let (to_client, answers) = mpsc::channel(QUEUE);
         let to_client = Outgoing(to_client);
         let runtime = Handle::current();
@@ -197,7 +200,7 @@ impl SyncService for SyncRpc {
                 to_client,
             },
         };
-        self.session(move || {
+        let session = move || {
             // The client was told; there is nobody else to tell.
             drop(receive::receive(
                 &workspace,
@@ -205,7 +208,9 @@ impl SyncService for SyncRpc {
                 link,
                 &now,
             ));
-        })?;
+        };
+        let (workspaces, tasks) = (&self.0.workspaces, &self.0.tasks);
+        workspaces.begin(&mirror, tasks, session).await?;
         Ok(Response::new(Box::pin(ReceiverStream::new(answers))))
     }
 
@@ -223,7 +228,8 @@ impl SyncService for SyncRpc {
             .ok_or_else(|| Problem::malformed("an empty pull"))?;
         let source = first.source.clone().and_then(|source| source.by);
         let source = source.ok_or_else(|| Problem::malformed("a pull from nowhere"))?;
-        let workspace = self.source(&call, source).await?;
+        let mirror = self.source(&call, source).await?;
+        let workspace = Arc::clone(&mirror.files);
         let (to_client, answers) = mpsc::channel(QUEUE);
         let to_client = Outgoing(to_client);
         let link = Link {
@@ -235,53 +241,39 @@ impl SyncService for SyncRpc {
                 to_client,
             },
         };
-        self.session(move || {
+        let session = move || {
             // Only the day counts, for who removes what is not used any more.
             drop(workspace.touch(now()));
             // The client was told; there is nobody else to tell.
             drop(pull::serve(&workspace, link));
-        })?;
+        };
+        let (workspaces, tasks) = (&self.0.workspaces, &self.0.tasks);
+        workspaces.begin(&mirror, tasks, session).await?;
         Ok(Response::new(Box::pin(ReceiverStream::new(answers))))
     }
 }
 
 impl SyncRpc {
-    /// Runs a session to its end. It waits for its client most of the time, so its thread is its own: those that all calls share
-    /// for file operations would be used up.
-    fn session(&self, work: impl FnOnce() + Send + 'static) -> Result<(), Problem> {
-        let token = self.0.tasks.token();
-        let thread = std::thread::Builder::new().name("mirror".to_owned());
-        let spawned = thread.spawn(move || {
-            work();
-            drop(token);
-        });
-        spawned.map(drop).map_err(|error| {
-            let message = format!("the server has no thread for one more mirror: {error}");
-            Problem::new(tonic::Code::ResourceExhausted, "NO_THREAD", message)
-        })
-    }
-
     /// The workspace that a pull is about.
-    async fn source(
-        &self,
-        call: &Call,
-        by: wire::pull_source::By,
-    ) -> Result<Arc<Workspace>, Problem> {
-        let id = match by {
+    async fn source(&self, call: &Call, by: wire::pull_source::By) -> Result<Mirror, Problem> {
+        match by {
             wire::pull_source::By::Workspace(reference) => {
-                self.0.workspaces.id(call.principal()?, &reference)?
+                let caller = call.principal()?;
+                let id = self.0.workspaces.id(caller, &reference)?;
+                let user = self.0.accounts.of(caller)?;
+                self.0.workspaces.existing(&id, user).await
             }
             wire::pull_source::By::Job(typed) => {
                 let id = self.0.changeable(call, &typed).await?;
                 let job = self.0.jobs.get(id).await?;
                 let name = job.asked.meta.workspace.as_deref();
-                name.and_then(WorkspaceId::parse).ok_or_else(|| {
+                let workspace = name.and_then(WorkspaceId::parse).ok_or_else(|| {
                     let message = format!("job {} ran without a mirror", id.short());
                     Problem::new(tonic::Code::FailedPrecondition, "NO_WORKSPACE", message)
                         .with("id", id)
-                })?
+                })?;
+                self.0.workspaces.anybodys(&workspace).await
             }
-        };
-        self.0.workspaces.existing(&id).await
+        }
     }
 }

@@ -1,7 +1,10 @@
 //! The mirrors of a state directory.
 //!
 //! A workspace's id follows from who owns it and what it mirrors, so the same directory of the same
-//! client finds the same workspace again, and nobody can name another principal's.
+//! client finds the same workspace again, and nobody can name another principal's. Its files belong to the user as whom
+//! the owner's jobs run, and are touched with the rights of that user only (see [`crate::run_as`]).
+
+mod dirs;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -12,12 +15,13 @@ use std::time::Duration;
 use legwork_identity::{Principal, PrincipalId};
 use legwork_proto::v1 as wire;
 use legwork_sync::Digest;
-use legwork_sync::error::StoreError;
 use legwork_sync::workspace::{SharedLease, Workspace};
 use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
 use tonic::Code;
 
 use crate::problem::Problem;
+use crate::run_as::{Account, Accounts};
 
 /// Characters of a workspace's name at most.
 const NAME_MAX: usize = 100;
@@ -76,17 +80,25 @@ impl fmt::Display for WorkspaceId {
     }
 }
 
+/// An open workspace, and as whom its files are touched; `None` as the server itself.
+#[derive(Debug, Clone)]
+pub(crate) struct Mirror {
+    pub(crate) files: Arc<Workspace>,
+    user: Option<Arc<Account>>,
+}
+
 /// The open workspaces.
 #[derive(Debug)]
 pub(crate) struct Workspaces {
     dir: PathBuf,
     boot_id: String,
-    open: Mutex<HashMap<WorkspaceId, Arc<Workspace>>>,
+    accounts: Arc<Accounts>,
+    open: Mutex<HashMap<WorkspaceId, Mirror>>,
 }
 
 impl Workspaces {
     /// Workspaces under `dir`, which is made when the first is.
-    pub(crate) fn new(dir: PathBuf) -> Result<Self, Problem> {
+    pub(crate) fn new(dir: PathBuf, accounts: Arc<Accounts>) -> Result<Self, Problem> {
         let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").map_err(|e| {
             Problem::new(
                 Code::Internal,
@@ -96,6 +108,7 @@ impl Workspaces {
         })?;
         Ok(Self {
             dir,
+            accounts,
             boot_id: boot_id.trim().to_owned(),
             open: Mutex::default(),
         })
@@ -118,31 +131,56 @@ impl Workspaces {
         Ok(id)
     }
 
-    /// The workspace, made if it is not there.
-    pub(crate) async fn open(&self, id: &WorkspaceId) -> Result<Arc<Workspace>, Problem> {
-        if let Some(workspace) = self.known(id) {
-            return Ok(workspace);
+    /// The workspace of somebody who is that user, made if it is not there.
+    pub(crate) async fn open(
+        &self,
+        id: &WorkspaceId,
+        user: Option<Arc<Account>>,
+    ) -> Result<Mirror, Problem> {
+        if let Some(mirror) = self.known(id) {
+            dirs::check_same(
+                &self.dir.join(&id.0),
+                mirror.user.as_deref(),
+                user.as_deref(),
+            )?;
+            return Ok(mirror);
         }
         let (dir, boot_id) = (self.dir.join(&id.0), self.boot_id.clone());
-        let opened = blocking(move || open_at(&dir, &boot_id)).await?;
+        let (place, owner) = (dir.clone(), user.clone());
+        blocking(move || dirs::make(&place, owner.as_deref())).await??;
+        let opening = self.work(user.as_ref(), move || Workspace::open(&dir, &boot_id));
+        let mirror = Mirror {
+            files: Arc::new(opening.await??),
+            user,
+        };
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(Arc::clone(
-            open.entry(id.clone()).or_insert_with(|| Arc::new(opened)),
-        ))
+        Ok(open.entry(id.clone()).or_insert(mirror).clone())
     }
 
-    /// The workspace, only if it was made before.
-    pub(crate) async fn existing(&self, id: &WorkspaceId) -> Result<Arc<Workspace>, Problem> {
+    /// The workspace of somebody who is that user, only if it was made before.
+    pub(crate) async fn existing(
+        &self,
+        id: &WorkspaceId,
+        user: Option<Arc<Account>>,
+    ) -> Result<Mirror, Problem> {
         if !self.dir.join(&id.0).is_dir() {
             let message = "there is no such workspace";
             return Err(
                 Problem::new(Code::NotFound, "WORKSPACE_NOT_FOUND", message).with("workspace", id)
             );
         }
-        self.open(id).await
+        self.open(id, user).await
     }
 
-    fn known(&self, id: &WorkspaceId) -> Option<Arc<Workspace>> {
+    /// The workspace, only if it was made before, with the rights of the user whose it is: whoever asks may look into
+    /// somebody else's.
+    pub(crate) async fn anybodys(&self, id: &WorkspaceId) -> Result<Mirror, Problem> {
+        let dir = self.dir.join(&id.0);
+        let owner = blocking(move || dirs::owner(&dir)).await??;
+        self.existing(id, owner.map(Arc::new)).await
+    }
+
+    fn known(&self, id: &WorkspaceId) -> Option<Mirror> {
         self.open
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -150,18 +188,55 @@ impl Workspaces {
             .cloned()
     }
 
+    /// Works on files as that user.
+    async fn work<T: Send + 'static>(
+        &self,
+        user: Option<&Arc<Account>>,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Problem> {
+        match user {
+            Some(user) => self.accounts.threads.run(user, work).await,
+            None => blocking(work).await,
+        }
+    }
+
+    /// Begins a session on a mirror's files, which ends by itself. It waits for its client most of the time, so its thread is its
+    /// own: those that all calls share for file operations would be used up.
+    pub(crate) async fn begin(
+        &self,
+        mirror: &Mirror,
+        tasks: &TaskTracker,
+        session: impl FnOnce() + Send + 'static,
+    ) -> Result<(), Problem> {
+        if let Some(user) = &mirror.user {
+            let threads = &self.accounts.threads;
+            return threads.begin(user, Some(tasks.token()), session).await;
+        }
+        let token = tasks.token();
+        let thread = std::thread::Builder::new().name("mirror".to_owned());
+        let spawned = thread.spawn(move || {
+            session();
+            drop(token);
+        });
+        spawned.map(drop).map_err(|error| {
+            let message = format!("the server has no thread for one more mirror: {error}");
+            Problem::new(Code::ResourceExhausted, "NO_THREAD", message)
+        })
+    }
+
     /// Keeps commits away from `root` once it is what is committed, waiting for that up to `limit`.
     pub(crate) async fn share(
         &self,
         id: &WorkspaceId,
-        workspace: &Arc<Workspace>,
+        mirror: &Mirror,
         root: Digest,
         limit: Duration,
     ) -> Result<SharedLease, Problem> {
         let deadline = Instant::now() + limit;
         loop {
-            let workspace = Arc::clone(workspace);
-            if let Some(lease) = blocking(move || workspace.share(&root)).await? {
+            let files = Arc::clone(&mirror.files);
+            let sharing = self.work(mirror.user.as_ref(), move || files.share(&root));
+            if let Some(lease) = sharing.await?? {
                 return Ok(lease);
             }
             if Instant::now() >= deadline {
@@ -176,28 +251,12 @@ impl Workspaces {
     }
 }
 
-fn open_at(dir: &std::path::Path, boot_id: &str) -> Result<Workspace, StoreError> {
-    use std::os::unix::fs::DirBuilderExt;
-    let made = std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(dir);
-    made.map_err(|source| StoreError::Io {
-        what: "make",
-        path: dir.to_owned(),
-        source,
-    })?;
-    Workspace::open(dir, boot_id)
-}
-
 /// Runs file operations where they may block.
 async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+    work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Problem> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result.map_err(Problem::from),
-        Err(panic) => Err(Problem::new(Code::Internal, "PANIC", panic.to_string())),
-    }
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|panic| Problem::new(Code::Internal, "PANIC", panic.to_string()))
 }
 
 #[cfg(test)]

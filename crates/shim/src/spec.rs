@@ -108,6 +108,9 @@ pub struct Meta {
     /// The mirror root (64 hex digits) that it was started on, if any.
     #[serde(default)]
     pub root: Option<String>,
+    /// The name of the user as whom it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
 }
 
 #[cfg(test)]

@@ -7,13 +7,15 @@
 pub(crate) mod codec;
 
 use std::ffi::OsStr;
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use rustix::fs::FlockOperation::NonBlockingLockExclusive;
+use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process};
 
@@ -24,13 +26,40 @@ pub(crate) fn failed(what: &'static str, path: &Path) -> impl FnOnce(io::Error) 
     move |source| StoreError::Io { what, path, source }
 }
 
+/// Bytes of one of these files at most: several times what the largest tree needs. Jobs may write it.
+const MAX_BYTES: u64 = 1 << 30;
+
+/// Opens one of the mirror's own files. Jobs may write where it is: a link is not followed, a pipe not waited for.
+pub(crate) fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
+    let careful = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let file = options
+        .custom_flags(careful.bits().cast_signed())
+        .open(path)?;
+    if file.metadata()?.is_file() {
+        return Ok(file);
+    }
+    let error = "not a file, though the mirror made one there";
+    Err(io::Error::new(io::ErrorKind::InvalidInput, error))
+}
+
 /// The whole file; `None` if there is none.
 pub(crate) fn read(path: &Path) -> Result<Option<Vec<u8>>, StoreError> {
-    match fs::read(path) {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(failed("read", path)(error)),
+    let file = match open(path, File::options().read(true)) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed("read", path)(error)),
+    };
+    let length = file.metadata().map_err(failed("read", path))?.len();
+    if length > MAX_BYTES {
+        return Err(StoreError::Damaged {
+            path: path.to_owned(),
+            why: "it is larger than any that the mirror writes",
+        });
     }
+    let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or_default());
+    let read = file.take(MAX_BYTES).read_to_end(&mut bytes);
+    read.map_err(failed("read", path))?;
+    Ok(Some(bytes))
 }
 
 /// A file on its way to replace another; dropped before that, it is removed.
@@ -123,7 +152,7 @@ fn owner(name: &OsStr) -> Option<i32> {
 }
 
 fn abandoned(path: &Path, owner: i32, now: SystemTime) -> io::Result<bool> {
-    let file = File::open(path)?;
+    let file = open(path, File::options().read(true))?;
     let age = now.duration_since(file.metadata()?.modified()?);
     let dead = Pid::from_raw(owner).is_some_and(|pid| test_kill_process(pid) == Err(Errno::SRCH));
     let idle = dead || age.is_ok_and(|age| age > ABANDONED);

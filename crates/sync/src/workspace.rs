@@ -28,7 +28,7 @@ use crate::commit::{self, Recovery};
 use crate::digest::Digest;
 use crate::error::StoreError;
 use crate::faults::Faults;
-use crate::store::failed;
+use crate::store::{self, failed};
 use crate::tree::{Dir, Use};
 
 /// An open workspace.
@@ -201,11 +201,9 @@ impl Workspace {
     /// [`StoreError`] if it cannot be written.
     pub fn touch(&self, now: SystemTime) -> Result<(), StoreError> {
         let path = self.writer_path();
-        let file = fs::File::options()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path);
+        let mut options = fs::File::options();
+        options.write(true).create(true).truncate(false);
+        let file = store::open(&path, &mut options);
         let set = file.and_then(|file| file.set_times(FileTimes::new().set_modified(now)));
         set.map_err(failed("touch", &path))
     }

@@ -22,7 +22,7 @@ use crate::leftover;
 use crate::state::{Finished, JobState};
 
 /// The form of the tables and of the blobs in them.
-const VERSION: i64 = 2;
+const VERSION: i64 = 3;
 
 /// How long to wait for another process's transaction. They take well under a millisecond.
 const BUSY: Duration = Duration::from_secs(10);
@@ -218,6 +218,7 @@ impl Files {
         for suffix in ["", "-wal", "-shm"] {
             remove_if_there(&sibling(&fresh, suffix)).map_err(io)?;
         }
+        make_private(&fresh).map_err(io)?;
         create(&fresh).map_err(|error| error.told(&self.path))?;
         for suffix in ["-wal", "-shm"] {
             remove_if_there(&sibling(&self.path, suffix)).map_err(io)?;
@@ -257,9 +258,15 @@ fn connect(path: &Path, flags: OpenFlags) -> rusqlite::Result<(Connection, i64)>
     Ok((connection, version))
 }
 
+/// `SQLite` takes an empty file for a new database, and gives those beside it the same mode.
+fn make_private(path: &Path) -> io::Result<()> {
+    let mut options = File::options();
+    options.write(true).create_new(true).mode(0o600);
+    options.open(path).map(drop)
+}
+
 fn create(path: &Path) -> Result<(), QueryError> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
-    let (connection, _) = connect(path, flags)?;
+    let (connection, _) = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.execute_batch(SCHEMA)?;

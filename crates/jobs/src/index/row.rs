@@ -26,6 +26,7 @@ struct AskedRow<'a> {
     owner: &'a str,
     workspace: Option<&'a str>,
     root: Option<&'a str>,
+    user: Option<&'a str>,
 }
 
 /// The stored form of what was asked.
@@ -48,6 +49,7 @@ pub(super) fn encode_asked(asked: &Asked) -> Vec<u8> {
         owner: &meta.owner,
         workspace: meta.workspace.as_deref(),
         root: meta.root.as_deref(),
+        user: meta.user.as_deref(),
     })
 }
 
@@ -84,6 +86,7 @@ pub(super) fn decode_asked(
             owner: row.owner.to_owned(),
             workspace: row.workspace.map(str::to_owned),
             root: row.root.map(str::to_owned),
+            user: row.user.map(str::to_owned),
         },
     }))
 }
@@ -223,6 +226,7 @@ mod tests {
                 owner: "me".into(),
                 workspace: None,
                 root: Some("00".into()),
+                user: Some("builder".into()),
             },
         }
     }

@@ -11,8 +11,8 @@ use crate::serve;
 /// Serve this state directory to others, until SIGTERM or Ctrl-C; jobs go on without it.
 ///
 /// Without an address, only users of this host who may open the state directory reach it. Settings come from flags, else from
-/// `LEGWORK_LISTEN`, `LEGWORK_ADVERTISE`, `LEGWORK_LOG_LEVEL`, `LEGWORK_LOG_FILE`, `LEGWORK_ACCESS_LOG` and `LEGWORK_METRICS`,
-/// else from the settings file.
+/// `LEGWORK_LISTEN`, `LEGWORK_ADVERTISE`, `LEGWORK_RUN_USER`, `LEGWORK_LOG_LEVEL`, `LEGWORK_LOG_FILE`, `LEGWORK_ACCESS_LOG`
+/// and `LEGWORK_METRICS`, else from the settings file.
 #[derive(Debug, Args)]
 pub(crate) struct Serve {
     /// Address to listen on, port 7005 unless told; port 0 takes a free one (repeat for more)
@@ -27,7 +27,11 @@ pub(crate) struct Serve {
     /// Make the certificate authority and the first invite, if they were not made before
     #[arg(long)]
     pub(crate) init: bool,
-    /// Serve as root: whoever may run jobs is then root on this host
+    /// Run the jobs of others as this user of the host; for that the server has to be root. `[run.users]` in the settings
+    /// file names other users for single identities
+    #[arg(long, value_name = "USER")]
+    pub(crate) run_user: Option<String>,
+    /// Let jobs run as root: whoever may run jobs without another user named for them is then root on this host
     #[arg(long)]
     pub(crate) allow_root: bool,
     /// How much is told of what the server does: error, warn, info, debug

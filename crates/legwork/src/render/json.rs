@@ -40,6 +40,8 @@ pub(crate) struct Job {
     short_id: String,
     state: &'static str,
     owner: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user: Option<String>,
     argv: Vec<Text>,
     dir: Text,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -115,6 +117,7 @@ impl From<&legwork_client::Job> for Job {
             short_id: job.short_id.clone(),
             state: super::state(job),
             owner: job.owner.clone(),
+            user: job.user.clone(),
             argv: job.argv.iter().map(|word| Text::os(word)).collect(),
             dir: Text::os(&job.dir),
             name: job.name.clone(),

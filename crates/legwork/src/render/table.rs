@@ -81,6 +81,9 @@ pub(crate) fn job(job: &Job) -> String {
         fact("workspace", workspace);
     }
     fact("owner", &job.owner);
+    if let Some(user) = &job.user {
+        fact("runs as", user);
+    }
     fact("created", &time(job.created_at_ms));
     if let Some(started) = job.started_at_ms {
         fact("started", &time(started));

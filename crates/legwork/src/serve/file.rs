@@ -1,5 +1,6 @@
 //! `server.toml`: what may be in it, and what is said about what may not.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -23,7 +24,9 @@ pub(super) struct File {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Run {
+    pub(super) user: Option<String>,
     pub(super) allow_root: bool,
+    pub(super) users: BTreeMap<String, String>,
 }
 
 /// What is told, and where.
@@ -131,6 +134,9 @@ mod tests {
         let parse = |text| File::parse(Path::new("server.toml"), text);
         let file = parse("listen = [\"[::]:1\"]\n[run]\nallow_root = true").unwrap();
         assert!(file.run.allow_root);
+        let file = parse("[run]\nuser = \"builder\"\n[run.users]\nalice = \"al\"").unwrap();
+        assert_eq!(file.run.user.as_deref(), Some("builder"));
+        assert_eq!(file.run.users["alice"], "al");
         for (text, near) in [
             ("lisen = []", "`listen`"),
             ("[log]\nlevle = \"info\"", "`level`"),

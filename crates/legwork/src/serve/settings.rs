@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use legwork_identity::invite::{ADDRESSES_MAX, Address};
-use legwork_server::{Limits, Quotas};
+use legwork_server::{Limits, Quotas, RunAs};
 
 use super::file::{self, File};
 use crate::commands::serve::Serve;
@@ -25,7 +25,7 @@ pub(super) struct Settings {
     pub(super) state: Option<PathBuf>,
     pub(super) listen: Vec<SocketAddr>,
     pub(super) advertise: Vec<Address>,
-    pub(super) allow_root: bool,
+    pub(super) run_as: RunAs,
     pub(super) log_level: Option<String>,
     pub(super) log_file: Option<PathBuf>,
     pub(super) access_log: Option<PathBuf>,
@@ -59,7 +59,14 @@ impl Settings {
                 .iter()
                 .map(|text| address(text))
                 .collect::<Result<_, _>>()?,
-            allow_root: args.allow_root || file.run.allow_root,
+            run_as: RunAs {
+                user: args
+                    .run_user
+                    .or_else(|| text("LEGWORK_RUN_USER"))
+                    .or(file.run.user),
+                users: file.run.users,
+                allow_root: args.allow_root || file.run.allow_root,
+            },
             log_level: args
                 .log_level
                 .or_else(|| text("LEGWORK_LOG_LEVEL"))

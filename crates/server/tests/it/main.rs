@@ -13,3 +13,4 @@ mod net;
 mod quotas;
 mod refusals;
 mod roles;
+mod run_as;

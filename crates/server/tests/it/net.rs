@@ -14,7 +14,7 @@ use legwork_identity::ca::{CA_LIFETIME, CLIENT_LIFETIME, Ca};
 use legwork_identity::store::{NewInvite, Store};
 use legwork_identity::tls::{self, Credentials, HandshakeError};
 use legwork_identity::{CertificateRequest, PrivateKey, Role, SystemClock, UnixTime};
-use legwork_server::{Config, Limits, Problem, Server, ServerLock, Sockets};
+use legwork_server::{Config, Limits, Problem, RunAs, Server, ServerLock, Sockets};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
@@ -40,13 +40,21 @@ pub(crate) type Verdict = Option<(tonic::Code, String)>;
 
 impl Net {
     pub(crate) async fn start(limits: Limits) -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        Self::on(tempfile::tempdir().unwrap(), limits, None).await
+    }
+
+    /// On a directory that an earlier one may have left; as root with users for its jobs.
+    pub(crate) async fn on(dir: TempDir, limits: Limits, run_as: Option<&RunAs>) -> Self {
         let state_dir = dir.path().join("state");
         let tasks = TaskTracker::new();
         let config = Config {
             state_dir: state_dir.clone(),
         };
-        let server = Server::open(config, tasks.clone()).unwrap();
+        let server = match run_as {
+            Some(run_as) => Server::open_for(config, run_as, tasks.clone()).await,
+            None => Server::open(config, tasks.clone()),
+        };
+        let server = server.unwrap();
         let lock = ServerLock::take(&state_dir).unwrap();
         // Old enough for certificates that are expired by now.
         let now = UnixTime::now().as_secs();
@@ -77,6 +85,13 @@ impl Net {
             serving,
             tasks,
         }
+    }
+
+    /// Stops it, and leaves its directory.
+    pub(crate) async fn end(self) -> TempDir {
+        self.stop.cancel();
+        self.serving.await.unwrap().unwrap();
+        self.dir
     }
 
     pub(crate) fn state(&self) -> PathBuf {

@@ -14,7 +14,7 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, Signal, WaitOptions};
-use rustix::thread::{Gid, Uid};
+use rustix::thread::{CapabilitySet, CapabilitySets, Gid, Uid};
 
 use legwork_shim::exit::Step;
 use legwork_shim::spec::{RunAs, Spec, Stdin};
@@ -222,13 +222,24 @@ impl Child<'_> {
 }
 
 /// Groups first, while there is still the right to set them. Nothing that the payload executes may
-/// bring back what is given up here.
+/// bring back what is given up here. A change of user takes the capabilities away by itself, unless the securebits or
+/// the inheritable set that came from the launcher say otherwise: so they are put down expressly, and with the
+/// inheritable ones go the ambient ones. Bounds for later are of no use after `no_new_privs`.
 fn become_user(user: &RunAs) -> Result<(), Errno> {
     let groups: Vec<Gid> = user.groups.iter().copied().map(Gid::from_raw).collect();
     let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
     rustix::thread::set_thread_groups(&groups)?;
     rustix::thread::set_thread_res_gid(gid, gid, gid)?;
     rustix::thread::set_thread_res_uid(uid, uid, uid)?;
+    if !uid.is_root() {
+        let none = CapabilitySet::empty();
+        let sets = CapabilitySets {
+            effective: none,
+            permitted: none,
+            inheritable: none,
+        };
+        rustix::thread::set_capabilities(None, sets)?;
+    }
     rustix::thread::set_no_new_privs(true)
 }
 

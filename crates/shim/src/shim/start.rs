@@ -105,7 +105,8 @@ pub(super) fn start(inherited: &mut Inherited) -> Result<Running, Refusal> {
         return Err(Refusal::NotOurs);
     }
     let spec = read_spec(inherited.dir())?;
-    let lease = spec.lease.as_ref().map(take_lease).transpose()?;
+    let lease = spec.lease.as_ref().map(|path| take_lease(path, &spec));
+    let lease = lease.transpose()?;
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
         .map_err(|e| not_started(Step::Setup, e.raw_os_error(), "sub-reaper".into()))?;
     let (waiting, ends) =
@@ -174,14 +175,16 @@ fn read_spec(dir: BorrowedFd<'_>) -> Result<Spec, Refusal> {
     serde_json::from_slice(&raw).map_err(|_| refused(libc::EINVAL, layout::SPEC))
 }
 
-fn take_lease(path: &ByteString) -> Result<OwnedFd, Refusal> {
+/// Where it lies the user may have put anything: nothing but a file of theirs is locked with our rights.
+fn take_lease(path: &ByteString, spec: &Spec) -> Result<OwnedFd, Refusal> {
     let refused = |e: Errno| not_started(Step::Lease, e.raw_os_error(), path.clone());
-    let file = rustix::fs::open(
-        path.as_bytes(),
-        OFlags::RDONLY | OFlags::CLOEXEC,
-        Mode::empty(),
-    )
-    .map_err(refused)?;
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let file = rustix::fs::open(path.as_bytes(), flags, Mode::empty()).map_err(refused)?;
+    let found = rustix::fs::fstat(&file).map_err(refused)?;
+    let user = spec.run_as.as_ref().map(|user| user.uid);
+    if user.is_some_and(|uid| uid != found.st_uid) {
+        return Err(refused(Errno::PERM));
+    }
     rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared).map_err(refused)?;
     Ok(file)
 }

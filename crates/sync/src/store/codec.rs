@@ -28,6 +28,8 @@ const KIND: u8 = 0x0f;
 /// An entry's flag: what it looked like follows.
 const HAS_STAT: u8 = 0x10;
 const CHECKSUM: usize = 32;
+/// Entries of one list at most, which bounds the memory that a file written by a job can cost.
+const MAX_ENTRIES: usize = 8_000_000;
 
 /// Which file, and its newest format.
 #[derive(Debug, Clone, Copy)]
@@ -202,7 +204,9 @@ impl<'a> Reader<'a> {
     }
 
     pub(crate) fn entries(&mut self) -> Result<Vec<Entry>, StoreError> {
-        let count = usize::try_from(self.u64()?).map_err(|_| self.damaged("too many entries"))?;
+        let count = usize::try_from(self.u64()?).ok();
+        let count = count.filter(|&count| count <= MAX_ENTRIES);
+        let count = count.ok_or_else(|| self.damaged("too many entries"))?;
         let mut entries: Vec<Entry> = Vec::with_capacity(count.min(self.rest.len() / 5));
         let mut path = Vec::new();
         for _ in 0..count {

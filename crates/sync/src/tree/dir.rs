@@ -53,6 +53,9 @@ impl AsFd for Dir {
     }
 }
 
+/// Levels of directories that are removed where they are.
+const DEPTH_MAX: u32 = 64;
+
 static NO_OPENAT2: AtomicBool = AtomicBool::new(false);
 
 impl Dir {
@@ -79,7 +82,12 @@ impl Dir {
     /// it, if that is needed and allowed.
     pub(crate) fn permit(&self) -> Result<()> {
         let wanted = Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK;
-        let check = || rustix::fs::accessat(self, ".", wanted, AtFlags::empty());
+        // As whom this thread opens files, which need not be as whom the process runs.
+        let check = || match rustix::fs::accessat(self, ".", wanted, AtFlags::EACCESS) {
+            // Also what a sandbox says that does not know the call with flags.
+            Err(Errno::PERM) => rustix::fs::accessat(self, ".", wanted, AtFlags::empty()),
+            done => done,
+        };
         if check() != Err(Errno::ACCESS) {
             return check();
         }
@@ -282,12 +290,43 @@ impl Dir {
             Err(Errno::ISDIR | Errno::PERM) => {}
             done => return done,
         }
-        let below = self.permitted(name)?;
-        let mut buffer = [MaybeUninit::uninit(); 4096];
-        for entry in below.names(&mut buffer)? {
-            below.remove_all(&entry.name)?;
-        }
+        let top = self.permitted(name)?;
+        while top.child(b".", Use::List)?.empty(&top, 0)? {}
         self.remove_dir(name)
+    }
+
+    /// Removes what is in this directory, `depth` levels below `top`; says whether there was anything. What lies very
+    /// deep, as a job may make it, is moved up to `top` first: each level takes a descriptor and a piece of the stack.
+    fn empty(&self, top: &Self, depth: u32) -> Result<bool> {
+        let mut buffer = vec![MaybeUninit::uninit(); 4096];
+        let names = self.names(&mut buffer)?;
+        drop(buffer);
+        for Name { name, .. } in &names {
+            match self.remove_file(name) {
+                Ok(()) | Err(Errno::NOENT) => continue,
+                Err(Errno::ISDIR | Errno::PERM) => {}
+                Err(error) => return Err(error),
+            }
+            let below = self.permitted(name)?;
+            if depth < DEPTH_MAX {
+                below.empty(top, depth + 1)?;
+                self.remove_dir(name)?;
+            } else {
+                self.move_aside(name, top)?;
+            }
+        }
+        Ok(!names.is_empty())
+    }
+
+    /// Moves `name` to `to`, under any name that is free there.
+    fn move_aside(&self, name: &[u8], to: &Self) -> Result<()> {
+        for attempt in 0_u64.. {
+            match self.move_new(name, to, format!("{attempt}").as_bytes()) {
+                Err(Errno::EXIST | Errno::NOTEMPTY) => {}
+                done => return done,
+            }
+        }
+        Ok(())
     }
 
     /// Opens the directory at `path`, making what is missing of it.
@@ -390,6 +429,26 @@ mod tests {
         assert!(temp.path().join("a/b/c/d").is_dir());
         assert!(dir.make_beneath(b"link/x").is_err());
         assert!(!temp.path().join("a/x").exists());
+    }
+
+    #[test]
+    fn removing_all_reaches_the_deepest_with_a_small_stack() {
+        let (temp, dir) = fixture();
+        let mut here = dir.beneath(b"a/b", Use::List).unwrap();
+        for level in 0..300 {
+            for name in [b"d", b"e"] {
+                here.make_dir(name).unwrap();
+            }
+            drop(here.create_file(b"0", level % 2 == 0).unwrap());
+            here = here.child(b"d", Use::List).unwrap();
+        }
+        drop(here);
+        std::thread::scope(|scope| {
+            let small = std::thread::Builder::new().stack_size(128 << 10);
+            let removing = small.spawn_scoped(scope, || dir.remove_all(b"a"));
+            removing.unwrap().join().unwrap().unwrap();
+        });
+        assert!(!temp.path().join("a").exists());
     }
 
     #[test]

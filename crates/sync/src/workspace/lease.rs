@@ -12,7 +12,7 @@ use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 
 use crate::error::StoreError;
-use crate::store::failed;
+use crate::store::{self, failed};
 
 /// Between two tries for a lock.
 pub(crate) const POLL: Duration = Duration::from_millis(10);
@@ -34,7 +34,7 @@ pub(crate) struct Lock {
 pub(crate) fn try_lock(path: &Path, kind: Kind) -> Result<Option<Lock>, StoreError> {
     let mut options = File::options();
     options.read(true).write(true).create(true).truncate(false);
-    let file = options.open(path).map_err(failed("open", path))?;
+    let file = store::open(path, &mut options).map_err(failed("open", path))?;
     let operation = match kind {
         Kind::Shared => FlockOperation::NonBlockingLockShared,
         Kind::Exclusive => FlockOperation::NonBlockingLockExclusive,
