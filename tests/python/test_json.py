@@ -7,7 +7,7 @@ import pytest
 from harness.host import Host
 
 JOB = {"id", "shortId", "state", "owner", "argv", "dir", "labels", "createdAtMs"}
-JOB_MORE = {"name", "workspace", "startedAtMs", "pid", "why", "finish"}
+JOB_MORE = {"name", "workspace", "startedAtMs", "pid", "why", "finish", "user"}
 FINISH = {"cause", "exitCode", "endedAtMs", "outputEnd", "outputDropped"}
 
 

@@ -1,7 +1,7 @@
 //! Running programs and telling what is going on.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use crate::{Failure, Outcome};
 
@@ -34,14 +34,17 @@ impl Step {
     }
 
     /// Runs it with this process's own output, and fails unless it ends with 0.
-    pub(crate) fn run(mut self) -> Outcome {
+    pub(crate) fn run(self) -> Outcome {
+        self.begin()?.end()
+    }
+
+    /// Begins to run it, beside what else is to be run.
+    pub(crate) fn begin(mut self) -> Result<Running, Failure> {
         say(&format!("xtask: {}", self.line));
-        let status = self.command.stdin(Stdio::null()).status();
-        match status {
-            Ok(status) if status.success() => Ok(()),
-            Ok(status) => Err(Failure::Step {
-                step: self.line,
-                status,
+        match self.command.stdin(Stdio::null()).spawn() {
+            Ok(child) => Ok(Running {
+                line: self.line,
+                child,
             }),
             Err(error) => Err(Failure::Spawn {
                 program: self.line,
@@ -58,6 +61,31 @@ impl Step {
             .stderr(Stdio::null())
             .status()
             .is_ok_and(|status| status.success())
+    }
+}
+
+/// A step that was begun. It has to be ended, or it goes on by itself.
+#[derive(Debug)]
+#[must_use]
+pub(crate) struct Running {
+    line: String,
+    child: Child,
+}
+
+impl Running {
+    /// Waits for its end, and fails unless that is 0.
+    pub(crate) fn end(mut self) -> Outcome {
+        match self.child.wait() {
+            Ok(status) if status.success() => Ok(()),
+            Ok(status) => Err(Failure::Step {
+                step: self.line,
+                status,
+            }),
+            Err(error) => Err(Failure::Spawn {
+                program: self.line,
+                error,
+            }),
+        }
     }
 }
 

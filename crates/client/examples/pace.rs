@@ -49,6 +49,11 @@ async fn measure() -> Result<()> {
     }
     let client = Client::connect(target, Options::default(), TaskTracker::new()).await?;
     for _ in 0..ROUNDS {
+        let (start, wait) = one(&client).await?;
+        println!("start_ms {:.3}", start.as_secs_f64() * 1e3);
+        println!("wait_ms {:.3}", wait.as_secs_f64() * 1e3);
+    }
+    for _ in 0..ROUNDS {
         println!("burst_jobs_s {:.0}", burst(&client).await?);
     }
     for _ in 0..ROUNDS {
@@ -93,6 +98,21 @@ fn spec() -> JobSpec {
         },
         ..JobSpec::new(["/bin/true"])
     }
+}
+
+/// The median times until a job has been started, and from then until it has ended.
+async fn one(client: &Client) -> Result<(Duration, Duration)> {
+    let (mut starts, mut waits) = (Vec::new(), Vec::new());
+    for _ in 0..CONNECTS {
+        let begun = Instant::now();
+        let job = client.start(&spec()).await?;
+        starts.push(begun.elapsed());
+        client.wait(&job.id.to_string()).await?;
+        waits.push(begun.elapsed() - starts[starts.len() - 1]);
+    }
+    starts.sort_unstable();
+    waits.sort_unstable();
+    Ok((starts[CONNECTS / 2], waits[CONNECTS / 2]))
 }
 
 /// Jobs a second, each started, run and waited for, on one connection.

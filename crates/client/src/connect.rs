@@ -7,6 +7,7 @@ use std::io;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use http::HeaderValue;
 use hyper::body::Incoming;
 use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -16,6 +17,10 @@ use tonic::body::Body;
 use crate::error::{CallError, Result};
 use crate::lost::{self, NotSent};
 use crate::stream::{ByteStream, Ending, Watched};
+
+/// The version of the protocol that this client was made for, and the header that says so in every call: a server that does
+/// not speak it refuses, instead of misunderstanding.
+const PROTOCOL: (&str, &str) = ("legwork-protocol", "1");
 
 /// Bytes a server may send on one stream before we have read them.
 const STREAM_WINDOW: u32 = 8 << 20;
@@ -101,7 +106,10 @@ impl tower::Service<http::Request<Body>> for Channel {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+    fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
+        let (name, version) = PROTOCOL;
+        let version = HeaderValue::from_static(version);
+        request.headers_mut().insert(name, version);
         let mut requests = self.requests.clone();
         Box::pin(async move {
             requests.ready().await.map_err(NotSent)?;
