@@ -21,6 +21,11 @@ impl Step {
         )]
         let mut command = Command::new(program);
         command.args(arguments).current_dir(dir);
+        for (name, _) in std::env::vars_os() {
+            if name.to_str().is_some_and(is_of_this_package) {
+                command.env_remove(name);
+            }
+        }
         Self {
             line: format!("{program} {}", arguments.join(" ")),
             command,
@@ -62,6 +67,14 @@ impl Step {
             .status()
             .is_ok_and(|status| status.success())
     }
+}
+
+/// Whether cargo set a variable for us, the package that it runs. Build scripts that look at such ones, as ring's does, would run
+/// again, and what depends on them be built again, each time that somebody builds with us and then without.
+fn is_of_this_package(name: &str) -> bool {
+    ["CARGO_PKG_", "CARGO_MANIFEST_"]
+        .iter()
+        .any(|prefix| name.starts_with(prefix))
 }
 
 /// A step that was begun. It has to be ended, or it goes on by itself.
