@@ -25,7 +25,8 @@ def server(directory: Path) -> Iterator[list[str]]:
         f"Port {port}\nListenAddress 127.0.0.1\nHostKey {directory}/host\n"
         f"AuthorizedKeysFile {directory}/authorized\nPidFile none\nStrictModes no\n"
         # Bash reads the user's start files under sshd unless it looks like an inner shell.
-        "UsePAM no\nMaxSessions 64\nPasswordAuthentication no\nPermitRootLogin yes\nSetEnv SHLVL=1\n"
+        "UsePAM no\nMaxSessions 64\nPasswordAuthentication no\nPermitRootLogin yes\n"
+        "SetEnv SHLVL=1\n"
     )
     if os.geteuid() == 0:
         Path("/run/sshd").mkdir(exist_ok=True)
