@@ -62,7 +62,7 @@ async fn measure() -> Result<()> {
     Ok(())
 }
 
-/// What a context says about its server. The certificate tells which server it is for.
+/// The server of a context, and who we are to it.
 fn target(context: &Path, address: &str) -> Result<Target> {
     let text = |name: &str| std::fs::read_to_string(context.join(name));
     let about: serde_json::Value = serde_json::from_str(&text("context.json")?)?;

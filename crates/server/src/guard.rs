@@ -41,6 +41,9 @@ pub(crate) enum Peer {
     Stranger,
 }
 
+/// A request that may be answered, or why it is not.
+type Admitted = Result<http::Request<Incoming>, (http::Request<Incoming>, Status)>;
+
 /// The services as one connection reaches them.
 #[derive(Debug, Clone)]
 pub(crate) struct Guard {
@@ -100,12 +103,7 @@ impl Guard {
         };
         (Arc::new(Call::new(caller, self.source)), admitted)
     }
-}
 
-/// A request that may be answered, or why it is not.
-type Admitted = Result<http::Request<Incoming>, (http::Request<Incoming>, Status)>;
-
-impl Guard {
     /// Counts the call for whom it belongs to, if it is a stream and they may have another one.
     fn counted(&self, path: &str, admitted: Admitted) -> (Admitted, Option<Stream>) {
         let request = match admitted {

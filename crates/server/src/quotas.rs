@@ -55,6 +55,8 @@ pub(crate) struct Starting {
     counted: Option<(String, usize)>,
     /// How many of those asked for may still be started.
     left: usize,
+    /// That was fewer than were asked for, from the beginning.
+    short: bool,
 }
 
 /// A stream that is counted, until it is dropped.
@@ -88,6 +90,7 @@ impl Usage {
                 counts,
                 counted: None,
                 left: asked,
+                short: false,
             });
         };
         let _turn = self.turn.lock().await;
@@ -104,6 +107,7 @@ impl Usage {
             counts,
             counted: (granted > 0).then_some((owner, granted)),
             left: granted,
+            short: granted < asked,
         })
     }
 
@@ -126,13 +130,19 @@ impl Usage {
     pub(crate) fn too_many_jobs(&self) -> Problem {
         let limit = self.quotas.get().map_or(0, |quotas| quotas.jobs);
         let message = format!(
-            "you have {limit} jobs that have not ended, which is as many as you may have here"
+            "{limit} jobs of yours have not ended, which is as many as you may have here: \
+             wait for one, or stop one"
         );
         Problem::new(Code::ResourceExhausted, "TOO_MANY_JOBS", message).with("limit", limit)
     }
 }
 
 impl Starting {
+    /// Whether some of those asked for may not be started.
+    pub(crate) const fn is_short(&self) -> bool {
+        self.short
+    }
+
     /// Takes the right to start one; `false` when all are taken.
     pub(crate) fn take(&mut self) -> bool {
         let left = self.left.checked_sub(1);

@@ -38,11 +38,13 @@ pub(crate) async fn all(
     let mut refused = Vec::with_capacity(specs.len());
     for spec in specs {
         match prepare(&shared, &call, spec).await {
-            // A start that is repeated takes nothing.
-            Ok((request, _)) if !starting.take() && !shared.knows(request.id).await => {
-                refused.push(Some(shared.usage.too_many_jobs()));
-            }
             Ok((request, lease)) => {
+                // A start that is repeated takes nothing from the others.
+                let repeated = starting.is_short() && shared.knows(request.id).await;
+                if !repeated && !starting.take() {
+                    refused.push(Some(shared.usage.too_many_jobs()));
+                    continue;
+                }
                 requests.push(request);
                 // Held until the shims have taken their own: no commit may come between.
                 leases.extend(lease);

@@ -60,8 +60,14 @@ async fn jobs_that_have_not_ended_are_limited() {
         (1, &["TOO_MANY_JOBS".to_owned()][..])
     );
 
+    // Those that are repeated take no place from the one that is new.
+    alice.stop(&started[1], None, None).await.unwrap();
+    let mixed = [specs[2].clone(), sleeping()];
+    let (both, refused) = start(&alice, &mixed).await;
+    assert_eq!((both.len(), refused.len()), (2, 0), "{refused:?}");
+
     // Many at once are not more than few.
-    for id in started.iter().skip(1).chain(&next) {
+    for id in both.iter().chain(&next) {
         alice.stop(id, None, None).await.unwrap();
     }
     let specs: Vec<_> = (0..4).map(|_| [sleeping(), sleeping()]).collect();
