@@ -1,7 +1,7 @@
 //! Running programs and telling what is going on.
 
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 use crate::{Failure, Outcome};
 
@@ -39,17 +39,14 @@ impl Step {
     }
 
     /// Runs it with this process's own output, and fails unless it ends with 0.
-    pub(crate) fn run(self) -> Outcome {
-        self.begin()?.end()
-    }
-
-    /// Begins to run it, beside what else is to be run.
-    pub(crate) fn begin(mut self) -> Result<Running, Failure> {
+    pub(crate) fn run(mut self) -> Outcome {
         say(&format!("xtask: {}", self.line));
-        match self.command.stdin(Stdio::null()).spawn() {
-            Ok(child) => Ok(Running {
-                line: self.line,
-                child,
+        let status = self.command.stdin(Stdio::null()).status();
+        match status {
+            Ok(status) if status.success() => Ok(()),
+            Ok(status) => Err(Failure::Step {
+                step: self.line,
+                status,
             }),
             Err(error) => Err(Failure::Spawn {
                 program: self.line,
@@ -75,31 +72,6 @@ fn is_of_this_package(name: &str) -> bool {
     ["CARGO_PKG_", "CARGO_MANIFEST_"]
         .iter()
         .any(|prefix| name.starts_with(prefix))
-}
-
-/// A step that was begun. It has to be ended, or it goes on by itself.
-#[derive(Debug)]
-#[must_use]
-pub(crate) struct Running {
-    line: String,
-    child: Child,
-}
-
-impl Running {
-    /// Waits for its end, and fails unless that is 0.
-    pub(crate) fn end(mut self) -> Outcome {
-        match self.child.wait() {
-            Ok(status) if status.success() => Ok(()),
-            Ok(status) => Err(Failure::Step {
-                step: self.line,
-                status,
-            }),
-            Err(error) => Err(Failure::Spawn {
-                program: self.line,
-                error,
-            }),
-        }
-    }
 }
 
 /// Says something on standard error, where cargo and every step speak too.
