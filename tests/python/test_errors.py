@@ -231,7 +231,7 @@ def test_a_damaged_job_directory_does_not_hide_the_others(host: Host) -> None:
     host.finished(good)
     host.finished(bad)
     directory = host.job_dir(bad)
-    (directory / "exit").write_text("{ not json")
+    host.journal(bad).replace("exit", '{"exit":{ not json}')
     for name in host.state.glob("index.db*"):
         name.unlink()
     host.run("wait", good).expect(3)

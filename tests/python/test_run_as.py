@@ -147,7 +147,7 @@ def test_a_job_sees_nothing_of_the_state_directory(
     claim = host.claim(other.id)
     alice = join("alice")
     paths = [str(path) for path in _everything_below(host.state)]
-    for part in ("identity.db", "ca/", "index.db", "/spec", "/control", "/tree/file", "invite"):
+    for part in ("identity.db", "ca/", "index.db", "/journal", "/control", "/tree/file", "invite"):
         assert any(part in path for path in paths), f"{part} is not among what is tried"
     script = """
         for path; do

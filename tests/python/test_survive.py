@@ -100,12 +100,12 @@ def test_after_a_restart_of_the_machine_a_job_is_lost(host: Host) -> None:
     # A reboot is simulated: the claim names another boot, and the shim is gone without a record.
     job = host.shell("echo up; exec sleep 60")
     host.printed(job, b"up")
-    directory, claim = host.job_dir(job), host.claim(job)
+    journal, claim = host.journal(job), host.claim(job)
     os.kill(claim["shim_pid"], signal.SIGKILL)
     until(lambda: not processes.alive(claim["pid"]), "the payload dies with its shim")
     claim["boot_id"] = "00000000-0000-4000-8000-000000000000"
-    (directory / "shim").write_text(json.dumps(claim))
-    seen = directory / "index"
+    journal.forge("launch", claim)
+    seen = journal.directory / "index"
     os.utime(seen, (time.time() + 3600,) * 2)
     finish = host.status(job)["finish"]
     assert finish["cause"] == "lost"
@@ -122,11 +122,11 @@ def test_a_claim_of_another_boot_is_not_believed_for_its_pids(host: Host) -> Non
     stranger = subprocess.Popen(["sleep", "60"], **host.user.popen_arguments())
     job = host.start("sleep", "60")
     host.running(job)
-    directory, claim = host.job_dir(job), host.claim(job)
+    journal, claim = host.journal(job), host.claim(job)
     os.kill(claim["shim_pid"], signal.SIGKILL)
     until(lambda: not processes.alive(claim["pid"]), "the payload dies with its shim")
     forged = claim | {"boot_id": "other", "pid": stranger.pid, "shim_pid": stranger.pid}
-    (directory / "shim").write_text(json.dumps(forged))
+    journal.forge("launch", forged)
     host.status(job)
     host.run("stop", job)
     host.run("signal", job, "KILL")
@@ -171,12 +171,13 @@ def test_doctor_rebuilds_the_index(host: Host) -> None:
 def test_doctor_names_the_jobs_whose_files_are_damaged(host: Host) -> None:
     good, bad = (host.finished(host.shell("exit 0")) for _ in range(2))
     directory = host.job_dir(bad["id"])
-    (directory / "spec").write_text("{")
+    journal = host.journal(bad["id"])
+    journal.replace("spec", '{"spec":{}')
     seen = host.json("doctor", "--rebuild")
     assert (seen["rebuiltJobs"], seen["damagedJobs"]) == (1, [bad["id"]])
     assert directory.name in host.ok("doctor", "--rebuild")
     assert host.json("ps", "-a") == [good]
-    assert (directory / "exit").exists()
+    assert '{"exit":' in journal.path.read_text()
 
 
 @pytest.mark.once
@@ -205,24 +206,23 @@ def test_the_binary_is_replaced_while_a_job_runs(host: Host) -> None:
 def test_an_exit_is_recorded_once(host: Host) -> None:
     job = host.shell("exit 6")
     host.finished(job)
-    record = (host.job_dir(job) / "exit").read_bytes()
+    journal = host.journal(job)
+    record = journal.path.read_bytes()
     waiters = [host.popen("wait", job) for _ in range(6)]
     for waiter in waiters:
         waiter.communicate(timeout=20)
         assert waiter.returncode == 6
-    assert (host.job_dir(job) / "exit").read_bytes() == record
+    assert journal.path.read_bytes() == record
+    assert record.count(b"\n") == len(journal.lines()) == 3
 
 
 def test_a_launcher_that_died_before_the_shim_ran(host: Host) -> None:
-    # What it leaves: a directory with a spec and a free lock, and nothing that says more.
+    # What it leaves: a journal with a spec and a free lock, and nothing that says more.
     job = host.status(host.start("true"))["id"]
     host.finished(job)
-    directory = host.job_dir(job)
+    host.journal(job).keep("spec")
     for name in _index_files(host):
         (host.state / name).unlink()
-    for path in directory.iterdir():
-        if path.name not in ("spec", "lock"):
-            path.unlink()
     (seen,) = host.json("ps", "-a")
     assert seen["finish"]["cause"] == "not_started"
     host.run("wait", job).expect(125)

@@ -12,28 +12,13 @@ use rustix::io::Errno;
 /// Puts a file in place: whole or not at all, also when the power fails or two processes do it at once.
 /// The directory is for the caller to sync.
 pub(crate) fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
-    put(path, content, mode, File::sync_all)
-}
-
-/// The same for as long as the power does not fail. After that it may be missing, empty or damaged,
-/// unless somebody has synced it.
-pub(crate) fn replace_unsynced(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
-    put(path, content, mode, |_| Ok(()))
-}
-
-fn put(
-    path: &Path,
-    content: &[u8],
-    mode: u32,
-    finish: fn(&File) -> io::Result<()>,
-) -> io::Result<()> {
     static ATTEMPTS: AtomicU32 = AtomicU32::new(0);
     let attempt = ATTEMPTS.fetch_add(1, Ordering::Relaxed);
     let mut name = OsString::from(path);
     name.push(format!(".{}-{attempt}.new", std::process::id()));
     let temporary = Path::new(&name);
     let written = write(temporary, content, mode)
-        .and_then(|file| finish(&file))
+        .and_then(|file| file.sync_all())
         .and_then(|()| std::fs::rename(temporary, path));
     if written.is_err() {
         // The first error is the one to tell.

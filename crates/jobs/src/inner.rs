@@ -126,14 +126,14 @@ impl Inner {
         }
         let dir = self.dir(entry.job.id);
         if known.is_lost() {
-            let exit = dir.exit()?;
+            let exit = dir.exit_of_ended()?;
             return Ok(exit.map_or_else(|| known.clone(), |exit| JobState::ended(&exit)));
         }
         let state = state::observe(&dir.facts(&*self.launcher)?, &self.boot_id);
         let Some(end) = state.finished().filter(|_| !state.is_settled()) else {
             return Ok(state);
         };
-        // Whoever deletes a directory takes its files one by one: what has begun, and what has a row, had a lock and a spec.
+        // Whoever deletes a directory takes its files one by one: what has begun, and what has a row, had a journal.
         let never_ran = end.started_at_ms.is_none();
         let emptied = !dir.is_whole() || (never_ran && known.started_at_ms().is_some());
         if dir.exists() && !emptied {

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 use legwork_shim::exit::{self, Exit};
+use legwork_shim::journal::Journal;
 use legwork_shim::launch::{self, Launch};
 use legwork_shim::layout;
 use legwork_shim::spec::{self, Spec};
@@ -20,7 +21,7 @@ use crate::error::JobError;
 use crate::files;
 use crate::id::JobId;
 use crate::launcher::Launcher;
-use crate::state::{self, Facts, Liveness, Source, Traces};
+use crate::state::{self, Facts, Liveness, Source, Told, Traces};
 
 /// One job's directory.
 #[derive(Debug, Clone)]
@@ -42,12 +43,17 @@ impl Source for Looked<'_> {
         self.launcher.liveness(&self.dir.path)
     }
 
-    fn launch(&mut self) -> Result<Option<Launch>, JobError> {
-        self.dir.launch()
-    }
-
-    fn exit(&mut self) -> Result<Option<Exit>, JobError> {
-        self.dir.exit()
+    fn told(&mut self, ended: bool) -> Result<Told, JobError> {
+        let raw = self.dir.journal()?.unwrap_or_default();
+        let lines = if ended {
+            Journal::parse_ended(&raw)
+        } else {
+            Journal::parse(&raw)
+        };
+        Ok(Told {
+            launch: self.dir.record(lines.launch)?,
+            exit: self.dir.record(lines.exit)?,
+        })
     }
 
     fn traces(&mut self) -> Option<Traces> {
@@ -92,17 +98,27 @@ struct Head {
 impl JobDir {
     /// What was asked; `None` when nothing was, or the directory is gone.
     pub(crate) fn spec(&self) -> Result<Option<Spec>, JobError> {
-        self.record(layout::SPEC)
+        let raw = self.journal()?.unwrap_or_default();
+        self.record(Journal::parse(&raw).spec)
     }
 
     /// The claim, if the payload may have run.
     pub(crate) fn launch(&self) -> Result<Option<Launch>, JobError> {
-        self.record(layout::SHIM)
+        let raw = self.journal()?.unwrap_or_default();
+        self.record(Journal::parse(&raw).launch)
     }
 
-    /// How it ended, if that is recorded.
-    pub(crate) fn exit(&self) -> Result<Option<Exit>, JobError> {
-        self.record(layout::EXIT)
+    /// What was asked, and how it ended, if that is recorded.
+    pub(crate) fn spec_and_exit(&self) -> Result<(Option<Spec>, Option<Exit>), JobError> {
+        let raw = self.journal()?.unwrap_or_default();
+        let lines = Journal::parse(&raw);
+        Ok((self.record(lines.spec)?, self.record(lines.exit)?))
+    }
+
+    /// How a job ended of which nobody writes any more, if that is recorded.
+    pub(crate) fn exit_of_ended(&self) -> Result<Option<Exit>, JobError> {
+        let raw = self.journal()?.unwrap_or_default();
+        self.record(Journal::parse_ended(&raw).exit)
     }
 
     /// Whether it is there at all.
@@ -110,23 +126,22 @@ impl JobDir {
         self.path.is_dir()
     }
 
-    /// Whether everything is there that precedes a launch.
+    /// Whether that is there which precedes a launch.
     pub(crate) fn is_whole(&self) -> bool {
-        [layout::LOCK, layout::SPEC]
-            .iter()
-            .all(|name| self.path.join(name).exists())
+        self.path.join(layout::JOURNAL).exists()
     }
 
     /// Whether it holds nothing of which a job could be told: a start came to nothing before anything could run. What cannot be
     /// looked at, and what a newer version wrote, is not taken for that.
     pub(crate) fn is_leftover(&self) -> bool {
-        let is_absent = |name| matches!(self.path.join(name).try_exists(), Ok(false));
-        let spec = || match files::read_if_there(&self.path.join(layout::SPEC)) {
-            Ok(None) => true,
-            Ok(Some(content)) => matches!(parse::<Spec>(&content), Err(Unread::Malformed(_))),
-            Err(_) => false,
+        let Ok(raw) = self.journal() else {
+            return false;
         };
-        is_absent(layout::SHIM) && is_absent(layout::EXIT) && spec()
+        let raw = raw.unwrap_or_default();
+        let lines = Journal::parse_ended(&raw);
+        let senseless = |spec| matches!(parse::<Spec>(spec), Err(Unread::Malformed(_)));
+        let nothing_ran = lines.launch.is_none() && lines.exit.is_none() && lines.others == 0;
+        nothing_ran && lines.spec.is_none_or(senseless)
     }
 
     /// What its shim has left, whatever became of it.
@@ -136,7 +151,7 @@ impl JobDir {
             let entry = entry?;
             let name = entry.file_name();
             let start = name.to_str().and_then(layout::segment_start);
-            if start.is_none() && name != layout::INDEX && name != layout::SHIM {
+            if start.is_none() && name != layout::INDEX && name != layout::JOURNAL {
                 continue;
             }
             let file = entry.metadata()?;
@@ -161,21 +176,18 @@ impl JobDir {
         })
     }
 
-    fn record<R: Record>(&self, name: &str) -> Result<Option<R>, JobError> {
-        let path = self.path.join(name);
-        match files::read_if_there(&path) {
-            Ok(None) => Ok(None),
-            // The claim is created first and filled after: empty is not there yet.
-            Ok(Some(content)) if content.is_empty() => Ok(None),
-            Ok(Some(content)) => match parse(&content) {
-                Ok(record) => Ok(Some(record)),
-                Err(what) => Err(JobError::Damaged {
-                    path,
-                    what: what.to_string(),
-                }),
-            },
-            Err(source) => Err(JobError::File { path, source }),
-        }
+    /// The whole journal, if there is one.
+    fn journal(&self) -> Result<Option<Vec<u8>>, JobError> {
+        let path = self.path.join(layout::JOURNAL);
+        files::read_if_there(&path).map_err(|source| JobError::File { path, source })
+    }
+
+    fn record<R: Record>(&self, content: Option<&[u8]>) -> Result<Option<R>, JobError> {
+        let parsed = content.map(parse).transpose();
+        parsed.map_err(|what| JobError::Damaged {
+            path: self.path.join(layout::JOURNAL),
+            what: what.to_string(),
+        })
     }
 }
 

@@ -29,10 +29,10 @@ pub trait Launcher: std::fmt::Debug + Send + Sync {
 /// A launch to make.
 #[derive(Debug)]
 pub struct LaunchOrder<'a> {
-    /// The job directory, which holds a durable spec.
+    /// The job directory, whose journal holds the spec.
     pub dir: &'a Path,
-    /// Its `lock` file, locked: the shim inherits it.
-    pub lock: OwnedFd,
+    /// That journal, open for reading and locked: the shim inherits it.
+    pub journal: OwnedFd,
     /// A shim to execute, where the launcher runs programs on this host.
     pub shim: &'a OwnedFd,
     /// What process lists show as the shim's name.

@@ -1,7 +1,7 @@
 //! What is left of a start that came to nothing before there was a job.
 //!
-//! A starter makes the directory, takes the lock, and writes the spec. Killed in between, it leaves a directory without a spec. When the
-//! power fails, it may leave one whose spec is empty or torn, for the spec is made durable only just before the claim. No claim means that
+//! A starter makes the directory and the journal, locks that, and writes the spec. Killed in between, it leaves a directory without a
+//! spec, or one whose spec is torn, as a failing power may, for the spec is made durable only together with the claim. No claim means that
 //! nothing ran, and without a spec there is nothing to be told of such a directory, so it is deleted. It may still become a job in the
 //! hands of a starter that lives: that one holds the lock, or has made the directory a moment ago.
 
@@ -41,7 +41,7 @@ fn delete(jobs: &Path, dir: &JobDir, name: &OsStr) -> io::Result<()> {
         .create(true)
         .truncate(false)
         .mode(0o600)
-        .open(dir.path.join(layout::LOCK))?;
+        .open(dir.path.join(layout::JOURNAL))?;
     // Whoever waits to start it takes another turn, and makes a new directory.
     if lock::acquire(&held)? && dir.is_leftover() {
         let aside = remove::aside(jobs, name);

@@ -5,7 +5,7 @@
 //!
 //! 1. The claim is of this boot, for after a reboot its number is anybody's.
 //! 2. A pidfd is opened: from here on a signal reaches the process that has the number now, or nobody.
-//! 3. What has that number is called as a shim is, and one of its descriptors is this job's `lock` file with an open-file-description
+//! 3. What has that number is called as a shim is, and one of its descriptors is this job's journal with an open-file-description
 //!    lock on it (proc(5), `fdinfo`). That lock is exclusive and a shim's for life, so this process is the job's shim. Neither an
 //!    observer is taken for it, who has the file open and locks nothing, nor a starter that holds the lock for a moment, whose name is
 //!    another.
@@ -47,7 +47,7 @@ impl ShimProcess {
             pidfd,
             pid: claim.shim_pid,
         };
-        (found.is_named_so() && found.holds(&dir.path.join(layout::LOCK))?).then_some(found)
+        (found.is_named_so() && found.holds(&dir.path.join(layout::JOURNAL))?).then_some(found)
     }
 
     /// Whether it is stopped, as by SIGSTOP, and so hears nothing.
@@ -76,12 +76,12 @@ impl ShimProcess {
     }
 
     /// Whether one of its descriptors is that file, with a lock on it.
-    fn holds(&self, lock: &Path) -> Option<bool> {
-        let lock = fs::metadata(lock).ok()?;
+    fn holds(&self, journal: &Path) -> Option<bool> {
+        let journal = fs::metadata(journal).ok()?;
         let own = format!("/proc/{}", self.pid);
         let holds = |descriptor: &str| {
             let file = fs::metadata(format!("{own}/fd/{descriptor}")).ok()?;
-            let is_it = (file.dev(), file.ino()) == (lock.dev(), lock.ino());
+            let is_it = (file.dev(), file.ino()) == (journal.dev(), journal.ino());
             let told = fs::read_to_string(format!("{own}/fdinfo/{descriptor}")).ok()?;
             let locks = told
                 .lines()
@@ -97,6 +97,7 @@ impl ShimProcess {
 mod tests {
     use std::fs::File;
 
+    use legwork_shim::journal::Line;
     use legwork_shim::launch::{self, Launch};
     use legwork_shim::{layout, lock};
 
@@ -117,12 +118,9 @@ mod tests {
             pid: 1,
             started_at_ms: 1,
         };
-        std::fs::write(
-            job.path.join(layout::SHIM),
-            serde_json::to_vec(&claim).unwrap(),
-        )
-        .unwrap();
-        let held = File::create(job.path.join(layout::LOCK)).unwrap();
+        let path = job.path.join(layout::JOURNAL);
+        std::fs::write(&path, Line::Launch.encode(&claim).unwrap()).unwrap();
+        let held = File::options().write(true).open(&path).unwrap();
         let this = || {
             let pidfd = rustix::process::pidfd_open(
                 rustix::process::getpid(),
@@ -133,10 +131,9 @@ mod tests {
                 pid: std::process::id(),
             }
         };
-        let lock_file = job.path.join(layout::LOCK);
-        assert_eq!(this().holds(&lock_file), Some(false));
+        assert_eq!(this().holds(&path), Some(false));
         assert!(lock::acquire(&held).unwrap());
-        assert_eq!(this().holds(&lock_file), Some(true));
+        assert_eq!(this().holds(&path), Some(true));
         assert!(!this().is_named_so() && !this().is_held());
         for boot in ["b", "another"] {
             assert!(ShimProcess::of(&job, boot).is_none());

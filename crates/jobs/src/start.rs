@@ -1,18 +1,19 @@
 //! From a request to a running job.
 //!
-//! Directory, lock, spec, index row, shim, handshake: in this order. Whoever dies on the way leaves either nothing that
+//! Directory, journal with its lock, spec, index row, shim, handshake: in this order. Whoever dies on the way leaves either nothing that
 //! counts, or a job that everyone can see and whose lock says that nothing runs. Such a job *never ran*, and a repeated
-//! start with its id starts it. A job that may have run is never started again: its directory has the shim's claim, which
+//! start with its id starts it. A job that may have run is never started again: its journal has the shim's claim, which
 //! the shim makes durable together with the spec.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read, Seek, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::process::Child;
 use std::sync::Arc;
 
+use legwork_shim::journal::{Journal, Line};
 use legwork_shim::spec::Spec;
 use legwork_shim::{layout, lock};
 use rustix::process::{Pid, PidfdFlags};
@@ -82,14 +83,14 @@ fn begin(inner: &Inner, spec: &Spec) -> Result<Begun, StartError> {
     let id = JobId::from(spec.id);
     let dir = inner.dir(id).path;
     let fresh = files::make_private_dir(&dir).map_err(|source| told(&dir, source))?;
-    let Some(lock) = take(&dir, fresh)? else {
+    let Some(journal) = take(&dir, fresh)? else {
         return Ok(Begun::Existing);
     };
     if !fresh {
         // The row of an earlier attempt, which came to nothing.
         inner.index.with(|db| index::delete(db, id))?;
     }
-    let launched = launch(inner, spec, &dir, lock);
+    let launched = launch(inner, spec, &dir, journal);
     if launched.is_err() && fresh {
         // Nothing ran, and the first error is the one to tell. What cannot be removed says that it never ran.
         inner.index.with(|db| index::delete(db, id)).unwrap_or(());
@@ -98,9 +99,9 @@ fn begin(inner: &Inner, spec: &Spec) -> Result<Begun, StartError> {
     launched
 }
 
-/// Takes the job's lock, unless its launch is somebody else's or over.
-fn take(dir: &Path, fresh: bool) -> Result<Option<OwnedFd>, StartError> {
-    let path = dir.join(layout::LOCK);
+/// Makes the job's journal and locks it, unless its launch is somebody else's or over.
+fn take(dir: &Path, fresh: bool) -> Result<Option<File>, StartError> {
+    let path = dir.join(layout::JOURNAL);
     let opened = File::options()
         .read(true)
         .write(true)
@@ -108,22 +109,38 @@ fn take(dir: &Path, fresh: bool) -> Result<Option<OwnedFd>, StartError> {
         .truncate(false)
         .mode(0o600)
         .open(&path);
-    let lock = match opened {
+    let mut journal = match opened {
         // Somebody has just deleted what an earlier attempt left.
         Err(error) if !fresh && error.kind() == io::ErrorKind::NotFound => return Ok(None),
         opened => opened.map_err(|source| told(&path, source))?,
     };
-    let is_held = lock::acquire(&lock).map_err(|source| told(&path, source.into()))?;
-    let is_deleted = lock.metadata().is_ok_and(|lock| lock.nlink() == 0);
+    let is_held = lock::acquire(&journal).map_err(|source| told(&path, source.into()))?;
+    let is_deleted = journal.metadata().is_ok_and(|found| found.nlink() == 0);
     if !is_held || is_deleted {
         return Ok(None);
     }
-    let over = || dir.join(layout::SHIM).exists() || dir.join(layout::EXIT).exists();
-    Ok((fresh || !over()).then(|| lock.into()))
+    if !fresh {
+        let cleared = clear(&mut journal).map_err(|source| told(&path, source))?;
+        return Ok(cleared.then_some(journal));
+    }
+    Ok(Some(journal))
 }
 
-fn launch(inner: &Inner, spec: &Spec, dir: &Path, lock: OwnedFd) -> Result<Begun, StartError> {
-    write_spec(spec, dir).map_err(|source| told(dir, source))?;
+/// Takes away what an earlier attempt wrote; `false` if that was launched.
+fn clear(journal: &mut File) -> io::Result<bool> {
+    let mut raw = Vec::new();
+    journal.read_to_end(&mut raw)?;
+    let lines = Journal::parse_ended(&raw);
+    if lines.launch.is_some() || lines.exit.is_some() {
+        return Ok(false);
+    }
+    journal.set_len(0)?;
+    journal.rewind()?;
+    Ok(true)
+}
+
+fn launch(inner: &Inner, spec: &Spec, dir: &Path, journal: File) -> Result<Begun, StartError> {
+    write_spec(spec, &journal).map_err(|source| told(dir, source))?;
     let job = Job {
         id: spec.id.into(),
         asked: Asked::from(spec),
@@ -133,7 +150,7 @@ fn launch(inner: &Inner, spec: &Spec, dir: &Path, lock: OwnedFd) -> Result<Begun
     let shim = inner.shim().map_err(|(path, source)| told(&path, source))?;
     let order = LaunchOrder {
         dir,
-        lock,
+        journal: journal.into(),
         shim,
         title: format!("legwork-shim {}", job.id),
     };
@@ -144,11 +161,10 @@ fn launch(inner: &Inner, spec: &Spec, dir: &Path, lock: OwnedFd) -> Result<Begun
     Ok(Begun::Launched(Box::new(job), launched))
 }
 
-/// Puts the spec in place, where the shim makes it durable together with its claim, before it lets the payload run
-/// and before anybody is told of the job: one wait for the disk instead of two (see `docs/design/spec-with-claim.md`).
-fn write_spec(spec: &Spec, dir: &Path) -> io::Result<()> {
-    let content = serde_json::to_vec(spec)?;
-    files::replace_unsynced(&dir.join(layout::SPEC), &content, 0o600)
+/// Writes the spec, which the shim makes durable together with its claim, before it lets the payload run
+/// and before anybody is told of the job: one wait for the disk instead of two (see `docs/design/journal.md`).
+fn write_spec(spec: &Spec, mut journal: &File) -> io::Result<()> {
+    journal.write_all(&Line::Spec.encode(spec)?)
 }
 
 /// Hears from a shim whether its payload runs.

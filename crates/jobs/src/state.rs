@@ -113,11 +113,11 @@ pub enum Liveness {
 /// What a job's directory says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Facts {
-    /// Asked of the launcher first.
+    /// Asked of the launcher.
     pub liveness: Liveness,
-    /// The claim, read after that.
+    /// The claim.
     pub launch: Option<Launch>,
-    /// The exit record, read last.
+    /// The exit record.
     pub exit: Option<Exit>,
     /// What is left of a job that ended without one.
     pub traces: Option<Traces>,
@@ -141,34 +141,41 @@ pub(crate) trait Source {
     type Error;
     /// Whether the launch lives.
     fn liveness(&mut self) -> Liveness;
-    /// The claim.
-    fn launch(&mut self) -> Result<Option<Launch>, Self::Error>;
-    /// The exit record.
-    fn exit(&mut self) -> Result<Option<Exit>, Self::Error>;
+    /// What is written down. `ended` when it is known that nobody writes any more.
+    fn told(&mut self, ended: bool) -> Result<Told, Self::Error>;
     /// What is left of it, if that can be told.
     fn traces(&mut self) -> Option<Traces>;
 }
 
+/// What its shim has written down of a job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Told {
+    /// The claim.
+    pub(crate) launch: Option<Launch>,
+    /// The exit record.
+    pub(crate) exit: Option<Exit>,
+}
+
 /// Asks for the facts in the order that [`observe`] relies on.
 pub(crate) fn gather<S: Source>(source: &mut S) -> Result<Facts, S::Error> {
-    let mut facts = Facts {
-        liveness: Liveness::Unknown,
-        launch: None,
-        exit: source.exit()?,
-        traces: None,
-    };
-    if facts.exit.is_none() {
-        facts.liveness = source.liveness();
-        facts.launch = source.launch()?;
+    let mut told = source.told(false)?;
+    let (mut liveness, mut traces) = (Liveness::Unknown, None);
+    if told.exit.is_none() {
+        liveness = source.liveness();
         // What has ended writes no more: if there is no record now, there never will be.
-        if facts.liveness == Liveness::Ended {
-            facts.exit = source.exit()?;
-            if facts.exit.is_none() && facts.launch.is_some() {
-                facts.traces = source.traces();
+        if liveness == Liveness::Ended {
+            told = source.told(true)?;
+            if told.exit.is_none() && told.launch.is_some() {
+                traces = source.traces();
             }
         }
     }
-    Ok(facts)
+    Ok(Facts {
+        liveness,
+        launch: told.launch,
+        exit: told.exit,
+        traces,
+    })
 }
 
 /// The state that follows from the facts, for an observer in the boot `boot_id`.

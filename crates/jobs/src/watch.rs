@@ -2,7 +2,7 @@
 //!
 //! One inotify(7) instance serves a library object, with one watch for each directory that anybody looks at, and one task
 //! passes on what the kernel says. There are two kinds of news: *growth* (bytes were written), for which only readers of output
-//! ask, and *shape* (a file appeared, the shim closed its lock). Where inotify cannot be had or cannot see, for want of
+//! ask, and *shape* (a file appeared, the job's journal got a line, its shim is gone). Where inotify cannot be had or cannot see, for want of
 //! instances or watches or on a network file system, the same calls come back by the clock. They do so now and then in any case:
 //! news is a hint to look again, and never the only one.
 
@@ -22,7 +22,7 @@ const RECHECK: Duration = Duration::from_secs(5);
 /// How often to look without inotify: at first, and when nothing has happened for a while.
 const POLL_MIN: Duration = Duration::from_millis(5);
 const POLL_MAX: Duration = Duration::from_millis(250);
-/// The kernel tells that a shim's lock is closed a moment before the lock is free.
+/// The kernel tells that a shim's journal is closed a moment before the lock on it is free.
 const CLOSING_MIN: Duration = Duration::from_micros(200);
 
 /// Gives out watches.
@@ -37,7 +37,10 @@ pub(crate) struct Watcher {
 #[derive(Debug)]
 pub(crate) struct Watch {
     source: Source,
+    /// How long to wait before the next look without news; [`POLL_MAX`] at the end of a row of them.
     pause: Duration,
+    /// How often the journal had been closed when that row began.
+    closed: u64,
     /// How often the clock has said to look again.
     rechecks: u64,
 }
@@ -90,12 +93,13 @@ impl Watcher {
 impl Watch {
     fn new(source: Source) -> Self {
         let pause = match source {
-            Source::Kernel(_) => CLOSING_MIN,
+            Source::Kernel(_) => POLL_MAX,
             Source::Clock => POLL_MIN,
         };
         Self {
             source,
             pause,
+            closed: 0,
             rechecks: 0,
         }
     }
@@ -111,22 +115,22 @@ impl Watch {
 
     /// Returns when there is news, or when it is time to look without. Cancel safe.
     pub(crate) async fn changed(&mut self) {
-        let slower = (self.pause * 2).min(POLL_MAX);
         match &mut self.source {
-            Source::Clock => {
-                sleep(self.pause).await;
-                self.pause = slower;
-                self.rechecks += 1;
-            }
+            Source::Clock => sleep(self.pause).await,
             Source::Kernel(subscription) => {
-                let closing = subscription.is_closing();
-                let patience = if closing { self.pause } else { RECHECK };
-                if timeout(patience, subscription.changed()).await.is_err() {
-                    self.rechecks += 1;
-                    self.pause = slower;
+                let closed = subscription.closed();
+                if closed != self.closed {
+                    (self.closed, self.pause) = (closed, CLOSING_MIN);
+                }
+                let soon = self.pause < POLL_MAX;
+                let patience = if soon { self.pause } else { RECHECK };
+                if timeout(patience, subscription.changed()).await.is_ok() {
+                    return;
                 }
             }
         }
+        self.rechecks += 1;
+        self.pause = (self.pause * 2).min(POLL_MAX);
     }
 
     /// Something was there: by the clock, look again soon.
@@ -169,21 +173,21 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_lock_that_closes_is_news_and_a_reader_of_it_is_not() {
+    async fn a_journal_that_closes_is_news_and_a_reader_of_it_is_not() {
         let dir = tempfile::tempdir().unwrap();
         let tasks = Tasks::default();
-        let path = dir.path().join("lock");
-        let lock = File::create(&path).unwrap();
+        let path = dir.path().join("journal");
+        let journal = File::create(&path).unwrap();
         let mut watch = Watcher::new(dir.path()).watch(dir.path(), Interest::Shape, &tasks);
         let before = watch.look();
         drop(File::open(&path).unwrap());
-        drop(lock);
+        drop(journal);
         watch.changed().await;
         assert_eq!(watch.look(), before + 1);
         let Source::Kernel(subscription) = &watch.source else {
             return;
         };
-        assert!(subscription.is_closing());
+        assert_eq!(subscription.closed(), 1);
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,7 +1,7 @@
 //! How a job ended: the last thing its shim writes.
 //!
-//! Written to a temporary name, fsynced, renamed, and the directory fsynced, after every byte of
-//! output is in its segment. Written once; a reader that sees it has seen the end.
+//! Written to the [`crate::journal`] after every byte of output is in its segment, and not to be seen before it is durable.
+//! Written once; a reader that sees it has seen the end.
 
 use alloc::string::String;
 use alloc::vec::Vec;

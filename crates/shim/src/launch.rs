@@ -1,7 +1,7 @@
 //! The claim of a launch: proof that the payload may have run.
 //!
-//! The shim creates the file exclusively, writes it, fsyncs file and directory, and only then lets
-//! the payload exec. No such file therefore means *never ran*; the file with a free lock and no exit
+//! The shim writes it to the [`crate::journal`], fsyncs that and the directory, and only then lets
+//! the payload exec. No such line therefore means *never ran*; the line with a free lock and no exit
 //! record means *lost*. Process ids in it are for people and for `status`: liveness is the lock.
 
 use alloc::string::String;

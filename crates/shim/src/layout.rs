@@ -5,18 +5,13 @@
 use alloc::format;
 use alloc::string::String;
 
-/// What to run: [`crate::spec::Spec`], written and fsynced by the launcher before anything starts.
-pub const SPEC: &str = "spec";
-/// Held exclusively by the shim for its whole life; see [`crate::lock`].
-pub const LOCK: &str = "lock";
-/// The claim: [`crate::launch::Launch`], created exclusively and fsynced before the payload execs.
-pub const SHIM: &str = "shim";
+/// What was asked, that it was launched, how it ended: see [`crate::journal`]. Locked exclusively by the shim for its whole
+/// life; see [`crate::lock`].
+pub const JOURNAL: &str = "journal";
 /// Unix stream socket for [`crate::control`]; made when the job outlives its first moments.
 pub const CONTROL: &str = "control";
 /// Which bytes came from where and when: [`crate::index::Entry`]s, made with the first output.
 pub const INDEX: &str = "index";
-/// How it ended: [`crate::exit::Exit`], renamed into place after the last byte of output.
-pub const EXIT: &str = "exit";
 /// First part of an output segment's name; the rest is the offset of its first byte.
 pub const OUTPUT_PREFIX: &str = "output.";
 /// Environment variable every process of a job carries: the job's id, hyphenated.

@@ -1,9 +1,9 @@
 //! The files and messages that pass between a job's shim and whoever looks at the job.
 //!
-//! One directory belongs to one job and is the whole truth about it. The *launcher* makes it, takes
-//! the lock and writes [`spec::Spec`]; from then on the *shim* is the only writer: it claims the
+//! One directory belongs to one job and is the whole truth about it. The *launcher* makes it and in it the
+//! [`journal`], takes the lock on that and writes [`spec::Spec`]; from then on the *shim* is the only writer: it claims the
 //! launch with [`launch::Launch`] before anything runs, appends output to segments and
-//! [`index::Entry`]s to the index, and ends with [`exit::Exit`]. Readers need no permission and no
+//! [`index::Entry`]s to the index, and ends the journal with [`exit::Exit`]. Readers need no permission and no
 //! protocol; [`control`] exists only for what files cannot carry, such as standard input and stop.
 //!
 //! Every format here is versioned and additive: a reader ignores fields that it does not know, and
@@ -21,6 +21,7 @@ pub mod bytestring;
 pub mod control;
 pub mod exit;
 pub mod index;
+pub mod journal;
 pub mod launch;
 pub mod layout;
 pub mod lock;

@@ -1,6 +1,6 @@
 //! Liveness: an exclusive lock that a shim holds for life.
 //!
-//! An open-file-description lock (fcntl(2), `F_OFD_SETLK`) on the job's `lock` file. The launcher takes it
+//! An open-file-description lock (fcntl(2), `F_OFD_SETLK`) on the job's [`crate::journal`]. The launcher takes it
 //! before it writes the spec and hands the locked descriptor to the shim, so there is no moment
 //! in which a job is alive and its lock free. It belongs to the description, survives exec, is not
 //! lost when someone else closes the file, and the kernel frees it whatever kills the shim. Asking
@@ -34,7 +34,7 @@ mod tests {
     #[test]
     fn a_second_description_sees_it_and_cannot_have_it() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("lock");
+        let path = dir.path().join("journal");
         let open = || {
             std::fs::File::options()
                 .create(true)

@@ -92,7 +92,7 @@ def test_a_start_is_repeated_after_a_death(world: World) -> None:
     for number, spec in enumerate(specs):
         spec.argv.append(b"%d" % number)
     call = alice.jobs.Start.future(world.stubs.jobs.StartRequest(specs=specs))
-    until(lambda: any((world.host.state / "jobs").glob("*/spec")), "it has begun")
+    until(lambda: any((world.host.state / "jobs").glob("*/journal")), "it has begun")
     world.serving.end(signal.SIGKILL)
     with pytest.raises(grpc.RpcError):
         # Answered before the end, or never.

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import processes
+from harness.journal import Journal
 from harness.waiting import DEADLINE_S, until
 
 SELF_UID = os.geteuid()
@@ -186,9 +187,13 @@ class Host:
         return self.state / "jobs" / self.status(job)["id"]
 
     def claim(self, job: str) -> dict[str, Any]:
-        """The ``shim`` file of a job that runs: boot id and process ids."""
-        path = self.job_dir(job) / "shim"
-        return until(lambda: json.loads(path.read_text()), f"claim of {job}")
+        """The claim of a job that runs: boot id and process ids."""
+        journal = self.journal(job)
+        return until(lambda: journal.record("launch"), f"claim of {job}")
+
+    def journal(self, job: str) -> Journal:
+        """What the job's directory tells of its course."""
+        return Journal(self.job_dir(job))
 
     def output(self, job: str) -> bytes:
         """Everything the job has printed so far, from its segments on disk."""

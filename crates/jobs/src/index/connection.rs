@@ -306,11 +306,14 @@ fn scan(jobs: &Path) -> io::Result<Scanned> {
         let dir = JobDir {
             path: jobs.join(name),
         };
-        let spec = dir.spec().ok()??;
-        let state = match dir.exit().ok()? {
-            Some(exit) => JobState::Finished(Box::new(Finished::from(&exit))),
-            None => JobState::Starting,
-        };
+        let (spec, exit) = dir.spec_and_exit().ok()?;
+        let (spec, state) = (
+            spec?,
+            match exit {
+                Some(exit) => JobState::Finished(Box::new(Finished::from(&exit))),
+                None => JobState::Starting,
+            },
+        );
         let asked = Asked::from(&spec);
         Some(Job { id, asked, state })
     };

@@ -40,7 +40,7 @@ impl Launcher for LocalLauncher {
             .arg0(&order.title)
             .env_clear()
             .current_dir(order.dir)
-            .stdin(order.lock)
+            .stdin(order.journal)
             .stdout(theirs)
             .stderr(Stdio::null());
         let mut tries = 0;
@@ -64,7 +64,8 @@ impl Launcher for LocalLauncher {
 
     fn liveness(&self, dir: &Path) -> Liveness {
         // Read-only: closing a descriptor that could write would look to watchers like the end of the shim.
-        let held = File::open(dir.join(layout::LOCK)).and_then(|lock| Ok(lock::is_held(lock)?));
+        let held =
+            File::open(dir.join(layout::JOURNAL)).and_then(|journal| Ok(lock::is_held(journal)?));
         match held {
             Ok(true) => Liveness::Alive,
             Ok(false) => Liveness::Ended,

@@ -6,7 +6,7 @@ use legwork_shim::exit::{self, Exit, NotStarted, Status, Step, Usage};
 use legwork_shim::launch::Launch;
 use proptest::prelude::*;
 
-use super::{Cause, JobState, Liveness, LostWhy, Source, Traces, gather, observe};
+use super::{Cause, JobState, Liveness, LostWhy, Source, Told, Traces, gather, observe};
 
 /// What can happen to a job directory.
 #[derive(Debug, Clone, Copy)]
@@ -122,14 +122,12 @@ impl Source for Observer {
         }
     }
 
-    fn launch(&mut self) -> Result<Option<Launch>, Infallible> {
+    fn told(&mut self, _ended: bool) -> Result<Told, Infallible> {
         self.meanwhile();
-        Ok(self.world.claim())
-    }
-
-    fn exit(&mut self) -> Result<Option<Exit>, Infallible> {
-        self.meanwhile();
-        Ok(self.world.recorded.clone())
+        Ok(Told {
+            launch: self.world.claim(),
+            exit: self.world.recorded.clone(),
+        })
     }
 
     fn traces(&mut self) -> Option<Traces> {

@@ -50,8 +50,8 @@ struct Watched {
 struct Shape {
     /// Counts up when files appear or go.
     changes: u64,
-    /// The shim's lock was closed.
-    closing: bool,
+    /// Counts up when the journal is closed by one who could write: a line is there, or the shim is about to be gone.
+    closed: u64,
 }
 
 /// One who looks at a directory.
@@ -138,17 +138,17 @@ impl Kernel {
                 Err(Errno::INTR) => continue,
                 event => event?,
             };
-            let of_the_lock = event
+            let of_the_journal = event
                 .file_name()
-                .is_some_and(|name| name.to_bytes() == layout::LOCK.as_bytes());
-            self.tell(event.wd(), event.events(), of_the_lock);
+                .is_some_and(|name| name.to_bytes() == layout::JOURNAL.as_bytes());
+            self.tell(event.wd(), event.events(), of_the_journal);
             if reader.is_buffer_empty() {
                 return Ok(());
             }
         }
     }
 
-    fn tell(&self, watch: i32, events: ReadFlags, of_the_lock: bool) {
+    fn tell(&self, watch: i32, events: ReadFlags, of_the_journal: bool) {
         let mut table = self.table();
         if events.contains(ReadFlags::QUEUE_OVERFLOW) {
             for watched in table.values() {
@@ -163,10 +163,10 @@ impl Kernel {
         if events.contains(ReadFlags::MODIFY) {
             watched.growth.send_replace(());
         } else if events.contains(ReadFlags::CLOSE_WRITE) {
-            if of_the_lock {
+            if of_the_journal {
                 watched.shape.send_modify(|shape| {
                     shape.changes += 1;
-                    shape.closing = true;
+                    shape.closed += 1;
                 });
             }
         } else {
@@ -208,9 +208,9 @@ impl Subscription {
         self.shape.borrow_and_update().changes
     }
 
-    /// Whether the shim has begun to end.
-    pub(super) fn is_closing(&self) -> bool {
-        self.shape.borrow().closing
+    /// How often the journal was closed.
+    pub(super) fn closed(&self) -> u64 {
+        self.shape.borrow().closed
     }
 
     /// Waits for news.

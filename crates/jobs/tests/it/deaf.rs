@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use legwork_jobs::{Cause, JobError, JobId, Jobs, Status, Stop};
 
-use crate::sandbox::{Sandbox, end_of, hold, request, shell, until, until_printed};
+use crate::sandbox::{Sandbox, end_of, hold, line, request, rewrite, shell, until, until_printed};
 
 /// No test may take longer to be told.
 const SOON: Duration = Duration::from_secs(30);
@@ -65,11 +65,17 @@ async fn a_stranger_with_the_shims_number_is_left_alone() {
     let sandbox = Sandbox::new();
     let jobs = sandbox.open();
     let (id, stranger) = (running(&jobs).await, running(&jobs).await);
-    let (claim, stranger_dir) = (jobs.job_dir(id).join("shim"), jobs.job_dir(stranger));
-    let own = std::fs::read(&claim).unwrap();
+    let (dir, stranger_dir) = (jobs.job_dir(id), jobs.job_dir(stranger));
+    let (own, other) = (line(&dir, "launch"), line(&stranger_dir, "launch"));
+    let claim = |by: &str| {
+        let is_it = |line: &str| line.starts_with("{\"launch\"");
+        rewrite(&dir, |line| {
+            Some(if is_it(line) { by } else { line }.to_owned())
+        });
+    };
     // Even another job's shim is a stranger.
-    std::fs::copy(stranger_dir.join("shim"), &claim).unwrap();
-    without_a_socket(&jobs.job_dir(id));
+    claim(&other);
+    without_a_socket(&dir);
     let refused = in_time(jobs.stop(id, by(None, None))).await;
     assert!(
         matches!(refused, Err(JobError::NoSocket { .. })),
@@ -78,7 +84,7 @@ async fn a_stranger_with_the_shims_number_is_left_alone() {
     for job in [id, stranger] {
         assert!(jobs.get(job).await.unwrap().state.finished().is_none());
     }
-    std::fs::write(&claim, own).unwrap();
+    claim(&own);
     for job in [id, stranger] {
         in_time(jobs.stop(job, by(None, None))).await.unwrap();
     }

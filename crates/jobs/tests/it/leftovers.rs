@@ -7,7 +7,7 @@ use std::sync::Arc;
 use legwork_jobs::{Clock, Jobs, ListQuery, SystemClock};
 use legwork_shim::lock;
 
-use crate::sandbox::{Sandbox, new_id, printed, request, shell};
+use crate::sandbox::{Sandbox, new_id, printed, request, rewrite, shell};
 
 /// A clock that is ahead.
 #[derive(Debug)]
@@ -44,17 +44,19 @@ async fn what_a_killed_start_or_a_power_failure_left_is_removed_when_it_is_old()
     for rebuild in [false, true] {
         let gone = [
             left(&sandbox, &[]),
-            left(&sandbox, &[("lock", ""), ("spec.1-0.new", "{")]),
-            left(&sandbox, &[("lock", ""), ("spec", "")]),
-            left(&sandbox, &[("lock", ""), ("spec", "{\"version\":1,\"id")]),
+            left(&sandbox, &[("journal", "")]),
+            left(&sandbox, &[("journal", "\0\0\0")]),
+            left(&sandbox, &[("journal", "{\"spec\":{\"version\":1,\"id")]),
+            left(&sandbox, &[("journal", "{\"spec\":{}}\n")]),
         ];
-        let newer = left(&sandbox, &[("lock", ""), ("spec", "{\"version\":99}")]);
-        let claimed = left(&sandbox, &[("lock", ""), ("spec", ""), ("shim", "")]);
-        let ended = left(&sandbox, &[("lock", ""), ("exit", "{}")]);
-        let started = left(&sandbox, &[("lock", "")]);
+        let newer = left(&sandbox, &[("journal", "{\"spec\":{\"version\":99}}\n")]);
+        let damaged = left(&sandbox, &[("journal", "\0\0\0\n")]);
+        let claimed = left(&sandbox, &[("journal", "{\"launch\":}\n")]);
+        let ended = left(&sandbox, &[("journal", "{\"exit\":{}}")]);
+        let started = left(&sandbox, &[("journal", "")]);
         let held = File::options()
             .write(true)
-            .open(started.join("lock"))
+            .open(started.join("journal"))
             .unwrap();
         assert!(lock::acquire(&held).unwrap());
 
@@ -69,7 +71,8 @@ async fn what_a_killed_start_or_a_power_failure_left_is_removed_when_it_is_old()
         assert!(gone.iter().all(|dir| dir.exists()));
         clear(open_ahead(&sandbox, 120_000)).await;
         assert!(!gone.iter().any(|dir| dir.exists()));
-        for stays in [newer, claimed, ended, started, sandbox.job_dir(never)] {
+        let ran = sandbox.job_dir(never);
+        for stays in [newer, damaged, claimed, ended, started, ran] {
             assert!(stays.exists(), "{stays:?}");
         }
     }
@@ -81,7 +84,7 @@ async fn what_is_left_of_a_start_is_no_obstacle_to_the_next_of_its_id() {
     let jobs = sandbox.open();
     let asked = shell("echo ran");
     fs::create_dir(sandbox.job_dir(asked.id)).unwrap();
-    fs::write(sandbox.job_dir(asked.id).join("lock"), "").unwrap();
+    fs::write(sandbox.job_dir(asked.id).join("journal"), "{\"spec\":").unwrap();
     let clearing = open_ahead(&sandbox, 120_000);
     let (cleared, started) = tokio::join!(clearing.recover(), jobs.start(asked.clone()));
     cleared.unwrap();
@@ -99,8 +102,15 @@ async fn a_rebuild_names_the_jobs_whose_files_are_damaged_and_leaves_them() {
         jobs.wait(id).await.unwrap();
         ids.push(id);
     }
-    fs::write(jobs.job_dir(ids[0]).join("spec"), "").unwrap();
-    fs::write(jobs.job_dir(ids[1]).join("exit"), "{").unwrap();
+    let damage = |id, kind: &str| {
+        let is_it = |line: &str| line.starts_with(&format!("{{\"{kind}"));
+        let damaged = |line: &str| if is_it(line) { "{" } else { line }.to_owned();
+        rewrite(&jobs.job_dir(id), |line| Some(damaged(line)));
+    };
+    damage(ids[0], "spec");
+    rewrite(&jobs.job_dir(ids[1]), |line| {
+        Some(line.replace("{\"exit\":{", "{\"exit\":"))
+    });
     let ahead = open_ahead(&sandbox, 120_000);
     let mut rebuilt = ahead.rebuild().await.unwrap();
     rebuilt.damaged.sort();

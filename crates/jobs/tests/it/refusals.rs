@@ -263,8 +263,9 @@ async fn on_a_full_disk_an_end_is_listed_though_it_cannot_be_noted() {
     jobs.list(&ListQuery::default()).await.unwrap();
     drop(std::fs::write(mount.join("filler"), vec![0; 4 << 20]));
     std::fs::write(&gate, "").unwrap();
-    let exit = jobs.job_dir(id).join("exit");
-    until(|| exit.exists()).await;
+    let journal = jobs.job_dir(id).join("journal");
+    until(|| std::fs::read_to_string(&journal).is_ok_and(|lines| lines.contains("\n{\"exit\":")))
+        .await;
     for jobs in [jobs, Jobs::open(Config::new(&state)).unwrap()] {
         let page = jobs.list(&ListQuery::default()).await.unwrap();
         assert!(page.jobs[0].state.finished().is_some(), "{page:?}");

@@ -1,9 +1,11 @@
 //! A state directory of a test's own, and what tests say often.
 
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use legwork_jobs::output::{Output, OutputEvent, Read};
 use legwork_jobs::{Config, Finished, Job, JobId, JobState, Jobs, StartRequest, SystemClock};
+use legwork_shim::journal::Journal;
 use legwork_shim::launch::Launch;
 use legwork_shim::{layout, lock};
 use rustix::process::{Pid, Signal};
@@ -52,8 +54,8 @@ impl Drop for Sandbox {
             return;
         };
         for dir in dirs.flatten() {
-            let held = std::fs::File::open(dir.path().join(layout::LOCK))
-                .and_then(|lock| Ok(lock::is_held(lock)?));
+            let held = std::fs::File::open(dir.path().join(layout::JOURNAL))
+                .and_then(|journal| Ok(lock::is_held(journal)?));
             if let (Ok(true), Some(launch)) = (held, launch_in(&dir.path())) {
                 kill(launch.shim_pid);
             }
@@ -62,7 +64,31 @@ impl Drop for Sandbox {
 }
 
 fn launch_in(dir: &Path) -> Option<Launch> {
-    serde_json::from_slice(&std::fs::read(dir.join(layout::SHIM)).ok()?).ok()
+    let raw = std::fs::read(dir.join(layout::JOURNAL)).ok()?;
+    serde_json::from_slice(Journal::parse(&raw).launch?).ok()
+}
+
+/// Writes a job's journal anew with the lines for which there is another now, and without those for which there is none.
+pub(crate) fn rewrite(dir: &Path, change: impl Fn(&str) -> Option<String>) {
+    let path = dir.join(layout::JOURNAL);
+    let raw = std::fs::read_to_string(&path).expect("a journal");
+    let lines: Vec<_> = raw.lines().filter_map(change).collect();
+    // In place, for whoever has locked it.
+    let journal = std::fs::File::options().write(true).open(&path);
+    let journal = journal.expect("a journal");
+    journal.set_len(0).expect("a file can be cut");
+    let content = lines.into_iter().map(|line| line + "\n");
+    journal
+        .write_all_at(content.collect::<String>().as_bytes(), 0)
+        .expect("room");
+}
+
+/// The line of a job's journal that begins so.
+pub(crate) fn line(dir: &Path, kind: &str) -> String {
+    let raw = std::fs::read_to_string(dir.join(layout::JOURNAL)).expect("a journal");
+    let mut lines = raw.lines();
+    let found = lines.find(|line| line.starts_with(&format!("{{\"{kind}\":")));
+    found.expect("such a line").to_owned()
 }
 
 /// Sends SIGKILL.

@@ -1,7 +1,7 @@
 //! A job outlives everything but its host, and a lost one is told so.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
@@ -9,7 +9,8 @@ use legwork_jobs::output::Read;
 use legwork_jobs::{Cause, Config, JobId, Jobs, LostWhy, Status, Stop, TypedId};
 
 use crate::sandbox::{
-    Sandbox, drain, end_of, kill, printed, request, runs, shell, until, until_printed,
+    Sandbox, drain, end_of, kill, line, printed, request, rewrite, runs, shell, until,
+    until_printed,
 };
 
 const HELPER_STATE: &str = "LEGWORK_TEST_STATE";
@@ -172,8 +173,16 @@ async fn after_a_reboot_it_is_lost_and_a_late_record_is_believed() {
     assert_eq!(rebooted.get(id).await.unwrap(), lost);
     assert_eq!(rebooted.get(done.id).await.unwrap(), done);
 
-    let record = rebooted.job_dir(done.id).join("exit");
-    std::fs::copy(record, rebooted.job_dir(id).join("exit")).unwrap();
+    let record = line(&rebooted.job_dir(done.id), "exit");
+    let mut journal = File::options()
+        .append(true)
+        .open(rebooted.job_dir(id).join("journal"));
+    // Its line feed need not have come to the disk.
+    journal
+        .as_mut()
+        .unwrap()
+        .write_all(record.as_bytes())
+        .unwrap();
     let told = rebooted.get(id).await.unwrap();
     assert_eq!(end_of(&told).status, Some(Status::Code(0)));
 }
@@ -189,9 +198,12 @@ async fn a_launch_that_never_came_about_can_be_made_again() {
     until(|| !runs(shim)).await;
     // As if its starter had died between spec and shim.
     let dir = jobs.job_dir(id);
-    for name in ["shim", "exit", "index", "output.00000000000000000000"] {
+    for name in ["index", "output.00000000000000000000"] {
         std::fs::remove_file(dir.join(name)).unwrap();
     }
+    rewrite(&dir, |line| {
+        line.starts_with("{\"spec\"").then(|| line.to_owned())
+    });
     jobs.rebuild().await.unwrap();
     let never = jobs.get(id).await.unwrap();
     assert!(

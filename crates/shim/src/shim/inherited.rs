@@ -20,8 +20,8 @@ pub(super) struct Inherited {
     dir: OwnedFd,
     /// Both ends of nothing: what the standard descriptors become, and where dropped output goes.
     null: OwnedFd,
-    /// The locked description. Held, never read; closed by the end of the process.
-    _lock: OwnedFd,
+    /// The job's journal, locked. Closed by the end of the process.
+    journal: OwnedFd,
     /// Where the signals that concern a shim are read.
     signals: OwnedFd,
     /// The file mode mask that the payload is to have.
@@ -38,8 +38,8 @@ impl Inherited {
     pub(super) fn take() -> Result<Self, Errno> {
         sys::close_the_rest()?;
         sys::block_signals()?;
-        let lock = rustix::io::fcntl_dupfd_cloexec(sys::stdin(), 3)?;
-        if !lock::acquire(&lock)? {
+        let journal = rustix::io::fcntl_dupfd_cloexec(sys::stdin(), 3)?;
+        if !lock::acquire(&journal)? {
             return Err(Errno::WOULDBLOCK);
         }
         let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
@@ -62,7 +62,7 @@ impl Inherited {
             dir,
             null,
             signals,
-            _lock: lock,
+            journal,
             umask,
             unanswered: true,
         })
@@ -71,6 +71,11 @@ impl Inherited {
     /// The job directory.
     pub(super) fn dir(&self) -> BorrowedFd<'_> {
         self.dir.as_fd()
+    }
+
+    /// The job's journal, for reading.
+    pub(super) fn journal(&self) -> BorrowedFd<'_> {
+        self.journal.as_fd()
     }
 
     /// `/dev/null`, for reading and writing.

@@ -1,7 +1,7 @@
 //! One job, from claim to exit record.
 //!
 //! **Contract with the launcher.** The working directory is the job directory. Descriptor 0 is the
-//! job's `lock` file, locked already; 1 is the writing end of the handshake pipe; 2 is where the text
+//! job's journal, locked already; 1 is the writing end of the handshake pipe; 2 is where the text
 //! of a panic may go. The handshake is one line, `started <pid>` or `failed <json>` with a
 //! [`NotStarted`](legwork_shim::exit::NotStarted); in the second case the exit record has been
 //! written before. No line at all, and exit code 3, means that this shim has touched nothing: the lock
@@ -27,6 +27,7 @@ mod end;
 mod files;
 mod index_file;
 mod inherited;
+mod journal;
 mod output;
 mod payload;
 mod program;
@@ -45,6 +46,7 @@ use rustix::io::Errno;
 
 use self::end::Outcome;
 use self::inherited::Inherited;
+use self::journal::Journal;
 use self::start::Refusal;
 
 /// Everything went as it should, whatever became of the payload.
@@ -64,14 +66,15 @@ pub(crate) fn run() -> i32 {
         Err(Errno::WOULDBLOCK) => return NOT_OURS,
         Err(_) => return UNABLE,
     };
-    let exit = match start::start(&mut inherited) {
+    let mut journal = Journal::default();
+    let exit = match start::start(&mut inherited, &mut journal) {
         Ok(running) => watch::watch(running, &inherited),
         Err(Refusal::NotOurs) => return NOT_OURS,
         Err(Refusal::NotStarted { why, claimed }) => {
-            return end::refuse(&mut inherited, why, claimed);
+            return end::refuse(&mut inherited, journal, why, claimed);
         }
     };
-    match end::record(inherited.dir(), &exit) {
+    match end::record(inherited.dir(), journal, &exit) {
         Outcome::Recorded => DONE,
         Outcome::DirectoryGone => UNRECORDED,
     }

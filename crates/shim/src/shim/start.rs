@@ -1,18 +1,19 @@
 //! From a job directory to a running payload.
 //!
-//! The claim ([`layout::SHIM`]) is durable before the gate opens, so a payload that may have run always
+//! The claim ([`Launch`]) is durable before the gate opens, so a payload that may have run always
 //! left one. The order before it is chosen so that whatever fails leaves as little as possible.
 
 use alloc::borrow::ToOwned;
 use alloc::format;
 use alloc::string::{String, ToString};
 
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{Access, AtFlags, FlockOperation, Mode, OFlags};
+use rustix::fd::{BorrowedFd, OwnedFd};
+use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 use serde::Deserialize;
 
 use legwork_shim::exit::{NotStarted, Step};
+use legwork_shim::journal::{Journal as Lines, Line};
 use legwork_shim::launch::{self, Launch};
 use legwork_shim::spec::{self, OnExit, Spec, Stdin};
 use legwork_shim::{ByteString, layout};
@@ -20,9 +21,9 @@ use legwork_shim::{ByteString, layout};
 use super::clock;
 use super::control::Control;
 use super::inherited::Inherited;
+use super::journal::{self, Journal};
 use super::payload::{self, Ends, Failure};
 use super::reap::Main;
-use super::{best_effort, end, files, sys};
 
 /// The kernel's name for the time since the machine was started.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
@@ -100,11 +101,8 @@ fn not_started(step: Step, errno: i32, subject: ByteString) -> Refusal {
 ///
 /// # Errors
 /// [`Refusal`]; in any case there is no child left.
-pub(super) fn start(inherited: &mut Inherited) -> Result<Running, Refusal> {
-    if is_there(inherited.dir(), layout::SHIM) || is_there(inherited.dir(), layout::EXIT) {
-        return Err(Refusal::NotOurs);
-    }
-    let spec = read_spec(inherited.dir())?;
+pub(super) fn start(inherited: &mut Inherited, journal: &mut Journal) -> Result<Running, Refusal> {
+    let spec = read_spec(inherited.journal(), journal)?;
     let lease = spec.lease.as_ref().map(|path| take_lease(path, &spec));
     let lease = lease.transpose()?;
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
@@ -113,9 +111,15 @@ pub(super) fn start(inherited: &mut Inherited) -> Result<Running, Refusal> {
         payload::fork(&spec, inherited).map_err(|failure| blame(&spec, failure))?;
     let started_at_ms = clock::wall_ms();
     let main = Main::new(waiting.pid());
-    if let Err(error) = claim(inherited.dir(), main.pid(), started_at_ms) {
+    if let Err(error) = claim(inherited.dir(), journal, main.pid(), started_at_ms) {
         waiting.abandon();
-        return Err(unclaimed(error));
+        // Nothing has run, and without the line nothing says otherwise.
+        journal.cut(inherited.dir());
+        return Err(not_started(
+            Step::Setup,
+            error.raw_os_error(),
+            layout::JOURNAL.into(),
+        ));
     }
     let mut control = Control::default();
     if spec.stdin == Stdin::Pipe
@@ -153,26 +157,28 @@ impl Rules {
     }
 }
 
-fn is_there(dir: BorrowedFd<'_>, name: &str) -> bool {
-    rustix::fs::accessat(dir, name, Access::EXISTS, AtFlags::empty()).is_ok()
-}
-
-fn read_spec(dir: BorrowedFd<'_>) -> Result<Spec, Refusal> {
+/// Reads what is asked, if that is all that has been written down yet.
+fn read_spec(file: BorrowedFd<'_>, journal: &mut Journal) -> Result<Spec, Refusal> {
     /// What every version of the spec has.
     #[derive(Deserialize)]
     struct Head {
         version: u32,
     }
     let refused = |errno, subject: &str| not_started(Step::Spec, errno, subject.into());
-    let raw =
-        files::read(dir, layout::SPEC).map_err(|e| refused(e.raw_os_error(), layout::SPEC))?;
-    let head: Head =
-        serde_json::from_slice(&raw).map_err(|_| refused(libc::EINVAL, layout::SPEC))?;
+    let senseless = |_| refused(libc::EINVAL, layout::JOURNAL);
+    let raw = journal::read(file).map_err(|e| refused(e.raw_os_error(), layout::JOURNAL))?;
+    let lines = Lines::parse_ended(&raw);
+    if lines.launch.is_some() || lines.exit.is_some() {
+        return Err(Refusal::NotOurs);
+    }
+    journal.goes_on_at(lines.end);
+    let spec = lines.spec.unwrap_or_default();
+    let head: Head = serde_json::from_slice(spec).map_err(senseless)?;
     if head.version > spec::VERSION {
         let subject = format!("version {}", head.version);
         return Err(refused(libc::EPROTONOSUPPORT, &subject));
     }
-    serde_json::from_slice(&raw).map_err(|_| refused(libc::EINVAL, layout::SPEC))
+    serde_json::from_slice(spec).map_err(senseless)
 }
 
 /// Where it lies the user may have put anything: nothing but a file of theirs is locked with our rights.
@@ -189,42 +195,26 @@ fn take_lease(path: &ByteString, spec: &Spec) -> Result<OwnedFd, Refusal> {
     Ok(file)
 }
 
-/// Writes the claim and makes it durable, and the spec with it.
-///
-/// The launcher leaves the spec to us, so that one wait for the disk serves both: once the spec is on its way, syncing
-/// the claim takes it along where files share a journal, and syncing it as well finds nothing left to do.
-fn claim(dir: BorrowedFd<'_>, pid: rustix::process::Pid, started_at_ms: u64) -> Result<(), Errno> {
+/// Makes the claim durable, and the spec with it: the launcher leaves that to us, so that one wait for the disk serves both.
+fn claim(
+    dir: BorrowedFd<'_>,
+    journal: &mut Journal,
+    pid: rustix::process::Pid,
+    started_at_ms: u64,
+) -> Result<(), Errno> {
     let number = |pid: rustix::process::Pid| pid.as_raw_nonzero().get().unsigned_abs();
-    let record = serde_json::to_vec(&Launch {
+    let record = Launch {
         version: launch::VERSION,
         control: legwork_shim::control::VERSION,
         boot_id: boot_id()?,
         shim_pid: number(rustix::process::getpid()),
         pid: number(pid),
         started_at_ms,
-    })
-    .map_err(|_| Errno::INVAL)?;
-    end::reserve(dir)?;
-    let file = rustix::fs::openat(
-        dir,
-        layout::SHIM,
-        OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC,
-        Mode::RUSR | Mode::WUSR,
-    )?;
-    let write = || -> Result<(), Errno> {
-        if rustix::io::write(&file, &record)? < record.len() {
-            return Err(Errno::NOSPC);
-        }
-        let spec = files::open(dir, layout::SPEC)?;
-        best_effort(sys::start_writeback(spec.as_fd(), 0, 0));
-        rustix::fs::fsync(&file)?;
-        rustix::fs::fsync(&spec)?;
-        rustix::fs::fsync(dir)
     };
-    write().inspect_err(|_| {
-        // Nothing has run, and without the file nothing says otherwise.
-        best_effort(rustix::fs::unlinkat(dir, layout::SHIM, AtFlags::empty()));
-    })
+    journal.reserve(dir)?;
+    let begun = *journal;
+    journal.append(dir, Line::Launch, &record)?;
+    rustix::fs::fsync(dir).inspect_err(|_| *journal = begun)
 }
 
 fn boot_id() -> Result<String, Errno> {
@@ -233,13 +223,6 @@ fn boot_id() -> Result<String, Errno> {
     let length = rustix::io::read(&file, &mut text)?;
     let text = String::from_utf8_lossy(&text[..length]);
     Ok(text.trim_end().to_owned())
-}
-
-fn unclaimed(error: Errno) -> Refusal {
-    if error == Errno::EXIST {
-        return Refusal::NotOurs;
-    }
-    not_started(Step::Setup, error.raw_os_error(), layout::SHIM.into())
 }
 
 /// Says what a failed step was about.

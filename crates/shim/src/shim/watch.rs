@@ -25,7 +25,7 @@ use super::stdin::Stdin;
 use super::{best_effort, clock, tree};
 
 /// What a job must outlive before it gets a control socket, in milliseconds.
-const SETTLED_MS: u64 = 5;
+const SETTLED_MS: u64 = 20;
 /// Time until the socket is tried again where it could not be made, for want of disk space say, in milliseconds.
 const SETTLE_AGAIN_MS: u64 = 1000;
 /// Time between two syncs of new output, in milliseconds.

@@ -1,17 +1,21 @@
 //! A full disk: output is lost and counted, the job and its end are not.
 
 use std::fs;
+use std::io::Write;
 use std::path::Path;
 
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-use legwork_shim::exit::{Exit, NotStarted, Status, Step};
+use legwork_shim::exit::{NotStarted, Status, Step};
 use legwork_shim::index::Stream;
+use legwork_shim::journal::Line;
 use legwork_shim::layout;
 use legwork_shim::spec::Spec;
 
-use crate::harness::{Job, command, is_root, kill, lives, open_lock, script, skipped, spec, until};
+use crate::harness::{
+    Job, command, is_root, kill, lives, open_journal, script, skipped, spec, until,
+};
 
 /// A small file system of its own.
 struct SmallDisk(TempDir);
@@ -55,7 +59,7 @@ impl SmallDisk {
     fn start(&self, spec: &Spec) -> Job {
         let path = self.path().join("job");
         fs::create_dir(&path).expect("room for a directory");
-        Job::start_in(&path, spec.id, &serde_json::to_vec(spec).expect("JSON"))
+        Job::start_in(&path, spec.id, &Line::Spec.encode(spec).expect("JSON"))
     }
 
     fn grow(&self, bytes: u64) {
@@ -134,20 +138,30 @@ fn a_record_that_cannot_be_written_is_written_later() {
     let Some(disk) = SmallDisk::mount(512 * 1024) else {
         return;
     };
-    let mut job = disk.start(&script("exec sleep 1000"));
+    let mut spec = script("exec sleep 1000");
+    // The claim fills a page of the disk to its last bytes, so the record needs another.
+    const PAGE: usize = 4096;
+    let claim = 150;
+    let length = Line::Spec.encode(&spec).unwrap().len() + r#",["PAD",""]"#.len() + claim;
+    spec.env
+        .push(("PAD".into(), "x".repeat(PAGE - length % PAGE).into()));
+    let mut job = disk.start(&spec);
     job.control();
     let main = job.main().as_raw_nonzero().get();
-    fs::remove_file(job.path().join("exit.tmp")).unwrap();
+    // Takes the reservation away.
+    let written = job.read(layout::JOURNAL).len();
+    assert!((PAGE - 100..=PAGE).contains(&(written % PAGE)), "{written}");
+    let journal = open_journal(job.path());
+    journal.set_len(written as u64).unwrap();
     disk.fill();
     kill(job.main(), Signal::KILL);
     until("the payload's end", || (!lives(main)).then_some(()));
     // As long as the end is not recorded, the job is not free to be taken for lost.
-    until("an attempt", || job.has("exit.tmp").then_some(()));
-    assert!(job.alive() && !job.has(layout::EXIT));
+    let begun = || job.read(layout::JOURNAL).len() > written;
+    until("an attempt", || begun().then_some(()));
+    assert!(job.alive() && job.recorded().is_none());
     disk.free();
     assert_eq!(job.exit().status, Some(Status::Signal(9)));
-    let raw = job.read(layout::EXIT);
-    assert!(serde_json::from_slice::<Exit>(&raw).is_ok());
 }
 
 #[test]
@@ -169,8 +183,10 @@ fn a_job_whose_end_has_no_place_does_not_begin() {
     let path = disk.path().join("job");
     fs::create_dir(&path).unwrap();
     let spec = script("exec sleep 1000");
-    fs::write(path.join(layout::SPEC), serde_json::to_vec(&spec).unwrap()).unwrap();
-    let held = open_lock(&path);
+    let held = open_journal(&path);
+    (&held)
+        .write_all(&Line::Spec.encode(&spec).unwrap())
+        .unwrap();
     assert!(legwork_shim::lock::acquire(&held).unwrap());
     disk.fill();
     let mut job = Job::start_again(&path, spec.id, held);
@@ -178,5 +194,5 @@ fn a_job_whose_end_has_no_place_does_not_begin() {
     let why = job.handshake().strip_prefix("failed ").unwrap();
     let why: NotStarted = serde_json::from_str(why).unwrap();
     assert_eq!((why.step, why.errno), (Step::Setup, libc::ENOSPC));
-    assert!(!job.has(layout::SHIM));
+    assert!(job.claimed().is_none());
 }

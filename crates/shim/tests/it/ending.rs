@@ -3,7 +3,6 @@
 use rustix::process::Signal;
 
 use legwork_shim::exit::{Cause, Status};
-use legwork_shim::layout;
 use legwork_shim::spec::OnExit;
 
 use crate::harness::{Job, kill, lives, script, until};
@@ -66,7 +65,7 @@ fn killing_the_shim_kills_the_payload_and_frees_the_lock() {
     kill(job.shim(), Signal::KILL);
     until("the payload's death", || (!lives(main)).then_some(()));
     job.unlocked();
-    assert!(job.has(layout::SHIM) && !job.has(layout::EXIT));
+    assert!(job.claimed().is_some() && job.recorded().is_none());
 }
 
 #[test]

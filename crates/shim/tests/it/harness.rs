@@ -15,6 +15,7 @@ use uuid::Uuid;
 use legwork_shim::control::{Reply, Request, read_frame};
 use legwork_shim::exit::{Exit, NotStarted};
 use legwork_shim::index::{ENTRY_LEN, Entry};
+use legwork_shim::journal::{Journal, Line};
 use legwork_shim::launch::Launch;
 use legwork_shim::layout;
 use legwork_shim::lock;
@@ -82,17 +83,17 @@ impl Job {
     pub(crate) fn start(spec: &Spec) -> Self {
         let keep = tempfile::tempdir().expect("a temporary directory");
         let path = keep.path().to_path_buf();
-        let json = serde_json::to_vec(spec).expect("a spec is JSON");
-        let mut job = Self::start_in(&path, spec.id, &json);
+        let line = Line::Spec.encode(spec).expect("a spec is JSON");
+        let mut job = Self::start_in(&path, spec.id, &line);
         job._keep = Some(keep);
         job
     }
 
-    /// Starts a shim in this directory, with a spec of any content.
-    pub(crate) fn start_in(path: &Path, id: Uuid, json: &[u8]) -> Self {
-        let held = open_lock(path);
+    /// Starts a shim in this directory, with a first line of any content.
+    pub(crate) fn start_in(path: &Path, id: Uuid, line: &[u8]) -> Self {
+        let held = open_journal(path);
         assert!(lock::acquire(&held).expect("locks work here"));
-        fs::write(path.join(layout::SPEC), json).expect("room for a spec");
+        (&held).write_all(line).expect("room for a spec");
         Self::start_again(path, id, held)
     }
 
@@ -128,7 +129,7 @@ impl Job {
     pub(crate) fn not_started(&mut self) -> NotStarted {
         let told = self.handshake.strip_prefix("failed ").expect("it failed");
         let told = serde_json::from_str(told).expect("a reason is JSON");
-        let exit: Exit = serde_json::from_slice(&self.read(layout::EXIT)).expect("a record");
+        let exit = self.recorded().expect("a record");
         assert_eq!(exit.cause, legwork_shim::exit::Cause::NotStarted(told));
         assert_eq!((exit.status, exit.started_at_ms), (None, None));
         let legwork_shim::exit::Cause::NotStarted(why) = exit.cause else {
@@ -150,15 +151,29 @@ impl Job {
     pub(crate) fn exit(&mut self) -> Exit {
         assert_eq!(self.shim_code(), Some(0), "handshake: {}", self.handshake);
         assert!(!self.has(layout::CONTROL), "the socket is left behind");
-        assert!(!self.has("exit.tmp") && !self.has("control.tmp"));
+        assert!(!self.has("control.tmp"));
         self.unlocked();
         assert_eq!(self.processes(), Vec::<i32>::new(), "left behind");
-        serde_json::from_slice(&self.read(layout::EXIT)).expect("a record is JSON")
+        self.recorded().expect("a record")
+    }
+
+    /// The record, if there is one.
+    pub(crate) fn recorded(&self) -> Option<Exit> {
+        let raw = self.read(layout::JOURNAL);
+        let exit = Journal::parse(&raw).exit?;
+        Some(serde_json::from_slice(exit).expect("a record is JSON"))
     }
 
     /// The claim.
     pub(crate) fn launch(&self) -> Launch {
-        serde_json::from_slice(&self.read(layout::SHIM)).expect("a claim is JSON")
+        self.claimed().expect("a claim")
+    }
+
+    /// The claim, if there is one.
+    pub(crate) fn claimed(&self) -> Option<Launch> {
+        let raw = self.read(layout::JOURNAL);
+        let launch = Journal::parse(&raw).launch?;
+        Some(serde_json::from_slice(launch).expect("a claim is JSON"))
     }
 
     /// The main process.
@@ -189,7 +204,7 @@ impl Job {
 
     /// Whether somebody holds the lock.
     pub(crate) fn alive(&self) -> bool {
-        lock::is_held(open_lock(&self.path)).expect("locks work here")
+        lock::is_held(open_journal(&self.path)).expect("locks work here")
     }
 
     /// A file's content.
@@ -294,15 +309,15 @@ pub(crate) fn kill(pid: Pid, signal: Signal) {
     kill_process(pid, signal).expect("the process is there");
 }
 
-/// Opens a job's lock file.
-pub(crate) fn open_lock(path: &Path) -> File {
+/// Opens a job's journal.
+pub(crate) fn open_journal(path: &Path) -> File {
     File::options()
         .create(true)
         .truncate(false)
         .read(true)
         .write(true)
-        .open(path.join(layout::LOCK))
-        .expect("a lock file")
+        .open(path.join(layout::JOURNAL))
+        .expect("a journal")
 }
 
 /// A program to be run by a test.

@@ -9,10 +9,13 @@ use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::process::Signal;
 
 use legwork_shim::exit::{Cause, NotStarted, Status, Step};
+use legwork_shim::journal::Journal;
 use legwork_shim::spec::{RunAs, VERSION};
 use legwork_shim::{layout, lock};
 
-use crate::harness::{Job, command, is_root, kill, lives, open_lock, program, script, spec, until};
+use crate::harness::{
+    Job, command, is_root, kill, lives, open_journal, program, script, spec, until,
+};
 
 #[test]
 fn exit_codes_and_signals_are_the_payloads_own() {
@@ -129,17 +132,25 @@ fn arguments_that_cannot_be_passed_are_the_specs_fault() {
 
 #[test]
 fn a_spec_of_a_newer_version_or_of_no_sense_is_refused() {
-    let newer = format!("{{\"version\": {}, \"new\": []}}", VERSION + 1);
-    for (json, errno) in [(newer.as_str(), libc::EPROTONOSUPPORT), ("{", libc::EINVAL)] {
+    let newer = format!(
+        "{{\"spec\":{{\"version\": {}, \"new\": []}}}}\n",
+        VERSION + 1
+    );
+    let senseless = ["{\"spec\":{}\n", "{}\n", "{\"spec\":{\"version\": 1", ""];
+    let senseless = senseless.map(|line| (line, libc::EINVAL));
+    for (line, errno) in [(newer.as_str(), libc::EPROTONOSUPPORT)]
+        .into_iter()
+        .chain(senseless)
+    {
         let here = tempfile::tempdir().unwrap();
-        let mut job = Job::start_in(here.path(), uuid::Uuid::nil(), json.as_bytes());
+        let mut job = Job::start_in(here.path(), uuid::Uuid::nil(), line.as_bytes());
         let why = job.not_started();
         assert_eq!((why.step, why.errno), (Step::Spec, errno));
-        assert!(!job.has(layout::SHIM));
+        assert!(job.claimed().is_none());
     }
 }
 
-/// Everything in the directory except the lock, which opening does not change either.
+/// Everything in the directory.
 fn everything(job: &Job) -> Vec<(String, Vec<u8>)> {
     let names = fs::read_dir(job.path()).expect("the job directory");
     let mut all: Vec<_> = names
@@ -156,26 +167,29 @@ fn a_second_shim_in_a_claimed_directory_does_nothing() {
     let mut first = Job::start(&spec);
     first.exit();
     let before = everything(&first);
-    let held = open_lock(first.path());
+    let held = open_journal(first.path());
     assert!(lock::acquire(&held).unwrap());
     let mut second = Job::start_again(first.path(), spec.id, held);
     assert_eq!(second.handshake(), "");
     assert_eq!(second.shim_code(), Some(3));
     assert_eq!(everything(&first), before);
     // The same without the record, as after the death of the first shim.
-    fs::remove_file(first.path().join(layout::EXIT)).unwrap();
-    let held = open_lock(first.path());
+    let held = open_journal(first.path());
+    let raw = first.read(layout::JOURNAL);
+    let exit = Journal::parse(&raw).exit.unwrap();
+    held.set_len((raw.len() - exit.len() - "{\"exit\":}\n".len()) as u64)
+        .unwrap();
     let mut third = Job::start_again(first.path(), spec.id, held);
     assert_eq!(third.handshake(), "");
     assert_eq!(third.shim_code(), Some(3));
-    assert!(!first.has(layout::EXIT));
+    assert!(first.recorded().is_none());
 }
 
 #[test]
 fn a_shim_without_the_lock_does_nothing() {
     let spec = script("exec sleep 1000");
     let first = Job::start(&spec);
-    let mut second = Job::start_again(first.path(), spec.id, open_lock(first.path()));
+    let mut second = Job::start_again(first.path(), spec.id, open_journal(first.path()));
     assert_eq!(second.handshake(), "");
     assert_eq!(second.shim_code(), Some(3));
     assert!(first.alive());
@@ -309,11 +323,10 @@ fn a_directory_that_the_user_may_not_enter_is_named() {
 #[test]
 fn a_shim_without_memory_says_so_and_aborts() {
     let here = tempfile::tempdir().unwrap();
-    let held = open_lock(here.path());
+    let held = open_journal(here.path());
     assert!(lock::acquire(&held).unwrap());
     // A spec of nothing, larger than what the shim may have.
-    let spec = fs::File::create(here.path().join(layout::SPEC)).unwrap();
-    spec.set_len(1 << 32).unwrap();
+    held.set_len(1 << 32).unwrap();
     let ended = command("sh")
         .args(["-c", r#"ulimit -c 0; ulimit -v 1000000; exec "$0""#])
         .arg(program())
@@ -325,5 +338,6 @@ fn a_shim_without_memory_says_so_and_aborts() {
     let said = String::from_utf8(ended.stderr).unwrap();
     assert!(said.contains("memory allocation of"), "{said}");
     assert_eq!(ended.stdout, b"");
-    assert!(!here.path().join(layout::SHIM).exists());
+    let journal = fs::metadata(here.path().join(layout::JOURNAL)).unwrap();
+    assert_eq!(journal.len(), 1 << 32);
 }

@@ -6,6 +6,7 @@ use rustix::process::Signal;
 
 use legwork_shim::control::{Reply, Request, Stop};
 use legwork_shim::exit::{Cause, Status};
+use legwork_shim::journal::Line;
 use legwork_shim::spec::OnExit;
 
 use crate::harness::{Job, kill, script, spec, until};
@@ -185,8 +186,8 @@ fn a_socket_that_cannot_be_made_is_tried_again() {
     let in_the_way = keep.path().join("control");
     std::fs::create_dir(&in_the_way).unwrap();
     let spec = spec(&["sleep", "1000"]);
-    let json = serde_json::to_vec(&spec).unwrap();
-    let mut job = Job::start_in(keep.path(), spec.id, &json);
+    let line = Line::Spec.encode(&spec).unwrap();
+    let mut job = Job::start_in(keep.path(), spec.id, &line);
     let changed = || std::fs::metadata(keep.path()).unwrap().modified().unwrap();
     let before = changed();
     until("an attempt", || (changed() != before).then_some(()));
