@@ -1,5 +1,7 @@
 //! The command line's grammar: one subcommand, one file in `commands/`.
 
+mod later;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -70,12 +72,13 @@ pub(crate) struct Which {
 
 /// A command's own arguments, and where the state directory is: `--state` may stand before the command or
 /// after it. `ps` alone has it only before, because there `--state` asks for jobs in a state.
-#[derive(Debug, Args)]
+///
+/// They are built when the command is asked for: see [`later`].
+#[derive(Debug)]
 pub(crate) struct In<A: Args> {
     /// Where local jobs and mirrors live
-    #[arg(long = "state", id = "state_dir", value_name = "DIR")]
     pub(crate) state: Option<PathBuf>,
-    #[command(flatten)]
+    /// The command's own.
     pub(crate) args: A,
 }
 

@@ -3,9 +3,15 @@
 //! Writing may block for as long as nobody reads, while Ctrl-C must keep working; so the writes
 //! happen on a thread of their own behind a short queue. When the queue is full the follower
 //! stops reading, and that is the back-pressure: nothing is dropped and nothing piles up.
+//!
+//! A piece for which a pipe has room now, with none before it, needs no thread: it is written where it arrives, because
+//! waking another thread takes longer than all the rest of a line's way.
+
+mod room;
 
 use std::io;
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use legwork_client::{Chunk, LogStream};
@@ -28,6 +34,10 @@ pub(crate) enum Target {
 #[derive(Debug, Default)]
 pub(crate) struct Printer {
     writer: OnceLock<Writer>,
+    /// Pieces that the thread has not written yet.
+    waiting: Arc<AtomicUsize>,
+    /// Why a piece could not be written without it.
+    failed: OnceLock<CommandError>,
 }
 
 #[derive(Debug)]
@@ -37,39 +47,63 @@ struct Writer {
 }
 
 impl Writer {
-    fn start() -> io::Result<Self> {
+    fn start(waiting: Arc<AtomicUsize>) -> io::Result<Self> {
         let (pieces, queue) = mpsc::channel(QUEUE);
         let (end, ended) = oneshot::channel();
         std::thread::Builder::new()
             .name("printer".into())
             .spawn(move || {
                 // Nobody listens any more if the command was interrupted.
-                drop(end.send(write(queue)));
+                drop(end.send(write(queue, &waiting)));
             })?;
         Ok(Self { pieces, ended })
     }
 }
 
-fn write(mut queue: mpsc::Receiver<(Target, Bytes)>) -> Result<(), CommandError> {
+fn write(
+    mut queue: mpsc::Receiver<(Target, Bytes)>,
+    waiting: &AtomicUsize,
+) -> Result<(), CommandError> {
     while let Some((target, bytes)) = queue.blocking_recv() {
-        match target {
-            Target::Stdout => output::bytes_to_stdout(&bytes)?,
-            Target::Stderr => output::bytes_to_stderr(&bytes)?,
-        }
+        target.write(&bytes)?;
+        waiting.fetch_sub(1, Ordering::Release);
     }
     Ok(())
 }
 
+impl Target {
+    fn write(self, bytes: &[u8]) -> Result<(), CommandError> {
+        match self {
+            Self::Stdout => output::bytes_to_stdout(bytes),
+            Self::Stderr => output::bytes_to_stderr(bytes),
+        }
+    }
+
+    fn has_room(self, bytes: usize) -> bool {
+        match self {
+            Self::Stdout => room::is_there(rustix::stdio::stdout(), bytes),
+            Self::Stderr => room::is_there(rustix::stdio::stderr(), bytes),
+        }
+    }
+}
+
 impl Printer {
-    /// Queues bytes. `false` when nobody reads them any more; [`Printer::finish`] says why.
+    /// Writes or queues bytes. `false` when nobody reads them any more; [`Printer::finish`] says why.
     pub(crate) async fn print(&self, target: Target, bytes: Bytes) -> bool {
+        if self.waiting.load(Ordering::Acquire) == 0 && target.has_room(bytes.len()) {
+            let written = target.write(&bytes);
+            return written
+                .map_err(|failed| self.failed.get_or_init(|| failed))
+                .is_ok();
+        }
         let writer = match self.writer.get() {
             Some(writer) => writer,
-            None => match Writer::start() {
+            None => match Writer::start(self.waiting.clone()) {
                 Ok(writer) => self.writer.get_or_init(|| writer),
                 Err(_no_threads) => return false,
             },
         };
+        self.waiting.fetch_add(1, Ordering::Relaxed);
         writer.pieces.send((target, bytes)).await.is_ok()
     }
 
@@ -90,6 +124,9 @@ impl Printer {
 
     /// Writes out what is queued and ends the thread.
     pub(crate) async fn finish(self) -> Result<(), CommandError> {
+        if let Some(failed) = self.failed.into_inner() {
+            return Err(failed);
+        }
         let Some(writer) = self.writer.into_inner() else {
             return Ok(());
         };

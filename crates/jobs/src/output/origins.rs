@@ -79,7 +79,16 @@ impl Origins {
         let end = offset + len as u64;
         let mut runs = Vec::new();
         let mut at = offset;
-        while let Some(entry) = self.peek()?.filter(|entry| entry.offset < end) {
+        // What is said of these bytes was written before them: one look to the end of the file is enough.
+        let mut at_end = false;
+        loop {
+            if self.ahead.is_empty() && !at_end {
+                at_end = self.read_ahead()?;
+            }
+            let Some(entry) = self.ahead.front().filter(|entry| entry.offset < end) else {
+                break;
+            };
+            let entry = *entry;
             self.push(&mut runs, at, entry.offset);
             at = at.max(entry.offset);
             self.current = entry;
@@ -100,24 +109,18 @@ impl Origins {
         }
     }
 
-    fn peek(&mut self) -> io::Result<Option<Entry>> {
-        if self.ahead.is_empty() {
-            self.read_ahead()?;
-        }
-        Ok(self.ahead.front().copied())
-    }
-
-    fn read_ahead(&mut self) -> io::Result<()> {
+    /// `true` if that was the last of what is there.
+    fn read_ahead(&mut self) -> io::Result<bool> {
         let from = self.next * ENTRY_LEN as u64;
         let Some(file) = self.file()? else {
-            return Ok(());
+            return Ok(true);
         };
         let mut raw = [0; BATCH * ENTRY_LEN];
         let read = file.read_at(&mut raw, from)?;
         let entries = raw[..read].as_chunks().0;
         self.next += entries.len() as u64;
         self.ahead.extend(entries.iter().map(Entry::decode));
-        Ok(())
+        Ok(entries.len() < BATCH)
     }
 
     /// The file is made with the first output.

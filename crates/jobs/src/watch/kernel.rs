@@ -27,6 +27,9 @@ const GROWTH: WatchFlags = SHAPE.union(WatchFlags::MODIFY);
 
 /// Bytes read from the kernel at once: some hundred events.
 const BUFFER: usize = 16 * 1024;
+/// Bytes of an event without its name, and what a name is at most filled up with; and most bytes of one with its name.
+const EVENT: usize = 16;
+const EVENT_MAX: usize = EVENT + 256;
 
 /// The inotify instance and who looks at what.
 #[derive(Debug)]
@@ -120,30 +123,32 @@ impl Kernel {
             let Ok(mut ready) = self.instance.readable().await else {
                 return;
             };
-            // An error is the same as nothing to read: who looks also looks by the clock.
-            if ready
-                .try_io(|instance| self.pass_on(instance.get_ref(), &mut buffer))
-                .is_ok()
-            {
-                ready.retain_ready();
+            // An error is the same as nothing to read: who looks also looks by the clock. What comes after the look is told anew.
+            match ready.try_io(|instance| self.pass_on(instance.get_ref(), &mut buffer)) {
+                Ok(Ok(true)) => ready.retain_ready(),
+                Ok(_) => ready.clear_ready(),
+                Err(_nothing) => {}
             }
         }
     }
 
-    /// Passes on one bufferful.
-    fn pass_on(&self, instance: &OwnedFd, buffer: &mut [MaybeUninit<u8>]) -> io::Result<()> {
+    /// Passes on one bufferful. `true` if there may be more.
+    fn pass_on(&self, instance: &OwnedFd, buffer: &mut [MaybeUninit<u8>]) -> io::Result<bool> {
         let mut reader = Reader::new(instance, buffer);
+        let mut read = 0;
         loop {
             let event = match reader.next() {
                 Err(Errno::INTR) => continue,
                 event => event?,
             };
-            let of_the_journal = event
-                .file_name()
-                .is_some_and(|name| name.to_bytes() == layout::JOURNAL.as_bytes());
+            let name = event.file_name();
+            read += EVENT_MAX.min(EVENT + name.map_or(0, |name| name.count_bytes() + EVENT));
+            let of_the_journal =
+                name.is_some_and(|name| name.to_bytes() == layout::JOURNAL.as_bytes());
             self.tell(event.wd(), event.events(), of_the_journal);
             if reader.is_buffer_empty() {
-                return Ok(());
+                // The kernel gives whole events, as many as fit.
+                return Ok(read + EVENT_MAX > BUFFER);
             }
         }
     }
