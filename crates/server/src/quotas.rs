@@ -1,4 +1,5 @@
-//! How much of the server one identity may have at a time: jobs that have not ended, and streams.
+//! How much of the server one identity may have at a time: jobs that have not ended, streams, and bytes in mirrors
+//! ([`space`](crate::space) counts those).
 //!
 //! Users of the host are not counted: they may open the state directory, so a limit here would only send them
 //! another way. Connections have limits of their own, before anybody is known (`listen::admission`).
@@ -20,6 +21,8 @@ pub struct Quotas {
     pub jobs: usize,
     /// Calls under way whose answers go on until somebody ends them: followers, input, mirrors.
     pub streams: usize,
+    /// Bytes of files that its mirrors wrote or are receiving, over all of them.
+    pub workspace_bytes: u64,
 }
 
 impl Default for Quotas {
@@ -27,6 +30,7 @@ impl Default for Quotas {
         Self {
             jobs: 10_000,
             streams: 1024,
+            workspace_bytes: 64 << 30,
         }
     }
 }
@@ -126,6 +130,11 @@ impl Usage {
         Ok(Stream { counts, id })
     }
 
+    /// Bytes that the mirrors of an identity may hold, if that is limited.
+    pub(crate) fn workspace_bytes(&self) -> Option<u64> {
+        self.quotas.get().map(|quotas| quotas.workspace_bytes)
+    }
+
     /// Why a job is not started.
     pub(crate) fn too_many_jobs(&self) -> Problem {
         let limit = self.quotas.get().map_or(0, |quotas| quotas.jobs);
@@ -161,7 +170,7 @@ fn too_many_streams(limit: usize) -> Problem {
 pub(crate) fn too_many_bytes(used: u64, limit: u64) -> Problem {
     let message = format!(
         "your mirrors hold {} and may hold {} here, which this commit would go beyond: leave files out by \
-         .legworkignore, first sync without what may go, or ask the server's admin for more",
+         .legworkignore, delete some here or in another of your mirrors and sync it, or ask the server's admin for more",
         size(used),
         size(limit)
     );
