@@ -300,3 +300,34 @@ def test_the_server_is_administered_from_afar(away: Away, elsewhere: Host) -> No
     other = away.laptop.start("sleep", "60")
     assert len(elsewhere.json("ps")) == 2
     elsewhere.ok("stop", job, other)
+
+
+def test_mirrors_of_one_identity_have_a_bound_in_bytes(away: Away, laptop: Host) -> None:
+    limited = away.host.tmp / "server.toml"
+    limited.write_text("[limits]\nworkspace_bytes_each = 3072\n")
+    away.end()
+    away.again("--config", limited)
+    laptop.write("kept", "k" * 2048)
+    laptop.ok("sync")
+    laptop.write("more", "m" * 1025)
+    error = laptop.run("run", "--json", "--", "true").expect(125).error()
+    assert error["reason"] == "TOO_MANY_BYTES"
+    assert "hold 2 KiB and may hold 3 KiB" in error["message"]
+    assert "ask the server's admin" in error["message"]
+    # The user of the host, through the same server.
+    away.host.write("large", "l" * 10_000)
+    away.host.ok("sync")
+    away.end(signal.SIGKILL)
+    away.again("--config", limited)
+    error = laptop.run("sync", "--json", "--workspace", "other").expect(1).error()
+    assert error["reason"] == "TOO_MANY_BYTES"
+    trees = {frozenset(path.name for path in tree.iterdir()) for tree in mirrors(away.host)}
+    assert trees == {frozenset({"kept"}), frozenset({"large"}), frozenset()}
+    (laptop.project / "kept").unlink()
+    laptop.ok("sync")
+    assert _sh(laptop, "echo *").expect(0).text == "more\n"
+
+
+def mirrors(host: Host) -> list[Path]:
+    """The trees that a server keeps."""
+    return list((host.state / "workspaces").glob("*/tree"))

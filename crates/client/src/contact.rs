@@ -225,11 +225,18 @@ impl Contact {
         match answer.await {
             Ok(Ok(_info)) => Ok(channel),
             Ok(Err(status)) => {
-                let verdict = channel.ending().and_then(|ending| target.verdict(ending));
+                let verdict = self.verdict(target, &channel).await;
                 Err(verdict.unwrap_or_else(|| status.into()))
             }
             Err(_elapsed) => Err(CallError::unreachable("it does not answer")),
         }
+    }
+
+    /// What the peer has against our certificate, if that is what ended the connection.
+    async fn verdict(&self, target: &Target, channel: &Channel) -> Option<CallError> {
+        let refused = target.verdict(channel.ending()?)?;
+        let limit = self.options.connect_timeout;
+        Some(target.with_server_time(refused, limit, &self.tasks).await)
     }
 
     /// Decides whether to go on after an attempt that failed, and says why it did.
@@ -257,8 +264,7 @@ impl Contact {
         let Some(target) = &self.target else {
             return Err(status.into());
         };
-        let ending = live.channel.ending();
-        if let Some(refused) = ending.and_then(|ending| target.verdict(ending)) {
+        if let Some(refused) = self.verdict(target, &live.channel).await {
             return Err(refused);
         }
         let error = CallError::from(status);
@@ -356,7 +362,11 @@ impl Contact {
 }
 
 async fn channel(target: &Target, options: &Options, tasks: &TaskTracker) -> Result<Channel> {
-    let stream = target.dial(options.connect_timeout).await?;
+    let limit = options.connect_timeout;
+    let stream = match target.dial(limit).await {
+        Ok(stream) => stream,
+        Err(error) => return Err(target.with_server_time(error, limit, tasks).await),
+    };
     Channel::over(stream, options.heartbeat, tasks).await
 }
 

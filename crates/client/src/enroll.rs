@@ -16,6 +16,7 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use crate::client::Client;
+use crate::clocks::Asking;
 use crate::connect::Channel;
 use crate::contact;
 use crate::dial;
@@ -66,9 +67,19 @@ pub async fn join(
     tasks: &TaskTracker,
 ) -> Result<Enrolled> {
     let invite = &joining.invite;
-    let config = tls::join(invite.ca(), invite.server(), clock)
+    let config = tls::join(invite.ca(), invite.server(), Arc::clone(&clock))
         .map_err(|error| CallError::bad_credentials(&error))?;
     let connector = TlsConnector::from(Arc::new(config));
+    let asking = Asking {
+        addresses: invite.addresses(),
+        stranger: |clock| {
+            let config = tls::join(invite.ca(), invite.server(), clock).ok()?;
+            Some(TlsConnector::from(Arc::new(config)))
+        },
+        clock: &clock,
+        limit: options.connect_timeout,
+        tasks,
+    };
     let mut doubtful_since = None;
     loop {
         match attempt(joining, &connector, options, tasks).await {
@@ -81,7 +92,7 @@ pub async fn join(
             Err(Failure::Lost(error) | Failure::NotThere(error)) => match doubtful_since {
                 Some(since) if since.elapsed() < PATIENCE => {}
                 Some(_) => return Err(CallError::contact_lost(&error.message)),
-                None => return Err(error),
+                None => return Err(asking.explain(error).await),
             },
         }
         tokio::time::sleep(PAUSE).await;

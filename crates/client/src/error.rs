@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::error::Error;
 
+use legwork_identity::UnixTime;
 use legwork_identity::tls::{HandshakeError, PeerRefusal};
 use legwork_proto::v1 as wire;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
+use crate::clocks;
 use crate::lost;
 
 /// How messages begin that are about the way to the server.
@@ -86,6 +88,12 @@ impl CallError {
 
     /// Reason of an error after which nobody knows whether what was asked for has been done.
     pub const CONTACT_LOST: &'static str = "CONTACT_LOST";
+    /// Reasons of errors that say that the server's certificate is over, or has not begun, by our clock.
+    pub(crate) const SERVER_EXPIRED: &'static str = "SERVER_EXPIRED";
+    pub(crate) const SERVER_NOT_YET_VALID: &'static str = "SERVER_NOT_YET_VALID";
+    /// Particulars of those errors: the last second and the first one of the certificate.
+    pub(crate) const NOT_AFTER: &'static str = "notAfterS";
+    pub(crate) const NOT_BEFORE: &'static str = "notBeforeS";
     /// Reason of an error that says that our certificate is over, or has not begun, by the server's clock.
     pub(crate) const REFUSED_NOW: &'static str = "CERTIFICATE_NOT_VALID_NOW";
 
@@ -102,9 +110,9 @@ impl CallError {
         let (code, reason) = match error {
             HandshakeError::WrongCa => (Code::FailedPrecondition, "WRONG_CA"),
             HandshakeError::WrongServer { .. } => (Code::FailedPrecondition, "WRONG_SERVER"),
-            HandshakeError::Expired { .. } => (Code::FailedPrecondition, "SERVER_EXPIRED"),
+            HandshakeError::Expired { .. } => (Code::FailedPrecondition, Self::SERVER_EXPIRED),
             HandshakeError::NotYetValid { .. } => {
-                (Code::FailedPrecondition, "SERVER_NOT_YET_VALID")
+                (Code::FailedPrecondition, Self::SERVER_NOT_YET_VALID)
             }
             HandshakeError::WrongPurpose | HandshakeError::BadCertificate(_) => {
                 (Code::FailedPrecondition, "NOT_A_SERVER_OF_LEGWORK")
@@ -119,7 +127,22 @@ impl CallError {
             HandshakeError::Closed | HandshakeError::Io(_) => (Code::Unavailable, "UNREACHABLE"),
             HandshakeError::Tls(_) => (Code::FailedPrecondition, "TLS"),
         };
-        Self::new(code, reason, error.to_string())
+        let told = Self::new(code, reason, error.to_string());
+        match error {
+            HandshakeError::Expired { not_after, .. } => {
+                told.with(Self::NOT_AFTER, not_after.as_secs().to_string())
+            }
+            HandshakeError::NotYetValid { not_before, .. } => {
+                told.with(Self::NOT_BEFORE, not_before.as_secs().to_string())
+            }
+            _ => told,
+        }
+    }
+
+    /// How far the server's clock and this machine's are apart, if the server told its time and that is much.
+    #[must_use]
+    pub fn skew(&self, here: UnixTime) -> Option<String> {
+        clocks::skew(here, clocks::server_time(self)?)
     }
 
     /// Whether a server that is there does not want us, so that asking again is of no use.

@@ -15,6 +15,7 @@
 
 mod admin;
 mod client;
+mod clocks;
 mod connect;
 mod contact;
 mod convert;
@@ -34,6 +35,7 @@ mod target;
 
 pub use admin::{Identity, Invited};
 pub use client::{Client, HostInfo, ListFilter};
+pub use clocks::skew;
 pub use connect::Heartbeat;
 pub use enroll::{Enrolled, Joining, join};
 pub use error::{CallError, Result};

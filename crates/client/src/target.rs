@@ -12,8 +12,10 @@ use legwork_identity::invite::Address;
 use legwork_identity::tls::{self, Credentials, PeerCertificate};
 use tokio::net::UnixStream;
 use tokio_rustls::TlsConnector;
+use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
+use crate::clocks::{Asking, text};
 use crate::dial;
 use crate::error::{CallError, Result};
 use crate::stream::ByteStream;
@@ -178,15 +180,34 @@ impl Target {
         }
     }
 
+    /// Says what the server's clock says, where a certificate was not valid by one of the two.
+    pub(crate) async fn with_server_time(
+        &self,
+        error: CallError,
+        limit: Duration,
+        tasks: &TaskTracker,
+    ) -> CallError {
+        let Self::Tls(target) = self else {
+            return error;
+        };
+        let asking = Asking {
+            addresses: &target.addresses,
+            stranger: |clock| {
+                let config = tls::client(&target.ca, target.server, None, clock).ok()?;
+                Some(TlsConnector::from(Arc::new(config)))
+            },
+            clock: &target.clock,
+            limit,
+            tasks,
+        };
+        asking.explain(error).await
+    }
+
     /// Says what our own certificate and clock say, where the peer did not take it.
     fn explain(&self, mut error: CallError, own: Option<&PeerCertificate>) -> CallError {
         if let (true, Self::Tls(target), Some(own)) =
             (error.reason == CallError::REFUSED_NOW, self, own)
         {
-            let text = |at: legwork_identity::UnixTime| {
-                let at = std::time::UNIX_EPOCH + Duration::from_secs(at.as_secs());
-                humantime::format_rfc3339_seconds(at).to_string()
-            };
             let now = target.clock.current_time().map(text).unwrap_or_default();
             error.message.push_str(&format!(
                 "; it is valid from {} to {}, and this machine's clock says {now}",

@@ -3,6 +3,7 @@
 use std::io;
 
 use legwork_client::{CallError, Code};
+use legwork_identity::UnixTime;
 use serde_json::{Value, json};
 
 /// The end of a command that did not do what was asked.
@@ -110,12 +111,21 @@ impl From<CallError> for CommandError {
             Code::PermissionDenied | Code::Unauthenticated => REFUSED,
             _ => FAILED,
         };
+        // What a handshake says of dates says this already.
+        let dated = matches!(
+            error.reason.as_str(),
+            "INVITE_EXPIRED" | "CERTIFICATE_EXPIRED"
+        );
+        let skew = error.skew(UnixTime::now()).filter(|_| dated);
         Self {
             exit,
             hint: hint(&error),
             retryable: error.retryable(),
+            message: match skew {
+                Some(skew) => format!("{}; {skew}", error.message),
+                None => error.message,
+            },
             reason: error.reason,
-            message: error.message,
         }
     }
 }
@@ -171,4 +181,30 @@ fn hint(error: &CallError) -> Option<String> {
         _ => return None,
     };
     Some(text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use legwork_client::{CallError, Code};
+    use legwork_identity::UnixTime;
+
+    use super::CommandError;
+
+    #[test]
+    fn what_the_server_finds_expired_is_told_with_both_clocks_where_they_disagree() {
+        let told = |reason: &str, server: u64| {
+            let error = CallError::new(Code::PermissionDenied, reason, "it has expired");
+            CommandError::from(error.with("serverTimeS", server.to_string())).message
+        };
+        let message = told("INVITE_EXPIRED", 1_000_000_000);
+        assert!(
+            message.starts_with("it has expired; the clocks disagree:"),
+            "{message}"
+        );
+        assert!(message.contains("2001-09-09T01:46:40Z"), "{message}");
+        assert!(message.ends_with("ahead"), "{message}");
+        let now = UnixTime::now().as_secs();
+        assert_eq!(told("CERTIFICATE_EXPIRED", now), "it has expired");
+        assert_eq!(told("NOT_ENROLLED", 1_000_000_000), "it has expired");
+    }
 }

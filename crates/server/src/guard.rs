@@ -130,7 +130,7 @@ impl Shared {
         };
         let now = now();
         if now > not_after {
-            let message = "the certificate of this connection has expired: connect again";
+            let message = "the certificate of this connection has expired by the server's clock: connect again";
             let problem = Problem::new(Code::Unauthenticated, "CERTIFICATE_EXPIRED", message);
             return Err(problem
                 .with("expiresAtS", not_after.as_secs())

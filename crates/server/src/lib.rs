@@ -34,6 +34,7 @@ mod quotas;
 mod run_as;
 mod server;
 mod sessions;
+mod space;
 mod start;
 mod sync;
 mod workspaces;

@@ -16,6 +16,8 @@ pub use tonic::Code;
 use tonic::Status;
 use tonic_types::{ErrorDetails, StatusExt};
 
+use crate::quotas;
+
 /// The domain of every reason.
 const DOMAIN: &str = "legwork";
 
@@ -249,6 +251,7 @@ impl From<Refusal> for Problem {
             Refusal::EmptyRoot { .. } => (Code::FailedPrecondition, "EMPTY_ROOT"),
             Refusal::MassDelete { .. } => (Code::FailedPrecondition, "MASS_DELETE"),
             Refusal::NoSpace => (Code::ResourceExhausted, "NO_SPACE"),
+            Refusal::Full { limit, used } => return quotas::too_many_bytes(*used, *limit),
             Refusal::Version { .. } => (Code::FailedPrecondition, "SYNC_VERSION"),
             Refusal::BadPath { .. } => (Code::InvalidArgument, "BAD_PATH"),
             Refusal::RootMismatch => (Code::InvalidArgument, "ROOT_MISMATCH"),

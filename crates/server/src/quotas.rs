@@ -1,4 +1,5 @@
-//! How much of the server one identity may have at a time: jobs that have not ended, and streams.
+//! How much of the server one identity may have at a time: jobs that have not ended, streams, and bytes in mirrors
+//! ([`space`](crate::space) counts those).
 //!
 //! Users of the host are not counted: they may open the state directory, so a limit here would only send them
 //! another way. Connections have limits of their own, before anybody is known (`listen::admission`).
@@ -20,6 +21,8 @@ pub struct Quotas {
     pub jobs: usize,
     /// Calls under way whose answers go on until somebody ends them: followers, input, mirrors.
     pub streams: usize,
+    /// Bytes of files that its mirrors wrote or are receiving, over all of them.
+    pub workspace_bytes: u64,
 }
 
 impl Default for Quotas {
@@ -27,6 +30,7 @@ impl Default for Quotas {
         Self {
             jobs: 10_000,
             streams: 1024,
+            workspace_bytes: 64 << 30,
         }
     }
 }
@@ -126,6 +130,11 @@ impl Usage {
         Ok(Stream { counts, id })
     }
 
+    /// Bytes that the mirrors of an identity may hold, if that is limited.
+    pub(crate) fn workspace_bytes(&self) -> Option<u64> {
+        self.quotas.get().map(|quotas| quotas.workspace_bytes)
+    }
+
     /// Why a job is not started.
     pub(crate) fn too_many_jobs(&self) -> Problem {
         let limit = self.quotas.get().map_or(0, |quotas| quotas.jobs);
@@ -157,6 +166,36 @@ fn too_many_streams(limit: usize) -> Problem {
     Problem::new(Code::ResourceExhausted, "TOO_MANY_STREAMS", message).with("limit", limit)
 }
 
+/// Why a commit is refused.
+pub(crate) fn too_many_bytes(used: u64, limit: u64) -> Problem {
+    let message = format!(
+        "your mirrors hold {} and may hold {} here, which this commit would go beyond: leave files out by \
+         .legworkignore, delete some here or in another of your mirrors and sync it, or ask the server's admin for more",
+        size(used),
+        size(limit)
+    );
+    Problem::new(Code::ResourceExhausted, "TOO_MANY_BYTES", message)
+        .with("limit", limit)
+        .with("used", used)
+}
+
+/// As people write it, with a tenth.
+fn size(bytes: u64) -> String {
+    let units = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    let mut tenths = u128::from(bytes) * 10;
+    let mut unit = "bytes";
+    for larger in units {
+        if tenths < 10_240 {
+            break;
+        }
+        (tenths, unit) = (tenths / 1024, larger);
+    }
+    match tenths % 10 {
+        0 => format!("{} {unit}", tenths / 10),
+        rest => format!("{}.{rest} {unit}", tenths / 10),
+    }
+}
+
 fn take<K: std::hash::Hash + Eq>(counts: &mut HashMap<K, usize>, key: &K, count: usize) {
     if let Some(left) = counts.get_mut(key) {
         *left -= count;
@@ -179,5 +218,28 @@ impl Drop for Stream {
     fn drop(&mut self) {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         take(&mut counts.streams, &self.id, 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{size, too_many_bytes};
+
+    #[test]
+    fn sizes_are_written_for_people() {
+        for (bytes, text) in [
+            (0, "0 bytes"),
+            (1023, "1023 bytes"),
+            (1536, "1.5 KiB"),
+            (64 << 30, "64 GiB"),
+            ((64 << 30) - 1, "63.9 GiB"),
+            (u64::MAX, "15.9 EiB"),
+        ] {
+            assert_eq!(size(bytes), text);
+        }
+        let problem = too_many_bytes(1536, 2048);
+        let told = "your mirrors hold 1.5 KiB and may hold 2 KiB here";
+        assert!(problem.message.starts_with(told), "{problem}");
+        assert_eq!(problem.metadata["limit"], "2048");
     }
 }

@@ -29,6 +29,7 @@ use crate::problem::Problem;
 use crate::quotas::Usage;
 use crate::run_as::{self, Accounts, RunAs};
 use crate::sessions::Sessions;
+use crate::space::Space;
 use crate::sync::SyncRpc;
 use crate::workspaces::Workspaces;
 
@@ -62,6 +63,7 @@ pub(crate) struct Shared {
     pub(crate) joins: Joins,
     pub(crate) sessions: Sessions,
     pub(crate) usage: Usage,
+    pub(crate) space: Space,
     /// Cancelled when the server stops.
     pub(crate) draining: CancellationToken,
     pub(crate) tasks: TaskTracker,
@@ -104,6 +106,7 @@ impl Server {
         let accounts = Arc::new(accounts);
         let workspaces = config.state_dir.join(run_as::WORKSPACES);
         let workspaces = Workspaces::new(workspaces, Arc::clone(&accounts))?;
+        let space = Space::new(&config.state_dir);
         let authority = Arc::new(Authority::new(config.state_dir));
         Ok(Self {
             shared: Arc::new(Shared {
@@ -115,6 +118,7 @@ impl Server {
                 joins: Joins::default(),
                 sessions: Sessions::default(),
                 usage: Usage::default(),
+                space,
                 draining: CancellationToken::new(),
                 tasks,
             }),

@@ -181,6 +181,7 @@ impl SyncService for SyncRpc {
         call.about(&id);
         let user = self.0.accounts.of(call.principal()?)?;
         let mirror = self.0.workspaces.open(&id, user).await?;
+        let bounds = self.bounds(&call, &id).await?;
         let workspace = Arc::clone(&mirror.files);
         let (to_client, answers) = mpsc::channel(QUEUE);
         let to_client = Outgoing(to_client);
@@ -202,12 +203,7 @@ impl SyncService for SyncRpc {
         };
         let session = move || {
             // The client was told; there is nobody else to tell.
-            drop(receive::receive(
-                &workspace,
-                &receive::Options::default(),
-                link,
-                &now,
-            ));
+            drop(receive::receive(&workspace, &bounds, link, &now));
         };
         let (workspaces, tasks) = (&self.0.workspaces, &self.0.tasks);
         workspaces.begin(&mirror, tasks, session).await?;
@@ -254,6 +250,25 @@ impl SyncService for SyncRpc {
 }
 
 impl SyncRpc {
+    /// What one commit may take.
+    async fn bounds(
+        &self,
+        call: &Call,
+        workspace: &WorkspaceId,
+    ) -> Result<receive::Options, Problem> {
+        let Shared {
+            workspaces,
+            space,
+            usage,
+            ..
+        } = &*self.0;
+        let (caller, limit) = (call.principal()?, usage.workspace_bytes());
+        Ok(receive::Options {
+            room: space.room(caller, workspace, limit, workspaces).await?,
+            ..receive::Options::default()
+        })
+    }
+
     /// The workspace that a pull is about.
     async fn source(&self, call: &Call, by: wire::pull_source::By) -> Result<Mirror, Problem> {
         match by {

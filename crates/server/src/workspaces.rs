@@ -8,7 +8,7 @@ mod dirs;
 
 use std::collections::HashMap;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -180,6 +180,24 @@ impl Workspaces {
         self.existing(id, owner.map(Arc::new)).await
     }
 
+    /// Where they are.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Bytes of a workspace that was made before, as it counts for its owner.
+    pub(crate) async fn measure(&self, id: &WorkspaceId) -> Result<u64, Problem> {
+        if let Some(Mirror { files, user }) = self.known(id) {
+            return Ok(self.work(user.as_ref(), move || files.measure()).await??);
+        }
+        let (dir, boot_id) = (self.dir.join(&id.0), self.boot_id.clone());
+        let place = dir.clone();
+        let owner = blocking(move || dirs::owner(&place)).await??;
+        // Not kept open: most are not used before the server ends.
+        let measure = move || Workspace::open(&dir, &boot_id)?.measure();
+        Ok(self.work(owner.map(Arc::new).as_ref(), measure).await??)
+    }
+
     fn known(&self, id: &WorkspaceId) -> Option<Mirror> {
         self.open
             .lock()
@@ -252,7 +270,7 @@ impl Workspaces {
 }
 
 /// Runs file operations where they may block.
-async fn blocking<T: Send + 'static>(
+pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Problem> {
     let done = tokio::task::spawn_blocking(work).await;

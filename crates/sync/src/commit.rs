@@ -84,6 +84,11 @@ impl Commit<'_> {
         lacking(self.survey, self.plan, self.staged)
     }
 
+    /// Bytes of the files that are the mirror's afterwards.
+    pub(crate) fn bytes(&self) -> u64 {
+        manifest::bytes(self.wanted).saturating_add(manifest::bytes(&self.retained()))
+    }
+
     /// Writes the journal, does the steps, writes the index.
     pub(crate) fn run(&self, journal: &Journal) -> Result<Applied, Refusal> {
         self.prepare()?;

@@ -163,6 +163,16 @@ pub(crate) fn count_files(entries: &[Entry]) -> u64 {
     files.count().try_into().unwrap_or(u64::MAX)
 }
 
+/// Bytes of the files among `entries`.
+pub(crate) fn bytes(entries: &[Entry]) -> u64 {
+    let size = |entry: &Entry| match entry.node {
+        Node::File { size, .. } => size,
+        Node::Dir | Node::Symlink { .. } => 0,
+    };
+    // A peer says how large they are: a sum beyond all bounds stays there.
+    entries.iter().map(size).fold(0, u64::saturating_add)
+}
+
 #[cfg(test)]
 mod tests {
     use super::{Entry, NotATree, check, empty_root, pairs, root};

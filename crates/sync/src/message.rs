@@ -274,6 +274,14 @@ pub enum Refusal {
     /// The server's disk or quota is full.
     #[error("no space left on the server")]
     NoSpace,
+    /// Somebody decided how much may be there, and this would be more.
+    #[error("{used} of {limit} bytes are taken, and this is more than what is left")]
+    Full {
+        /// Bytes that may be there.
+        limit: u64,
+        /// Bytes that are, without this commit.
+        used: u64,
+    },
     /// The client's version is not spoken.
     #[error("protocol version {client} is not spoken (newest: {newest})")]
     Version {

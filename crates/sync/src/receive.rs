@@ -2,18 +2,22 @@
 //!
 //! `round` checks what the client sends and hands content to the writers of `commit`; when a round
 //! ends, `turn` decides what follows from it: more content is needed, the lease must be waited for,
-//! or the tree is committed. `summary` tells the client what that did.
+//! or the tree is committed. `room` counts what the workspace comes to hold, `summary` tells the client what that did.
 
+mod room;
 mod round;
 mod summary;
 mod turn;
 
 use std::collections::VecDeque;
 use std::mem::MaybeUninit;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, Scope};
 use std::time::{Duration, SystemTime};
 
+use self::room::Tally;
+pub use self::room::{Full, Room};
 use self::round::Rounds;
 use self::turn::{Context, Turn};
 use crate::commit::stage::{Bad, Stage, Writers};
@@ -41,6 +45,8 @@ pub struct Options {
     pub max_bytes: u64,
     /// Threads that write, and that look for drift; 1 to 16.
     pub threads: usize,
+    /// Who is asked before the workspace comes to hold more; `None` if it may.
+    pub room: Option<Arc<dyn Room>>,
 }
 
 impl Default for Options {
@@ -49,6 +55,7 @@ impl Default for Options {
             max_entries: 2_000_000,
             max_bytes: 1 << 40,
             threads: 2,
+            room: None,
         }
     }
 }
@@ -189,6 +196,7 @@ impl Session<'_> {
         };
         let staging = staging.map_err(|errno| refusal("stage", &[], errno))?;
         let tracked = index.tracked();
+        let tally = Tally::begin(self.options.room.as_deref(), index.bytes());
         let context = Context {
             workspace,
             options: self.options,
@@ -198,19 +206,30 @@ impl Session<'_> {
             trust,
             unsettled,
             staging: &staging,
+            tally: &tally,
         };
         let received = self.rounds(&context, known);
-        let abandoned = received.is_err() && !hello_is_dry && !workspace.journal_path().exists();
-        if abandoned && workspace.faults.before("tidy").is_ok() {
+        let over = !workspace.journal_path().exists();
+        if over && received.is_err() && !hello_is_dry && workspace.faults.before("tidy").is_ok() {
             // What stays is only in the way of other files; the next session removes it.
             let _left = workspace.held.staging.remove_all(STAGED);
+        }
+        // A commit that is still to be completed keeps what it claimed.
+        if over || hello_is_dry {
+            // Where it failed after the commit was made, that counts.
+            if received.is_err()
+                && let Ok(index) = workspace.index()
+            {
+                tally.committed(index.bytes());
+            }
+            tally.rest();
         }
         received
     }
 
     fn rounds(&mut self, context: &Context<'_>, known: bool) -> Result<Received, ReceiveError> {
         let keep_mtimes_until = self.keep_mtimes_until(context.index)?;
-        let mut rounds = Rounds::new(self.options, keep_mtimes_until, !known);
+        let mut rounds = Rounds::new(self.options, context.tally, keep_mtimes_until, !known);
         let stage = Stage {
             dir: context.staging,
             faults: &self.workspace.faults,

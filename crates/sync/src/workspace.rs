@@ -28,6 +28,7 @@ use crate::commit::{self, Recovery};
 use crate::digest::Digest;
 use crate::error::StoreError;
 use crate::faults::Faults;
+use crate::manifest;
 use crate::store::{self, failed};
 use crate::tree::{Dir, Use};
 
@@ -215,6 +216,25 @@ impl Workspace {
     pub fn trash(&self) -> Result<Vec<TrashDir>, StoreError> {
         trash::list(&self.held.trash)
             .map_err(|errno| failed("list", &self.dir.join("trash"))(errno.into()))
+    }
+
+    /// Bytes of the files that the mirror wrote, and of those that an interrupted commit is still to put in place: what
+    /// sessions tell [`Room`](crate::receive::Room). What a session that was cut off left in the staging area does not
+    /// count: it is removed.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the workspace's own files are unusable.
+    pub fn measure(&self) -> Result<u64, StoreError> {
+        // Who holds it counts by itself.
+        if let Some(_writer) = self.lock_writer()?
+            && !self.journal_path().exists()
+        {
+            let removed = self.held.staging.remove_all(STAGED);
+            removed.map_err(|errno| failed("empty", &self.dir.join("staging"))(errno.into()))?;
+        }
+        let journal = journal::load_undamaged(&self.journal_path())?;
+        let pending = journal.map_or(0, |journal| manifest::bytes(&journal.puts));
+        Ok(self.index()?.bytes().saturating_add(pending))
     }
 
     /// Removes the workspace with all that is in it.

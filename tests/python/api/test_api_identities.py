@@ -164,6 +164,7 @@ def test_a_certificate_is_renewed_for_a_new_key(world: World) -> None:
     with stranger.refused("NOT_ENROLLED") as told:
         stranger.enroll.Renew(request)
     assert told[0].code == grpc.StatusCode.UNAUTHENTICATED
+    assert abs(int(told[0].metadata["serverTimeS"]) - time.time()) < 60, "to find a wrong clock by"
 
 
 def test_revoking_ends_streams_and_new_connections(world: World) -> None:

@@ -155,7 +155,7 @@ def test_content_that_is_not_what_it_claims(world: World) -> None:
         put.node.file.size = 2**64 - 1
         talk.say(delta=talk.sync.Delta(puts=[put]))
 
-    with alice.refused("TOO_MUCH", "SYNC_PROTOCOL", "ROOT_MISMATCH"):
+    with alice.refused("TOO_MANY_BYTES"):
         tried(alice, huge)
     lying = Commit(alice)
     lying.hello()

@@ -20,8 +20,6 @@ use crate::settings::UserConfig;
 
 /// Bytes of standard input that are looked at for a token: room for white space in it.
 const INPUT_MAX: u64 = 4 * TOKEN_CHARS_MAX as u64;
-/// How far apart two clocks may be without a word.
-const SKEW: Duration = Duration::from_mins(1);
 
 /// Become known to a server by an invite of its admin.
 ///
@@ -196,7 +194,8 @@ fn make_current(name: &str) -> Result<bool, CommandError> {
 
 fn tell(app: &App, name: &str, enrolled: &Enrolled, current: bool) -> Result<(), CommandError> {
     let server = Duration::from_millis(enrolled.server_time_ms);
-    if let Some(skew) = skew(UnixTime::now(), server) {
+    let server = UnixTime::since_unix_epoch(server);
+    if let Some(skew) = legwork_client::skew(UnixTime::now(), server) {
         app.out.note(&skew);
     }
     if app.out.json {
@@ -221,30 +220,9 @@ fn tell(app: &App, name: &str, enrolled: &Enrolled, current: bool) -> Result<(),
     Ok(())
 }
 
-/// What to say when the two clocks disagree: certificates that seem expired are the usual consequence.
-fn skew(here: UnixTime, server: Duration) -> Option<String> {
-    let here = Duration::from_secs(here.as_secs());
-    let (apart, word) = if here > server {
-        (here - server, "ahead of")
-    } else {
-        (server - here, "behind")
-    };
-    if apart < SKEW {
-        return None;
-    }
-    let apart = humantime::format_duration(Duration::from_secs(apart.as_secs()));
-    Some(format!(
-        "this machine's clock is {apart} {word} the server's"
-    ))
-}
-
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
-    use legwork_identity::UnixTime;
-
-    use super::{after, skew};
+    use super::after;
 
     #[test]
     fn a_context_is_named_after_the_server() {
@@ -257,15 +235,5 @@ mod tests {
         ] {
             assert_eq!(after(&[address.parse().unwrap()]), name);
         }
-    }
-
-    #[test]
-    fn clocks_that_disagree_are_told() {
-        let at = |seconds| UnixTime::since_unix_epoch(Duration::from_secs(seconds));
-        let server = Duration::from_secs(10_000);
-        assert_eq!(skew(at(10_030), server), None);
-        let said = |here| skew(at(here), server).unwrap();
-        assert!(said(9_760).contains("4m behind the server's"));
-        assert!(said(10_600).contains("10m ahead of the server's"));
     }
 }

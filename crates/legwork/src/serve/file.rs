@@ -61,6 +61,7 @@ pub(super) struct Limits {
     pub(super) drain_s: Option<u64>,
     pub(super) jobs_each: Option<usize>,
     pub(super) streams_each: Option<usize>,
+    pub(super) workspace_bytes_each: Option<u64>,
 }
 
 impl File {

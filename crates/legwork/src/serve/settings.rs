@@ -188,6 +188,9 @@ fn limits(file: &file::Limits) -> Limits {
         quotas: Quotas {
             jobs: file.jobs_each.unwrap_or(usual.quotas.jobs),
             streams: file.streams_each.unwrap_or(usual.quotas.streams),
+            workspace_bytes: file
+                .workspace_bytes_each
+                .unwrap_or(usual.quotas.workspace_bytes),
         },
     }
 }

@@ -34,6 +34,8 @@ struct Found {
     connections: Vec<(&'static str, u64)>,
     /// Bytes that the server's user may still write, and that the file system has in all.
     disk: Option<(u64, u64)>,
+    /// Bytes in the mirrors of identities.
+    mirrored: Option<u64>,
     /// Whose certificate has how many seconds left.
     certificates: Vec<(&'static str, f64)>,
 }
@@ -64,6 +66,10 @@ impl Page {
         if let Err(error) = &jobs {
             tracing::warn!(%error, "jobs cannot be counted");
         }
+        let mirrored = shared.space.all(&shared.workspaces).await;
+        if let Err(error) = &mirrored {
+            tracing::warn!(%error, "mirrors cannot be measured");
+        }
         let disk = rustix::fs::statvfs(shared.jobs.state_dir()).ok();
         Found {
             jobs: jobs.ok(),
@@ -72,6 +78,7 @@ impl Page {
                 let bytes = |blocks: u64| blocks.saturating_mul(disk.f_frsize);
                 (bytes(disk.f_bavail), bytes(disk.f_blocks))
             }),
+            mirrored: mirrored.ok(),
             certificates: self.certificates(),
         }
     }
@@ -111,6 +118,10 @@ impl Found {
             registry.register_with_unit("disk_left", help, Unit::Bytes, left);
             let help = "How large the file system of the state directory is";
             registry.register_with_unit("disk_size", help, Unit::Bytes, all);
+        }
+        if let Some(bytes) = self.mirrored {
+            let help = "What the mirrors of identities hold, as it counts for their limits";
+            registry.register_with_unit("mirrors", help, Unit::Bytes, ConstGauge::new(bytes));
         }
         let days = Family::<Labelled, Gauge<f64, std::sync::atomic::AtomicU64>>::default();
         for (whose, seconds) in &self.certificates {

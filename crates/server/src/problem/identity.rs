@@ -14,7 +14,9 @@ impl From<Denied> for Problem {
     fn from(denied: Denied) -> Self {
         let message = denied.to_string();
         match denied {
-            Denied::Stranger => Self::new(Code::Unauthenticated, "NOT_ENROLLED", message),
+            // Whoever has a certificate that one of the two clocks makes invalid finds out here which it is.
+            Denied::Stranger => Self::new(Code::Unauthenticated, "NOT_ENROLLED", message)
+                .with("serverTimeS", authority::now().as_secs()),
             Denied::Role { needs } => {
                 let needs: Vec<&str> = needs.iter().map(|role| role.name()).collect();
                 Self::new(Code::PermissionDenied, "ROLE", message).with("needs", needs.join(","))

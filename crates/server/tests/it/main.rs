@@ -5,6 +5,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod clocks;
 mod jobs;
 mod listening;
 mod metrics;

@@ -19,12 +19,12 @@ async fn ask(address: SocketAddr, request: &str) -> String {
     answer
 }
 
-async fn page(address: SocketAddr) -> String {
+pub(crate) async fn page(address: SocketAddr) -> String {
     ask(address, "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").await
 }
 
 /// The figure of a line that begins so.
-fn figure(page: &str, name: &str) -> f64 {
+pub(crate) fn figure(page: &str, name: &str) -> f64 {
     let line = page.lines().find_map(|line| line.strip_prefix(name));
     line.unwrap_or_else(|| panic!("{name} is not in\n{page}"))
         .trim()

@@ -1,20 +1,35 @@
 //! Goal: one identity cannot take what is everybody's, and gets its share back when it is done.
 
-use legwork_client::{Client, JobSpec, LogOptions, Place};
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use legwork_client::{
+    CallError, Client, JobSpec, LogOptions, Place, PushRequest, WaitObserver, WorkspaceRef,
+};
 use legwork_identity::Role;
 use legwork_server::{Limits, Quotas};
+use legwork_sync::observer::Observer;
+use legwork_sync::push;
+use testkit::write_tree;
 
+use crate::metrics;
 use crate::net::Net;
 
-async fn small() -> Net {
-    Net::start(Limits {
+fn few() -> Limits {
+    Limits {
         quotas: Quotas {
             jobs: 3,
             streams: 2,
+            workspace_bytes: 100,
         },
         ..Limits::default()
-    })
-    .await
+    }
+}
+
+async fn small() -> Net {
+    Net::start(few()).await
 }
 
 fn sleeping() -> JobSpec {
@@ -121,4 +136,92 @@ async fn streams_are_limited() {
     };
     let deadline = std::time::Duration::from_secs(60);
     tokio::time::timeout(deadline, read).await.unwrap();
+}
+
+struct Silent;
+
+impl Observer for Silent {}
+impl WaitObserver for Silent {}
+
+/// Mirrors `home/name` to the workspace of that name.
+async fn push(client: &Client, home: &Path, name: &str) -> Result<push::Pushed, CallError> {
+    #[expect(clippy::disallowed_methods, reason = "files are really changed now")]
+    let now = SystemTime::now();
+    let request = PushRequest {
+        workspace: WorkspaceRef::Name(name.into()),
+        root: home.join(name),
+        options: push::Options {
+            force_delete: true,
+            ..push::Options::at(now)
+        },
+        cache: home.join(format!("{name}.cache")),
+    };
+    client.push(request, Arc::new(Silent)).await
+}
+
+fn too_many(pushed: Result<push::Pushed, CallError>, used: &str) {
+    let error = pushed.unwrap_err();
+    assert_eq!(error.reason, "TOO_MANY_BYTES", "{error:?}");
+    assert_eq!(error.code, legwork_client::Code::ResourceExhausted);
+    assert_eq!(error.metadata["limit"], "100");
+    assert_eq!(error.metadata["used"], used);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bytes_in_mirrors_are_limited_over_all_of_them_and_after_a_restart() {
+    let net = small().await;
+    let (alice, bob) = (
+        net.enrolled("alice", Role::Run),
+        net.enrolled("bob", Role::Run),
+    );
+    let temp = tempfile::tempdir().unwrap();
+    let home = temp.path();
+    let (a60, a41) = ("a".repeat(60), "b".repeat(41));
+    write_tree(&home.join("one"), &[("a", &a60)]);
+    write_tree(&home.join("two"), &[("b", &a41)]);
+    let client = net.client(&alice).await;
+    push(&client, home, "one").await.unwrap();
+    too_many(push(&client, home, "two").await, "60");
+    let other = net.client(&bob).await;
+    push(&other, home, "two").await.unwrap();
+    drop((client, other));
+
+    let net = Net::on(net.end().await, few(), None).await;
+    let client = net.client(&alice).await;
+    too_many(push(&client, home, "two").await, "60");
+    fs::write(home.join("one/a"), "less").unwrap();
+    push(&client, home, "one").await.unwrap();
+    push(&client, home, "two").await.unwrap();
+    write_tree(&home.join("three"), &[("c", &a60)]);
+    too_many(push(&client, home, "three").await, "45");
+    fs::remove_file(home.join("two/b")).unwrap();
+    push(&client, home, "two").await.unwrap();
+    push(&client, home, "three").await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commits_at_once_are_not_more_than_one_after_the_other() {
+    let mut limits = few();
+    limits.quotas.streams = 100;
+    let net = Net::start(limits).await;
+    let alice = net.enrolled("alice", Role::Run);
+    let temp = tempfile::tempdir().unwrap();
+    let names: Vec<String> = (0..6).map(|number| format!("w{number}")).collect();
+    let mut pushing = Vec::new();
+    for name in names {
+        let home = temp.path().to_owned();
+        write_tree(&home.join(&name), &[("file", &"x".repeat(40))]);
+        let client = net.client(&alice).await;
+        pushing.push(
+            net.tasks
+                .spawn(async move { push(&client, &home, &name).await.is_ok() }),
+        );
+    }
+    let mut in_place = 0;
+    for pushed in pushing {
+        in_place += usize::from(pushed.await.unwrap());
+    }
+    assert_eq!(in_place, 2);
+    let page = metrics::page(net.metrics).await;
+    assert_eq!(metrics::figure(&page, "legwork_mirrors_bytes"), 80.0);
 }

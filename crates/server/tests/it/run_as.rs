@@ -21,6 +21,7 @@ use legwork_sync::{pull, push};
 use nix::unistd::{Uid, User};
 use testkit::write_tree;
 
+use crate::metrics;
 use crate::net::Net;
 
 struct Silent;
@@ -459,4 +460,32 @@ async fn a_mirror_does_not_change_hands() {
 
     let world = world.restart("daemon").await;
     world.push(&world.alice).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mirror_is_measured_with_its_users_rights() {
+    let Some(world) = World::new().await else {
+        return;
+    };
+    let measured = async |world: &World| {
+        let page = metrics::page(world.net.metrics).await;
+        metrics::figure(&page, "legwork_mirrors_bytes")
+    };
+    world.push(&world.alice).await.unwrap();
+    assert_eq!(measured(&world).await, 2.0);
+    let world = world.restart("daemon").await;
+    assert_eq!(measured(&world).await, 2.0);
+    // A job makes of it what only root can read.
+    fs::remove_file(world.workspace().join("index")).unwrap();
+    symlink(&world.secret, world.workspace().join("index")).unwrap();
+    let world = world.restart("daemon").await;
+    assert_eq!(measured(&world).await, 0.0);
+    let mut found = Vec::new();
+    owners(&world.workspace(), &mut found);
+    found.retain(|(path, _)| !path.ends_with("index"));
+    assert!(
+        found.iter().all(|(_, uid)| *uid == number("daemon")),
+        "{found:?}"
+    );
+    world.assert_secret_is_untouched();
 }

@@ -8,6 +8,7 @@ use crate::manifest::{self, Entry, NotATree};
 use crate::message::{Data, Delta, MAX_FRAME, MAX_PAGE, Node, Refusal};
 use crate::path::TreePath;
 use crate::receive::Options;
+use crate::receive::room::Tally;
 
 /// One path that the client sent, the round in which it did, and what it has there.
 struct Sent {
@@ -20,11 +21,14 @@ struct Sent {
 struct Numbered {
     offered: Option<Offered>,
     received: u64,
+    /// There is no room for it as yet: it is dropped.
+    dropped: bool,
 }
 
 /// All that came so far.
 pub(crate) struct Rounds<'a> {
     options: &'a Options,
+    tally: &'a Tally<'a>,
     /// The mtime that files get: at most this, if they keep the client's at all.
     keep_mtimes_until: Option<i64>,
     sent: Vec<Sent>,
@@ -51,9 +55,15 @@ fn checked(path: Vec<u8>) -> Result<TreePath, Refusal> {
 }
 
 impl<'a> Rounds<'a> {
-    pub(crate) fn new(options: &'a Options, keep_mtimes_until: Option<i64>, void: bool) -> Self {
+    pub(crate) fn new(
+        options: &'a Options,
+        tally: &'a Tally<'a>,
+        keep_mtimes_until: Option<i64>,
+        void: bool,
+    ) -> Self {
         Self {
             options,
+            tally,
             keep_mtimes_until,
             sent: Vec::new(),
             files: Vec::new(),
@@ -97,6 +107,7 @@ impl<'a> Rounds<'a> {
                 let Node::File { exec, size, hash } = put.node else {
                     return Err(protocol("content for what is not a file"));
                 };
+                let dropped = !self.void && !self.tally.offer(size)?;
                 let mtime_ns = self.keep_mtimes_until.map(|now| put.mtime_ns.min(now));
                 let offered = Offered {
                     path: path.clone(),
@@ -112,6 +123,7 @@ impl<'a> Rounds<'a> {
                 self.files.push(Numbered {
                     offered,
                     received: 0,
+                    dropped,
                 });
             }
             if !self.void {
@@ -176,6 +188,9 @@ impl<'a> Rounds<'a> {
             let bytes = data.bytes.slice(at..to);
             at = to;
             file.received = end;
+            if file.dropped {
+                continue;
+            }
             if len == offered.size {
                 whole.push((offered.clone(), bytes));
             } else if data.pieces.len() == 1 {

@@ -8,6 +8,7 @@ use crate::error::refusal;
 use crate::manifest::{self, Entry};
 use crate::message::{Delete, Hello, Node, Refusal, Summary};
 use crate::path::TreePath;
+use crate::receive::room::Tally;
 use crate::receive::round::{Rounds, not_a_tree};
 use crate::receive::summary;
 use crate::receive::{Options, Received};
@@ -35,6 +36,7 @@ pub(crate) struct Context<'a> {
     /// An interrupted commit could not be completed.
     pub(crate) unsettled: bool,
     pub(crate) staging: &'a Dir,
+    pub(crate) tally: &'a Tally<'a>,
 }
 
 /// What the client has, after a round.
@@ -122,9 +124,6 @@ impl Context<'_> {
         let plan = reconcile(&survey.changes, &survey.strangers, self.hello.delete);
         guard(&self.hello, self.tracked, wanted, &plan)?;
         let mut summary = summary::planned(nothing, &survey, &plan);
-        if self.hello.dry_run {
-            return Ok(Turn::Done(Received::Planned(summary)));
-        }
         let commit = Commit {
             workspace: self.workspace,
             tracked: self.tracked,
@@ -136,6 +135,11 @@ impl Context<'_> {
             staging: self.staging,
             generation: index.generation + 1,
         };
+        let bytes = commit.bytes();
+        self.tally.target(bytes)?;
+        if self.hello.dry_run {
+            return Ok(Turn::Done(Received::Planned(summary)));
+        }
         let lacking = commit.lacking();
         if !lacking.is_empty() {
             return Ok(Turn::Need(lacking));
@@ -152,6 +156,7 @@ impl Context<'_> {
             gone: target.gone.clone(),
         };
         let applied = commit.run(&journal)?;
+        self.tally.committed(bytes);
         summary::add(&mut summary.displaced, &applied.displaced);
         summary::add(&mut summary.kept, &applied.kept);
         summary.generation = commit.generation;

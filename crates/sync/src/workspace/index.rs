@@ -11,7 +11,7 @@ use std::path::Path;
 use crate::commit::merge;
 use crate::digest::Digest;
 use crate::error::StoreError;
-use crate::manifest::{Entry, empty_root};
+use crate::manifest::{self, Entry, empty_root};
 use crate::path::TreePath;
 use crate::stat::FileStat;
 use crate::store::codec::{Format, Reader, Writer};
@@ -55,6 +55,12 @@ impl Index {
         } else {
             Cow::Owned(merge(&self.entries, &self.retained, &[]))
         }
+    }
+
+    /// Bytes of the files that the mirror wrote.
+    pub(crate) fn bytes(&self) -> u64 {
+        let parts = [&self.entries, &self.retained].map(|entries| manifest::bytes(entries));
+        parts.into_iter().fold(0, u64::saturating_add)
     }
 
     /// Remembers what a file looks like now.

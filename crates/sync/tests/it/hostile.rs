@@ -73,6 +73,7 @@ fn last_word(bench: &Bench, messages: Vec<Up>) -> Option<Down> {
             max_entries: 10_000,
             max_bytes: 8 << 20,
             threads: 2,
+            room: None,
         };
         scope.spawn(move || receive::receive(&bench.workspace, &options, server, &now));
         let sender = client.sender;

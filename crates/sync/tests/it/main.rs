@@ -17,5 +17,6 @@ mod ownership;
 mod protocol;
 mod pulling;
 mod random;
+mod room;
 mod stuck;
 mod support;

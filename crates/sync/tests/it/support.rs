@@ -140,9 +140,25 @@ pub(crate) fn push_to(
     cache: &Path,
     options: &push::Options,
 ) -> Result<Pushed, PushError> {
+    push_under(
+        &receive::Options::default(),
+        workspace,
+        source,
+        cache,
+        options,
+    )
+}
+
+pub(crate) fn push_under(
+    bounds: &receive::Options,
+    workspace: &Workspace,
+    source: &Path,
+    cache: &Path,
+    options: &push::Options,
+) -> Result<Pushed, PushError> {
     let (client, server) = link::pair(4);
     thread::scope(|scope| {
-        scope.spawn(|| receive::receive(workspace, &receive::Options::default(), server, &now));
+        scope.spawn(|| receive::receive(workspace, bounds, server, &now));
         push::push(source, options, cache, client, &())
     })
 }

@@ -1,0 +1,135 @@
+//! How many bytes a workspace may come to hold, as somebody else decides, and what a session counts for that.
+
+use std::fmt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::message::Refusal;
+
+/// Decides how many bytes a workspace may hold.
+///
+/// Counted are the files that the mirror wrote and those that wait in the staging area to be put in place; what jobs
+/// wrote, or changed, is theirs.
+pub trait Room: fmt::Debug + Send + Sync {
+    /// Counts the workspace with `bytes` from now on. Asked before anything is written for them.
+    ///
+    /// # Errors
+    /// [`Full`] if it may not hold that many; then it counts as before. What is not more than before is never too much.
+    fn claim(&self, bytes: u64) -> Result<(), Full>;
+
+    /// The workspace does hold `bytes`, whatever was claimed.
+    fn settle(&self, bytes: u64);
+}
+
+/// There is no room for what was claimed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Full {
+    /// Bytes in all.
+    pub limit: u64,
+    /// Of these, taken by what is not this workspace.
+    pub elsewhere: u64,
+}
+
+/// What one session counts.
+///
+/// A commit is refused when what it comes to does not fit. What goes is known only at the end of a round. So content
+/// that fits only if something goes is not written at first: it is dropped, and asked for again once it is known what
+/// goes. Only then may the old and the new be more than fits, until the commit is made.
+#[derive(Debug)]
+pub(crate) struct Tally<'a> {
+    room: Option<&'a dyn Room>,
+    counts: Mutex<Counts>,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    /// Bytes that the mirror wrote until now.
+    held: u64,
+    /// Bytes that came to the staging area, or are about to. What was sent twice counts twice: that is rare, and to
+    /// know better takes a list of all that was sent.
+    staged: u64,
+    /// The same with those that were dropped.
+    sent: u64,
+    /// What the last round came to, which fits.
+    target: Option<u64>,
+}
+
+impl<'a> Tally<'a> {
+    /// Of a workspace that holds so much.
+    pub(crate) fn begin(room: Option<&'a dyn Room>, held: u64) -> Self {
+        let counts = Mutex::new(Counts {
+            held,
+            ..Counts::default()
+        });
+        let tally = Self { room, counts };
+        tally.rest();
+        tally
+    }
+
+    /// Whether `bytes` more may be staged now.
+    pub(crate) fn offer(&self, bytes: u64) -> Result<bool, Refusal> {
+        let Some(room) = self.room else {
+            return Ok(true);
+        };
+        let mut counts = self.counts();
+        let staged = counts.staged.saturating_add(bytes);
+        counts.sent = counts.sent.saturating_add(bytes);
+        let beside = room.claim(counts.held.saturating_add(staged));
+        let fits = match (beside, counts.target) {
+            (Ok(()), _) => Ok(true),
+            // It will take the place of what it is beside until then.
+            (Err(_), Some(target)) => room
+                .claim(staged.max(target).max(counts.held))
+                .map(|()| true),
+            (Err(full), None) if counts.sent <= full.limit.saturating_sub(full.elsewhere) => {
+                Ok(false)
+            }
+            (Err(full), None) => Err(full),
+        };
+        let fits = fits.map_err(|full| counts.refusal(full))?;
+        if fits {
+            counts.staged = staged;
+        }
+        Ok(fits)
+    }
+
+    /// Takes the right to commit what comes to `bytes`. That is more than was there and was sent, if files of jobs become
+    /// the mirror's.
+    pub(crate) fn target(&self, bytes: u64) -> Result<(), Refusal> {
+        let Some(room) = self.room else {
+            return Ok(());
+        };
+        let mut counts = self.counts();
+        let claimed = match counts.target {
+            None => room.claim(counts.held.saturating_add(counts.staged).max(bytes)),
+            Some(_) => room.claim(counts.staged.max(bytes).max(counts.held)),
+        };
+        claimed.map_err(|full| counts.refusal(full))?;
+        counts.target = Some(bytes);
+        Ok(())
+    }
+
+    /// A commit is made, of so much.
+    pub(crate) fn committed(&self, bytes: u64) {
+        self.counts().held = bytes;
+    }
+
+    /// Nothing is staged any more.
+    pub(crate) fn rest(&self) {
+        if let Some(room) = self.room {
+            room.settle(self.counts().held);
+        }
+    }
+
+    fn counts(&self) -> MutexGuard<'_, Counts> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Counts {
+    fn refusal(&self, full: Full) -> Refusal {
+        Refusal::Full {
+            limit: full.limit,
+            used: full.elsewhere.saturating_add(self.held),
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! Somebody decides how much a workspace may hold.
+
+use std::fs;
+use std::io;
+use std::sync::{Arc, Mutex};
+
+use legwork_sync::error::PushError;
+use legwork_sync::faults::Faults;
+use legwork_sync::message::{Delete, Refusal};
+use legwork_sync::push::{self, Pushed};
+use legwork_sync::receive::{self, Full, Room};
+use legwork_sync::workspace::Workspace;
+
+use crate::support::{Bench, push_under};
+
+/// Room for so many bytes, and what was claimed of it.
+#[derive(Debug)]
+struct Limited {
+    limit: u64,
+    now: Mutex<u64>,
+    most: Mutex<u64>,
+}
+
+const LIMIT: u64 = 100;
+
+impl Room for Limited {
+    fn claim(&self, bytes: u64) -> Result<(), Full> {
+        let mut now = self.now.lock().unwrap();
+        if bytes > *now && bytes > self.limit {
+            let full = Full {
+                limit: self.limit,
+                elsewhere: 0,
+            };
+            return Err(full);
+        }
+        *now = bytes;
+        let mut most = self.most.lock().unwrap();
+        *most = bytes.max(*most);
+        Ok(())
+    }
+
+    fn settle(&self, bytes: u64) {
+        *self.now.lock().unwrap() = bytes;
+    }
+}
+
+impl Limited {
+    fn of(limit: u64) -> Arc<Self> {
+        Arc::new(Self {
+            limit,
+            now: 0.into(),
+            most: 0.into(),
+        })
+    }
+
+    fn now(&self) -> u64 {
+        *self.now.lock().unwrap()
+    }
+
+    fn push(
+        self: &Arc<Self>,
+        bench: &Bench,
+        workspace: &Workspace,
+        options: &push::Options,
+    ) -> Result<Pushed, PushError> {
+        let bounds = receive::Options {
+            room: Some(Arc::<Self>::clone(self)),
+            ..receive::Options::default()
+        };
+        push_under(&bounds, workspace, &bench.source, &bench.cache(), options)
+    }
+}
+
+/// Pushes, and tells how much was in use when there was no room.
+fn used(pushed: Result<Pushed, PushError>) -> u64 {
+    match pushed {
+        Err(PushError::Refused(Refusal::Full { limit: LIMIT, used })) => used,
+        other => panic!("there was room: {other:?}"),
+    }
+}
+
+fn staged(bench: &Bench) -> usize {
+    let staging = bench.temp.path().join("workspace/staging");
+    fs::read_dir(staging).unwrap().count()
+}
+
+#[test]
+fn what_would_be_too_much_is_refused_and_nothing_is_lost() {
+    let (bench, room) = (Bench::new(), Limited::of(LIMIT));
+    let push = || room.push(&bench, &bench.workspace, &bench.options());
+    bench.write("a", &"a".repeat(60));
+    push().unwrap();
+    assert_eq!(room.now(), 60);
+    let before = bench.tree();
+    bench.write("b", &"b".repeat(41));
+    assert_eq!(used(push()), 60);
+    let dry = push::Options {
+        dry_run: true,
+        ..bench.options()
+    };
+    assert_eq!(used(room.push(&bench, &bench.workspace, &dry)), 60);
+    assert_eq!((bench.tree(), staged(&bench), room.now()), (before, 0, 60));
+    // What goes makes room for what comes, in the same commit.
+    bench.remove("b");
+    bench.write("a", &"A".repeat(70));
+    push().unwrap();
+    assert_eq!(room.now(), 70);
+    bench.remove("a");
+    bench.write("large", &"l".repeat(99));
+    bench.write("small", "s");
+    let pushed = push().unwrap();
+    assert_eq!(pushed.summary.written.total, 2);
+    assert_eq!((room.now(), *room.most.lock().unwrap()), (100, 100));
+    bench.write("more", "m");
+    assert_eq!(used(push()), 100);
+    bench.remove("more");
+    bench.write("empty", "");
+    push().unwrap();
+    assert_eq!((room.now(), staged(&bench)), (100, 0));
+}
+
+#[test]
+fn large_files_make_room_for_each_other() {
+    let bench = Bench::new();
+    let room = Limited::of(4 << 20);
+    for (file, other) in [("a", "b"), ("b", "a")] {
+        bench.write(file, &file.repeat(3 << 20));
+        bench.write("small", file);
+        if bench.source.join(other).exists() {
+            bench.remove(other);
+        }
+        room.push(&bench, &bench.workspace, &bench.options())
+            .unwrap();
+        assert_eq!(bench.tree().0.len(), 2);
+        assert_eq!(room.now(), (3 << 20) + 1);
+    }
+    assert_eq!(bench.workspace.measure().unwrap(), room.now());
+}
+
+#[test]
+fn what_is_left_where_it_is_counts_and_so_does_what_a_job_made() {
+    let (bench, room) = (Bench::new(), Limited::of(LIMIT));
+    let push = || room.push(&bench, &bench.workspace, &bench.options());
+    bench.write("a", &"a".repeat(50));
+    bench.write("b", "b");
+    push().unwrap();
+    bench.remove("a");
+    let keeping = push::Options {
+        delete: Delete::Nothing,
+        ..bench.options()
+    };
+    let kept = room.push(&bench, &bench.workspace, &keeping);
+    kept.unwrap();
+    assert_eq!(room.now(), 51);
+    push().unwrap();
+    assert_eq!(room.now(), 1);
+    // A job has it already: it comes to be the mirror's without being written.
+    bench.job_write("made", &"m".repeat(30));
+    assert_eq!(bench.workspace.measure().unwrap(), 1, "not the mirror's");
+    bench.write("made", &"m".repeat(30));
+    push().unwrap();
+    assert_eq!((room.now(), bench.workspace.measure().unwrap()), (31, 31));
+}
+
+#[test]
+fn a_commit_that_was_interrupted_keeps_its_room_until_it_is_completed() {
+    let (bench, room) = (Bench::new(), Limited::of(LIMIT));
+    bench.write("a", &"a".repeat(20));
+    room.push(&bench, &bench.workspace, &bench.options())
+        .unwrap();
+    let dir = bench.temp.path().join("workspace");
+    let stopped = Faults::new(|what| match what {
+        "index" => Err(io::Error::from_raw_os_error(5)),
+        _ => Ok(()),
+    });
+    let failing = Workspace::open_with(&dir, "boot", stopped).unwrap();
+    bench.write("b", &"b".repeat(30));
+    let failed = room.push(&bench, &failing, &bench.options());
+    assert!(matches!(
+        failed,
+        Err(PushError::Refused(Refusal::Io { .. }))
+    ));
+    assert_eq!((room.now(), failing.measure().unwrap()), (50, 50));
+    let again = Workspace::open(&dir, "boot").unwrap();
+    assert_eq!(again.measure().unwrap(), 50);
+    room.push(&bench, &again, &bench.options()).unwrap();
+    assert_eq!(room.now(), 50);
+}
+
+#[test]
+fn what_a_killed_session_staged_goes_when_it_is_measured() {
+    let bench = Bench::new();
+    bench.write("a", "aaa");
+    bench.mirror();
+    let dir = bench.temp.path().join("workspace");
+    fs::create_dir(dir.join("staging/new")).unwrap();
+    fs::write(dir.join("staging/new/half"), "half of it").unwrap();
+    assert_eq!(bench.workspace.measure().unwrap(), 3);
+    assert_eq!(staged(&bench), 0);
+}
