@@ -141,7 +141,13 @@ impl JobDir {
         let lines = Journal::parse_ended(&raw);
         let senseless = |spec| matches!(parse::<Spec>(spec), Err(Unread::Malformed(_)));
         let nothing_ran = lines.launch.is_none() && lines.exit.is_none() && lines.others == 0;
-        nothing_ran && lines.spec.is_none_or(senseless)
+        nothing_ran && lines.spec.is_none_or(senseless) && self.has_nothing_else()
+    }
+
+    /// Whether there is no file but a journal: others would be of something that ran, or that another version knows.
+    fn has_nothing_else(&self) -> bool {
+        let names = scan(&self.path);
+        names.is_ok_and(|names| names.iter().all(|name| name == layout::JOURNAL))
     }
 
     /// What its shim has left, whatever became of it.
@@ -232,7 +238,7 @@ pub(crate) fn id_of(name: &OsStr) -> Option<JobId> {
     Uuid::try_parse(name.to_str()?).ok().map(JobId::from)
 }
 
-/// The directories of jobs in `parent`, by the name that each has, and those left from a removal.
+/// The names in a directory. In the one of all jobs: theirs, and those left from a removal.
 pub(crate) fn scan(parent: &Path) -> io::Result<Vec<OsString>> {
     std::fs::read_dir(parent)?
         .map(|entry| entry.map(|entry| entry.file_name()))

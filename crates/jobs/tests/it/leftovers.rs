@@ -53,6 +53,7 @@ async fn what_a_killed_start_or_a_power_failure_left_is_removed_when_it_is_old()
         let damaged = left(&sandbox, &[("journal", "\0\0\0\n")]);
         let claimed = left(&sandbox, &[("journal", "{\"launch\":}\n")]);
         let ended = left(&sandbox, &[("journal", "{\"exit\":{}}")]);
+        let printed = left(&sandbox, &[("journal", ""), ("index", "")]);
         let started = left(&sandbox, &[("journal", "")]);
         let held = File::options()
             .write(true)
@@ -72,7 +73,7 @@ async fn what_a_killed_start_or_a_power_failure_left_is_removed_when_it_is_old()
         clear(open_ahead(&sandbox, 120_000)).await;
         assert!(!gone.iter().any(|dir| dir.exists()));
         let ran = sandbox.job_dir(never);
-        for stays in [newer, damaged, claimed, ended, started, ran] {
+        for stays in [newer, damaged, claimed, ended, printed, started, ran] {
             assert!(stays.exists(), "{stays:?}");
         }
     }

@@ -1,7 +1,7 @@
 //! Writing down how it ended.
 //!
 //! The record is the one thing a shim owes to everybody, so a place for it is reserved on the disk before
-//! the job is claimed ([`Journal::reserve`]): what could fill the disk has not begun then, the job itself included. If it
+//! the job is claimed ([`Journal::begin`]): what could fill the disk has not begun then, the job itself included. If it
 //! cannot be written all the same, the shim stays, holding the lock and trying again: a job whose end is not recorded
 //! is reported as running, or as lost when the machine goes down, but never as something that it was not.
 

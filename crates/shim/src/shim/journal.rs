@@ -29,16 +29,23 @@ impl Journal {
         self.end = end as u64;
     }
 
-    /// Reserves space for all lines to come, so that what the job writes to the same disk cannot be in their way.
+    /// Reserves space for all lines to come, so that what the job writes to the same disk cannot be in their way, and
+    /// appends the first of them.
     ///
     /// # Errors
-    /// There is no room. A file system that cannot reserve is trusted to have some later.
-    pub(super) fn reserve(self, dir: BorrowedFd<'_>) -> Result<(), Errno> {
+    /// There is no room, or what else the file system says. One that cannot reserve is trusted to have some room later.
+    pub(super) fn begin(
+        &mut self,
+        dir: BorrowedFd<'_>,
+        kind: Line,
+        record: &impl Serialize,
+    ) -> Result<(), Errno> {
         let file = open(dir)?;
-        match rustix::fs::fallocate(&file, FallocateFlags::KEEP_SIZE, self.end, SPACE) {
-            Err(e @ (Errno::NOSPC | Errno::DQUOT)) => Err(e),
-            _ => Ok(()),
+        let reserved = rustix::fs::fallocate(&file, FallocateFlags::KEEP_SIZE, self.end, SPACE);
+        if let Err(e @ (Errno::NOSPC | Errno::DQUOT)) = reserved {
+            return Err(e);
         }
+        self.write(file.as_fd(), kind, record)
     }
 
     /// Appends a line and makes it durable. Until then it lacks its line feed, so nobody takes it for one.
@@ -51,12 +58,20 @@ impl Journal {
         kind: Line,
         record: &impl Serialize,
     ) -> Result<(), Errno> {
+        self.write(open(dir)?.as_fd(), kind, record)
+    }
+
+    fn write(
+        &mut self,
+        file: BorrowedFd<'_>,
+        kind: Line,
+        record: &impl Serialize,
+    ) -> Result<(), Errno> {
         let line = kind.encode(record).map_err(|_| Errno::INVAL)?;
         let (feed, rest) = line.split_last().ok_or(Errno::INVAL)?;
-        let file = open(dir)?;
-        write_all(file.as_fd(), rest, self.end)?;
-        rustix::fs::fsync(&file)?;
-        write_all(file.as_fd(), &[*feed], self.end + rest.len() as u64)?;
+        write_all(file, rest, self.end)?;
+        rustix::fs::fsync(file)?;
+        write_all(file, &[*feed], self.end + rest.len() as u64)?;
         self.end += line.len() as u64;
         Ok(())
     }

@@ -211,9 +211,8 @@ fn claim(
         pid: number(pid),
         started_at_ms,
     };
-    journal.reserve(dir)?;
     let begun = *journal;
-    journal.append(dir, Line::Launch, &record)?;
+    journal.begin(dir, Line::Launch, &record)?;
     rustix::fs::fsync(dir).inspect_err(|_| *journal = begun)
 }
 
