@@ -3,103 +3,48 @@
 import os
 import signal
 import subprocess
-from dataclasses import dataclass
 
 import pytest
 from harness.host import Host
 from harness.serving import LISTEN, Away, Serving
 from harness.waiting import until
+from harness.watching import PRINTS, open_gate, watch
 
-PRINTS = "i=0; while ! test -e go; do echo $i; i=$((i+1)); sleep 0.002; done; exit 9"
 DEATHS = pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["term", "kill"])
-
-
-@dataclass
-class Watched:
-    """A job that prints until the gate opens, and those who watch it from elsewhere."""
-
-    job: str
-    runner: subprocess.Popen[bytes]
-    follower: subprocess.Popen[bytes]
-    waiter: subprocess.Popen[bytes]
-
-
-def _watched(away: Away, *flags: str) -> Watched:
-    laptop = away.laptop
-    where = ("--dir", str(away.host.tmp))
-    runner = laptop.popen("run", *flags, "--no-sync", *where, "--", "sh", "-c", PRINTS)
-    (seen,) = until(lambda: laptop.json("ps"), "the job is there")
-    job = seen["id"]
-    away.host.printed(job, b"\n20\n")
-    talking = away.relay.talking()
-    follower = laptop.popen("logs", "-f", job, *flags, bufsize=0)
-    waiter = laptop.popen("wait", job, *flags)
-    assert follower.stdout
-    assert follower.stdout.readline() == b"0\n"
-    until(lambda: away.relay.talking() == talking + 2, "both are in contact")
-    return Watched(job, runner, follower, waiter)
-
-
-def _open_gate(host: Host) -> None:
-    (host.tmp / "go").touch()
 
 
 @DEATHS
 def test_those_who_watch_go_on_by_themselves(away: Away, number: int) -> None:
-    watched = _watched(away)
+    watched = watch(away)
     away.end(number)
-    seen = len(away.host.output(watched.job))
-    until(lambda: len(away.host.output(watched.job)) > seen + 100, "it goes on printing")
+    watched.prints_on()
     away.again()
-    seen = len(away.host.output(watched.job))
-    until(lambda: len(away.host.output(watched.job)) > seen + 100, "it goes on printing")
-    _open_gate(away.host)
-    out, err = watched.runner.communicate(timeout=30)
-    assert watched.runner.returncode == 9
-    whole = away.host.output(watched.job)
-    lines = whole.split()
-    assert lines == [b"%d" % number for number in range(len(lines))]
-    assert out == whole
+    watched.prints_on()
+    err = watched.ends()
     assert b"contact with box lost" in err
     assert b"box is back" in err
     assert b"close_notify" not in err
-    assert b"0\n" + watched.follower.communicate(timeout=30)[0] == whole
-    assert watched.follower.returncode == 0
-    watched.waiter.communicate(timeout=30)
-    assert watched.waiter.returncode == 9
 
 
 @DEATHS
 @pytest.mark.once
 def test_a_job_that_ends_while_the_server_is_away(away: Away, number: int) -> None:
-    watched = _watched(away)
+    watched = watch(away)
     away.end(number)
-    _open_gate(away.host)
+    open_gate(away.host)
     away.host.finished(watched.job)
     away.again()
-    out, _ = watched.runner.communicate(timeout=30)
-    assert watched.runner.returncode == 9
-    assert out == away.host.output(watched.job)
-    assert b"0\n" + watched.follower.communicate(timeout=30)[0] == out
-    watched.waiter.communicate(timeout=30)
-    assert watched.waiter.returncode == 9
+    watched.ends()
 
 
 @pytest.mark.once
 def test_many_deaths_in_one_run(away: Away) -> None:
-    watched = _watched(away)
+    watched = watch(away)
     for number in [signal.SIGKILL, signal.SIGTERM, signal.SIGKILL]:
         away.end(number)
         away.again()
-        seen = len(away.host.output(watched.job))
-        until(lambda seen=seen: len(away.host.output(watched.job)) > seen + 100, "it goes on")
-    _open_gate(away.host)
-    out, _ = watched.runner.communicate(timeout=60)
-    assert watched.runner.returncode == 9
-    assert out == away.host.output(watched.job)
-    assert b"0\n" + watched.follower.communicate(timeout=60)[0] == out
-    watched.waiter.communicate(timeout=60)
-    assert watched.waiter.returncode == 9
+        watched.prints_on()
+    watched.ends(timeout_s=60)
 
 
 def test_input_goes_on_too(away: Away, laptop: Host) -> None:
@@ -118,7 +63,7 @@ def test_input_goes_on_too(away: Away, laptop: Host) -> None:
 
 def test_a_server_that_never_comes_back(away: Away) -> None:
     away.laptop.env["LEGWORK_RECONNECT"] = "300ms"
-    watched = _watched(away)
+    watched = watch(away)
     away.end(signal.SIGKILL)
     for watcher in (watched.runner, watched.follower, watched.waiter):
         _, err = watcher.communicate(timeout=30)
@@ -127,7 +72,7 @@ def test_a_server_that_never_comes_back(away: Away) -> None:
         assert b"close_notify" not in err
         assert b"legwork ps -a" in err
     assert away.host.status(watched.job)["state"] == "running"
-    _open_gate(away.host)
+    open_gate(away.host)
     assert away.host.finished(watched.job)["finish"]["exitCode"] == 9
 
 
@@ -155,12 +100,12 @@ def test_a_network_that_breaks_in_the_middle(away: Away, laptop: Host) -> None:
 @pytest.mark.once
 def test_how_long_to_try_is_a_flag(away: Away, laptop: Host) -> None:
     laptop.env["LEGWORK_RECONNECT"] = "10m"
-    watched = _watched(away, "--reconnect", "200ms")
+    watched = watch(away, "--reconnect", "200ms")
     away.end(signal.SIGKILL)
     for watcher in (watched.runner, watched.follower, watched.waiter):
         watcher.communicate(timeout=30)
         assert watcher.returncode == 255
-    _open_gate(away.host)
+    open_gate(away.host)
     away.host.finished(watched.job)
     laptop.run("ps", "--reconnect", "soon").expect(2)
     laptop.env["LEGWORK_RECONNECT"] = "soon"
@@ -228,7 +173,7 @@ def test_a_server_of_this_machine_comes_and_goes(host: Host) -> None:
         (second,) = (job for job in two if job["id"] != first["id"])
         host.printed(second["id"], b"\n20\n")
         server.end(signal.SIGKILL)
-    _open_gate(host)
+    open_gate(host)
     for runner, job in ((alone, first), (served, second)):
         out, err = runner.communicate(timeout=30)
         assert runner.returncode == 9, err
