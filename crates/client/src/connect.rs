@@ -92,6 +92,15 @@ impl Channel {
     pub(crate) fn ending(&self) -> Option<io::Error> {
         self.ending.take()
     }
+
+    /// What to say of a call on it that was lost. A connection that the heartbeat has given up is dropped without a cause,
+    /// as if it had been closed.
+    pub(crate) fn why<'a>(&self, why: &'a str) -> &'a str {
+        match why {
+            lost::CLOSED if !self.ending.was_theirs() => lost::SILENT,
+            told => told,
+        }
+    }
 }
 
 impl tower::Service<http::Request<Body>> for Channel {

@@ -268,10 +268,11 @@ impl Contact {
             return Err(refused);
         }
         let error = CallError::from(status);
+        let why = live.channel.why(error.why());
         let mut state = self.state.lock().await;
-        self.note_loss(&mut state, live, error.why().to_owned());
+        self.note_loss(&mut state, live, why.to_owned());
         if self.in_vain.load(Ordering::Relaxed) > LOSSES_MAX {
-            return Err(CallError::contact_lost(error.why()));
+            return Err(CallError::contact_lost(why));
         }
         Ok(())
     }
@@ -351,9 +352,10 @@ impl Contact {
                 Ok(answer) => return Ok(answer.into_inner()),
                 Err(status) if is_unsent(&status) => self.lost(&live, status).await?,
                 Err(status) if is_lost(&status) && self.target.is_some() => {
-                    let why = CallError::from(status.clone());
+                    let error = CallError::from(status.clone());
                     self.lost(&live, status).await?;
-                    return Err(CallError::contact_lost(why.why()));
+                    let why = live.channel.why(error.why());
+                    return Err(CallError::contact_lost(why));
                 }
                 Err(status) => return Err(status.into()),
             }

@@ -39,11 +39,11 @@ pub(crate) fn in_words(status: &Status) -> String {
 }
 
 /// Nobody said anything before the connection was gone.
-const CLOSED: &str =
+pub(crate) const CLOSED: &str =
     "the server closed the connection without a word: it ended, or something on the way cut it";
 
 /// Nobody said anything, and the connection is still there.
-const SILENT: &str = "the server does not answer any more";
+pub(crate) const SILENT: &str = "the server does not answer any more";
 
 /// What to say of a connection that failed. Libraries say what they saw, which tells little to who does not know them.
 pub(crate) fn words(error: &(dyn Error + 'static)) -> String {

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
@@ -17,18 +18,35 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> ByteStream for T {}
 
 /// What ended a stream, as it was said first.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Ending(Arc<Mutex<Option<io::Error>>>);
+pub(crate) struct Ending(Arc<Seen>);
+
+#[derive(Debug, Default)]
+struct Seen {
+    error: Mutex<Option<io::Error>>,
+    over: AtomicBool,
+}
 
 impl Ending {
     /// Takes it, for whoever wants to know the cause behind the error that HTTP/2 made of it.
     pub(crate) fn take(&self) -> Option<io::Error> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+        let mut error = self.0.error.lock().unwrap_or_else(PoisonError::into_inner);
+        error.take()
+    }
+
+    /// Whether the other end, or what is between, has ended it; else it was this side.
+    pub(crate) fn was_theirs(&self) -> bool {
+        self.0.over.load(Ordering::Relaxed)
+    }
+
+    fn note_over(&self) {
+        self.0.over.store(true, Ordering::Relaxed);
     }
 
     /// Keeps the first error and gives one like it to pass on.
     fn note(&self, error: io::Error) -> io::Error {
+        self.note_over();
         let told = io::Error::new(error.kind(), error.to_string());
-        let mut first = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut first = self.0.error.lock().unwrap_or_else(PoisonError::into_inner);
         first.get_or_insert(error);
         told
     }
@@ -76,7 +94,11 @@ impl AsyncRead for Watched {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let (before, room) = (buf.filled().len(), buf.remaining());
         let done = Pin::new(&mut self.io).poll_read(cx, buf);
+        if matches!(done, Poll::Ready(Ok(()))) && room > 0 && buf.filled().len() == before {
+            self.ending.note_over();
+        }
         done.map_err(|error| self.ending.note(error))
     }
 }
@@ -105,7 +127,11 @@ impl AsyncWrite for Watched {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
+        let done = Pin::new(&mut self.io).poll_flush(cx);
+        if matches!(done, Poll::Ready(Err(_))) {
+            self.ending.note_over();
+        }
+        done
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

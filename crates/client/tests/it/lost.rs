@@ -31,6 +31,11 @@ async fn a_peer_that_vanished_without_a_word_is_noticed() {
         "{took:?}"
     );
     assert_eq!(far.losses(), 1);
+    let heard = far.heard.lock().unwrap();
+    assert!(
+        matches!(&heard[0], Notice::Lost { why } if why.contains("does not answer")),
+        "{heard:?}"
+    );
 }
 
 #[tokio::test]
