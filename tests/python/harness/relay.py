@@ -30,8 +30,8 @@ class Link:
         self.fate = fate
         self.passed = [0, 0]
         self.turns = 0
-        # What had come from the server when the client spoke for the second time: a handshake.
-        self.greeting = 0
+        # What had passed when the client spoke for the second time, and when that was answered.
+        self.greeted, self.answered = (0, 0), (0, 0)
         self.ended = 0
         self.was_reset = False
         self.was_held = False
@@ -67,7 +67,9 @@ class Link:
                 self._speaker = direction
                 self.turns += 1
                 if self.turns == 3:
-                    self.greeting = self.passed[DOWN]
+                    self.greeted = (self.passed[UP], self.passed[DOWN])
+                if self.turns == 4:
+                    self.answered = (self.passed[UP], self.passed[DOWN])
             counted = self.fate.direction in (None, direction)
             so_far = sum(self.passed) if self.fate.direction is None else self.passed[direction]
             until_cut = self.fate.cut_after - so_far if counted else math.inf
@@ -106,6 +108,7 @@ class Link:
     def reset(self) -> None:
         """Break both ends; what has not been read yet may be lost."""
         self.was_reset = True
+        self.flow()
         for end in self.ends:
             with contextlib.suppress(OSError):
                 end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -66,9 +66,10 @@ pub(crate) async fn run(app: &App, args: Run) -> Result<u8, CommandError> {
     } else {
         begun(app, &session, &job);
     }
-    let end = match job.finish() {
-        Some(_) => Followed::Ended(Box::new(job)),
-        None => follow(app, &session.client, &job, &mut interrupts, &args)
+    let end = match job.finish().map(|finish| &finish.cause) {
+        // One that is over otherwise was started by an attempt whose answer was lost, and may have printed.
+        Some(Cause::NotStarted(_)) => Followed::Ended(Box::new(job)),
+        _ => follow(app, &session.client, &job, &mut interrupts, &args)
             .await
             .map_err(CommandError::after_start)?,
     };
