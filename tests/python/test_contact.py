@@ -1,6 +1,7 @@
 """What becomes of those who watch when their server dies, comes back, or never does."""
 
 import os
+import re
 import signal
 import subprocess
 
@@ -8,7 +9,7 @@ import pytest
 from harness.host import Host
 from harness.serving import LISTEN, Away, Serving
 from harness.waiting import until
-from harness.watching import PRINTS, open_gate, watch
+from harness.watching import PRINTS, Watched, in_order, open_gate, watch
 
 DEATHS = pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["term", "kill"])
 
@@ -65,15 +66,75 @@ def test_a_server_that_never_comes_back(away: Away) -> None:
     away.laptop.env["LEGWORK_RECONNECT"] = "300ms"
     watched = watch(away)
     away.end(signal.SIGKILL)
+    advice = []
     for watcher in (watched.runner, watched.follower, watched.waiter):
         _, err = watcher.communicate(timeout=30)
         assert watcher.returncode == 255, err
         assert b"outcome unknown" in err
         assert b"close_notify" not in err
-        assert b"legwork ps -a" in err
+        advice.append(_advice(err.decode()))
     assert away.host.status(watched.job)["state"] == "running"
-    open_gate(away.host)
-    assert away.host.finished(watched.job)["finish"]["exitCode"] == 9
+    away.again()
+    _goes_on_as_told(watched, advice)
+
+
+def _advice(said: str) -> list[list[str]]:
+    """The commands that are to be given now."""
+    return [command.split() for command in re.findall(r"`legwork ([^`]*)`", said)]
+
+
+def _goes_on_as_told(watched: Watched, advice: list[list[list[str]]]) -> None:
+    """Do what those were told who gave up."""
+    laptop = watched.away.laptop
+    for commands in advice:
+        assert [words[:-1] for words in commands] == [["logs", "-f"], ["wait"]]
+        assert all(watched.job in laptop.status(words[-1])["id"] for words in commands)
+    given = [laptop.popen(*words) for words in advice[0]]
+    watched.prints_on()
+    open_gate(watched.away.host)
+    follower, waiter = given
+    out, err = follower.communicate(timeout=30)
+    assert follower.returncode == 0, err
+    assert out == watched.away.host.output(watched.job)
+    in_order(out)
+    waiter.communicate(timeout=30)
+    assert waiter.returncode == 9
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("how", ["refused", "silent"])
+def test_a_cut_that_outlasts_patience(away: Away, how: str) -> None:
+    watched = watch(away, "--reconnect", "1s", "--connect-timeout", "2s")
+    if how == "refused":
+        away.relay.refuses = True
+    else:
+        # Who seeks contact gets no answer.
+        away.relay.stall()
+    for link in away.relay.links:
+        link.reset()
+    advice = []
+    for watcher in (watched.runner, watched.follower, watched.waiter):
+        _, err = watcher.communicate(timeout=30)
+        assert watcher.returncode == 255, err
+        told = err.decode().splitlines()[-2]
+        assert "contact lost, outcome unknown" in told
+        assert (f"{away.address}: no answer" if how == "silent" else away.address) in told
+        advice.append(_advice(err.decode()))
+    away.relay.refuses = False
+    away.relay.flow()
+    _goes_on_as_told(watched, advice)
+
+
+@pytest.mark.once
+def test_a_cut_that_patience_outlasts(away: Away) -> None:
+    watched = watch(away, "--reconnect", "60s", "--connect-timeout", "2s")
+    away.relay.stall()
+    for link in away.relay.links:
+        link.reset()
+    until(lambda: away.relay.waiting, "somebody seeks contact")
+    watched.prints_on()
+    away.relay.flow()
+    assert b"box is back" in watched.ends()
 
 
 def test_a_network_that_breaks_in_the_middle(away: Away, laptop: Host) -> None:

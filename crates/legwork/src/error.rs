@@ -88,6 +88,17 @@ impl CommandError {
         self
     }
 
+    /// The same failure of watching a job: where contact was lost, how to go on with it.
+    pub(crate) fn watching(self, job: &str) -> Self {
+        if self.reason != CallError::CONTACT_LOST {
+            return self;
+        }
+        self.hint(format!(
+            "the job has not noticed; once the server is back, `legwork logs -f {job}` shows it, and `legwork wait {job}` \
+             tells its end"
+        ))
+    }
+
     /// The same failure of telling that a job was started, which is true nevertheless.
     pub(crate) fn untold_start(self) -> Self {
         self.hint("the job was started and goes on; `legwork ps` lists it")

@@ -66,7 +66,8 @@ impl Logs {
 pub(crate) async fn run(app: &App, args: Logs) -> Result<u8, CommandError> {
     let session = app.connect().await?;
     let printer = Printer::default();
-    unless_interrupted(show(app, &session.client, &args, &printer)).await?;
+    let shown = unless_interrupted(show(app, &session.client, &args, &printer)).await;
+    shown.map_err(|failure| failure.watching(&args.id))?;
     printer.finish().await?;
     Ok(0)
 }

@@ -66,12 +66,13 @@ pub(crate) async fn run(app: &App, args: Run) -> Result<u8, CommandError> {
     } else {
         begun(app, &session, &job);
     }
+    let short = render::short(&job);
     let end = match job.finish().map(|finish| &finish.cause) {
         // One that is over otherwise was started by an attempt whose answer was lost, and may have printed.
         Some(Cause::NotStarted(_)) => Followed::Ended(Box::new(job)),
         _ => follow(app, &session.client, &job, &mut interrupts, &args)
             .await
-            .map_err(CommandError::after_start)?,
+            .map_err(|failure| failure.after_start().watching(short))?,
     };
     match end {
         Followed::Detached => Ok(INTERRUPTED),

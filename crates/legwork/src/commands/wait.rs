@@ -25,7 +25,13 @@ pub(crate) struct Wait {
 
 pub(crate) async fn run(app: &App, args: Wait) -> Result<u8, CommandError> {
     // What fails here is no job's exit code.
-    let ended = wait(app, &args).await.map_err(CommandError::after_start)?;
+    let ended = wait(app, &args).await.map_err(|failure| {
+        let failure = failure.after_start();
+        match args.id.as_slice() {
+            [job] => failure.watching(job),
+            _ => failure,
+        }
+    })?;
     if app.out.json {
         app.out.json_line(
             &ended
