@@ -76,7 +76,7 @@ impl Connection {
 /// Connects to a job's shim, and waits until it listens.
 ///
 /// # Errors
-/// [`JobError::Ended`] when there is no shim any more, [`JobError::Unreachable`] when it does not listen,
+/// [`JobError::Ended`] when there is no shim any more, [`JobError::Pending`] when there is none yet, [`JobError::Unreachable`] when it does not listen,
 /// [`JobError::NoSocket`] when it cannot.
 pub(crate) async fn reach(inner: &Arc<Inner>, id: JobId) -> Result<Connection, JobError> {
     let begun = Instant::now();
@@ -90,8 +90,10 @@ pub(crate) async fn reach(inner: &Arc<Inner>, id: JobId) -> Result<Connection, J
             Err(error) => error,
         };
         let job = inner::refresh(inner, inner.entry(id)?).await?;
-        if job.state.finished().is_some() {
-            return Err(JobError::Ended { id });
+        match job.state {
+            JobState::Finished(_) => return Err(JobError::Ended { id }),
+            JobState::Pending { .. } => return Err(JobError::Pending { id }),
+            _ => {}
         }
         if Instant::now() >= deadline {
             return Err(JobError::Unreachable { id });

@@ -167,9 +167,34 @@ pub enum StartError {
     /// There is a job of that id, and its files cannot be read.
     #[error(transparent)]
     Unread(Box<JobError>),
+    /// Too many bytes for one batch.
+    #[error(
+        "these jobs have {size} bytes together, over the limit of {limit}: accept them in several batches"
+    )]
+    BatchTooLarge {
+        /// Their bytes, as they are written down.
+        size: usize,
+        /// The most that one batch may have.
+        limit: usize,
+    },
     /// The library object was shut down.
     #[error("shutting down: no job is started any more")]
     Closed,
+}
+
+impl StartError {
+    /// errno(3) of what the system refused, if that is what it was; else 0.
+    pub(crate) fn errno(&self) -> i32 {
+        match self {
+            Self::DiskFull { .. } | Self::Index(IndexError::DiskFull { .. }) => {
+                rustix::io::Errno::NOSPC.raw_os_error()
+            }
+            Self::Directory { source, .. } | Self::Launch { source } => {
+                source.raw_os_error().unwrap_or(0)
+            }
+            _ => 0,
+        }
+    }
 }
 
 /// Why a job cannot be named by what was typed.
@@ -216,6 +241,12 @@ pub enum JobError {
     /// It must be running for that, and is not any more.
     #[error("job {id} has ended")]
     Ended {
+        /// The job.
+        id: JobId,
+    },
+    /// It must have begun for that, and has not.
+    #[error("job {id} has not been started yet: wait for that, or stop it")]
+    Pending {
         /// The job.
         id: JobId,
     },

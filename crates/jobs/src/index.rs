@@ -25,6 +25,7 @@ use self::connection::Files;
 pub(crate) use self::query::{
     Entry, alive, count, delete, get, ids, in_range, insert, list, open_jobs, update,
 };
+use crate::accepted::Accepted;
 use crate::config::Clock;
 use crate::error::IndexError;
 use crate::id::JobId;
@@ -136,9 +137,14 @@ impl Index {
     }
 
     /// An index that is opened, or built, when it is first needed.
-    pub(crate) fn new(state: &StateDir, boot_id: String, clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn new(
+        state: &StateDir,
+        accepted: Arc<Accepted>,
+        boot_id: String,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
         Self {
-            files: Files::new(&state.path, &state.jobs, boot_id, clock),
+            files: Files::new(state, accepted, boot_id, clock),
             open: Mutex::new(None),
         }
     }

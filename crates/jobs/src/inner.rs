@@ -1,5 +1,6 @@
 //! What all clones of a library object share.
 
+use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -7,9 +8,12 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use legwork_shim::exit::Survivor;
+use legwork_shim::spec::Spec;
 use rusqlite::Connection;
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
+use crate::accepted::{Accepted, Glance};
 use crate::config::{Clock, Config};
 use crate::error::{IndexError, JobError, OpenError};
 use crate::id::JobId;
@@ -26,6 +30,8 @@ use crate::watch::{Interest, Watch, Watcher};
 
 /// Starts under way at once: each holds a thread while it waits for the disk and for fork.
 const STARTS_MAX: usize = 16;
+/// Of them, those of batches: whoever waits for an answer finds a place.
+const BATCH_STARTS_MAX: usize = 8;
 /// Open jobs that are looked at without leaving the thread: some 20 µs each.
 const INLINE_MAX: usize = 16;
 
@@ -37,6 +43,10 @@ pub(crate) struct Inner {
     pub(crate) index: Index,
     pub(crate) tasks: Tasks,
     pub(crate) starts: Semaphore,
+    pub(crate) batch_starts: Arc<Semaphore>,
+    pub(crate) accepted: Arc<Accepted>,
+    /// Cancelled when no job of a batch is to be started any more.
+    pub(crate) launching: CancellationToken,
     boot_id: String,
     watcher: Watcher,
     shim: OnceLock<OwnedFd>,
@@ -48,8 +58,15 @@ impl Inner {
     pub(crate) fn open(config: Config) -> Result<Self, OpenError> {
         let state = StateDir::prepare(&config)?;
         let boot_id = config.boot_id.map_or_else(this_boot, Ok)?;
+        let accepted = Arc::new(Accepted::new(&state.path));
+        let tasks = Tasks::default();
         Ok(Self {
-            index: Index::new(&state, boot_id.clone(), config.clock.clone()),
+            index: Index::new(
+                &state,
+                accepted.clone(),
+                boot_id.clone(),
+                config.clock.clone(),
+            ),
             watcher: if config.poll {
                 Watcher::by_the_clock()
             } else {
@@ -58,8 +75,11 @@ impl Inner {
             state,
             clock: config.clock,
             launcher: config.launcher.unwrap_or_else(|| Arc::new(LocalLauncher)),
-            tasks: Tasks::default(),
+            launching: tasks.stopping().child_token(),
+            tasks,
             starts: Semaphore::new(STARTS_MAX),
+            batch_starts: Arc::new(Semaphore::new(BATCH_STARTS_MAX)),
+            accepted,
             boot_id,
             shim: OnceLock::new(),
             shim_turn: Mutex::default(),
@@ -107,7 +127,7 @@ impl Inner {
         if let Ok(Some(entry)) = self.index.with(|db| index::get(db, id)) {
             return Ok(entry);
         }
-        let spec = self.dir(id).spec()?.ok_or(JobError::NotFound { id })?;
+        let spec = self.spec(id)?.ok_or(JobError::NotFound { id })?;
         let job = Job {
             id,
             asked: Asked::from(&spec),
@@ -118,8 +138,21 @@ impl Inner {
         Ok(Entry { job, open: true })
     }
 
-    /// What a job is doing, as far as its files tell.
-    fn observe(&self, entry: &Entry) -> Result<JobState, JobError> {
+    /// What was asked, by a start or by a batch.
+    pub(crate) fn spec(&self, id: JobId) -> Result<Option<Spec>, JobError> {
+        if let Some(spec) = self.dir(id).spec()? {
+            return Ok(Some(spec));
+        }
+        let listed = self.accepted.glance()?.find(id)?;
+        listed.map_or(Ok(None), |listed| listed.spec())
+    }
+
+    /// What a job is doing, as far as its files tell. The batches are looked at once for all jobs that are asked with the same cell.
+    pub(crate) fn observe(
+        &self,
+        entry: &Entry,
+        batches: &OnceCell<Glance>,
+    ) -> Result<JobState, JobError> {
         let known = &entry.job.state;
         if !entry.open {
             return Ok(known.clone());
@@ -129,7 +162,24 @@ impl Inner {
             let exit = dir.exit_of_ended()?;
             return Ok(exit.map_or_else(|| known.clone(), |exit| JobState::ended(&exit)));
         }
-        let state = state::observe(&dir.facts(&*self.launcher)?, &self.boot_id);
+        let facts = || dir.facts(&*self.launcher);
+        let mut state = state::observe(&facts()?, &self.boot_id);
+        if state.came_to_nothing() {
+            let batches = match batches.get() {
+                Some(batches) => batches,
+                None => {
+                    let glance = self.accepted.glance()?;
+                    batches.get_or_init(|| glance)
+                }
+            };
+            if let Some(listed) = batches.find(entry.job.id)? {
+                return Ok(JobState::Pending { why: listed.why() });
+            }
+            // A batch goes when all its jobs have begun or ended, which may have been after the first look.
+            if matches!(known, JobState::Pending { .. }) {
+                state = state::observe(&facts()?, &self.boot_id);
+            }
+        }
         let Some(end) = state.finished().filter(|_| !state.is_settled()) else {
             return Ok(state);
         };
@@ -207,7 +257,7 @@ async fn scan(inner: &Arc<Inner>) -> Result<(Vec<Job>, usize), JobError> {
 
 /// Looks at one job.
 pub(crate) async fn refresh(inner: &Arc<Inner>, entry: Entry) -> Result<Job, JobError> {
-    let mut state = inner.observe(&entry)?;
+    let mut state = inner.observe(&entry, &OnceCell::new())?;
     if state == entry.job.state {
         return Ok(entry.job);
     }
@@ -240,8 +290,9 @@ async fn refresh_open(inner: &Arc<Inner>) -> Result<usize, JobError> {
 async fn look(inner: &Arc<Inner>, open: Vec<Entry>) -> Result<Vec<(JobId, JobState)>, JobError> {
     let (looking, few) = (inner.clone(), open.len() <= INLINE_MAX);
     let look = move || -> Vec<_> {
+        let batches = OnceCell::new();
         let news = |entry: &Entry| {
-            let state = looking.observe(entry).ok()?;
+            let state = looking.observe(entry, &batches).ok()?;
             (state != entry.job.state).then_some((entry.job.id, state))
         };
         open.iter().filter_map(news).collect()

@@ -121,6 +121,22 @@ impl JobDir {
         self.record(Journal::parse_ended(&raw).exit)
     }
 
+    /// Whether its payload may have run, or never will. What is told is durable.
+    pub(crate) fn has_begun(&self) -> Result<bool, JobError> {
+        let raw = self.journal()?.unwrap_or_default();
+        let lines = Journal::parse(&raw);
+        if lines.launch.is_none() && lines.exit.is_none() {
+            return Ok(false);
+        }
+        // A claim can be seen a moment before it is durable.
+        let path = self.path.join(layout::JOURNAL);
+        std::fs::File::open(&path)
+            .and_then(|journal| journal.sync_all())
+            .and_then(|()| files::sync_dir(&self.path))
+            .map_err(|source| JobError::File { path, source })?;
+        Ok(true)
+    }
+
     /// Whether it is there at all.
     pub(crate) fn exists(&self) -> bool {
         self.path.is_dir()

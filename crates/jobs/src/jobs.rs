@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use legwork_shim::control::{self, Request};
 use legwork_shim::spec::{Spec, Stdin};
+use tokio::task::JoinHandle;
 
+use crate::accepted;
 use crate::config::Config;
 use crate::control as shims;
 use crate::error::{IndexError, JobError, OpenError, ResolveError, StartError};
@@ -113,18 +115,65 @@ impl Jobs {
         if self.inner.tasks.is_closed() {
             return Err(StartError::Closed);
         }
-        let started = self
-            .inner
-            .tasks
-            .spawn(start::start(self.inner.clone(), request, now_ms));
-        match started
-            .await
-            .map_err(tokio::task::JoinError::try_into_panic)
-        {
-            Ok(answer) => answer,
-            Err(Ok(panic)) => std::panic::resume_unwind(panic),
-            Err(Err(_)) => Err(StartError::Closed),
+        let started = self.inner.tasks.spawn(start::start(
+            self.inner.clone(),
+            request.into_spec(now_ms),
+            None,
+        ));
+        to_its_end(started).await
+    }
+
+    /// Accepts several jobs: returns once all of them are durable, in the state [`JobState::Pending`], and starts them in the
+    /// background, in their order, each as [`Self::start`] would. What this object does not come to, another one goes on with
+    /// ([`Self::launch_accepted`]). Answers are in the order of the requests; an id that exists is answered with its job.
+    ///
+    /// A job that cannot be started ends with [`crate::Cause::NotStarted`]; as long as that cannot be written down either, it is
+    /// tried again. Requests with a lease are for [`Self::start`]: nobody holds the lease for them until they start.
+    ///
+    /// # Errors
+    /// When they cannot be made durable: then none of them is accepted.
+    pub async fn accept(
+        &self,
+        requests: Vec<StartRequest>,
+    ) -> Result<Vec<Result<Job, StartError>>, StartError> {
+        if self.inner.tasks.is_closed() {
+            return Err(StartError::Closed);
         }
+        let now_ms = self.inner.clock.now_ms();
+        let mut invalid = Vec::with_capacity(requests.len());
+        let mut specs = Vec::with_capacity(requests.len());
+        for request in requests {
+            match request.validate() {
+                Ok(()) => {
+                    specs.push(request.into_spec(now_ms));
+                    invalid.push(None);
+                }
+                Err(error) => invalid.push(Some(error)),
+            }
+        }
+        let accepting = accepted::accept(self.inner.clone(), specs);
+        let mut answers = to_its_end(self.inner.tasks.spawn(accepting))
+            .await?
+            .into_iter();
+        let answer = |invalid: Option<_>| match invalid {
+            Some(error) => Err(StartError::Invalid(error)),
+            None => answers.next().unwrap_or(Err(StartError::Closed)),
+        };
+        Ok(invalid.into_iter().map(answer).collect())
+    }
+
+    /// Goes on with the batches of accepted jobs on which nobody works, in the background, and tells how many these are. For a
+    /// long-lived opener that has just opened the directory; whoever accepts jobs itself starts them without it.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub async fn launch_accepted(&self) -> Result<usize, JobError> {
+        accepted::resume(&self.inner).await
+    }
+
+    /// Starts no more jobs of accepted batches: they stay for the next opener. Such as are being started are.
+    pub fn hold_accepted(&self) {
+        self.inner.launching.cancel();
     }
 
     /// Starts several jobs, each as [`Self::start`] would, with answers in the order of the requests. All are accepted at the
@@ -224,7 +273,7 @@ impl Jobs {
     /// # Errors
     /// [`JobError::NotFound`], or what keeps it from being read.
     pub async fn spec(&self, id: JobId) -> Result<Spec, JobError> {
-        self.inner.dir(id).spec()?.ok_or(JobError::NotFound { id })
+        self.inner.spec(id)?.ok_or(JobError::NotFound { id })
     }
 
     /// The main process's id, `None` when it does not run. For people: it may be gone by the time it is read.
@@ -248,11 +297,18 @@ impl Jobs {
             return Ok(job);
         }
         let mut watch = self.inner.watch(id, Interest::Shape);
+        let mut pending = job.state.phase() == Phase::Pending;
         loop {
             watch.look();
             let job = self.get(id).await?;
             if job.state.finished().is_some() {
                 return Ok(job);
+            }
+            if pending && job.state.phase() != Phase::Pending {
+                // Now there is a directory to be watched.
+                pending = false;
+                watch = self.inner.watch(id, Interest::Shape);
+                continue;
             }
             watch.changed().await;
         }
@@ -274,7 +330,7 @@ impl Jobs {
             grace_ms: grace.map(|ms| u64::try_from(ms).unwrap_or(u64::MAX)),
             by: how.by,
         };
-        let job = self.get(id).await?;
+        let job = self.begun(id, &stop.by).await?;
         if job.state.finished().is_some() {
             return Ok(job);
         }
@@ -288,10 +344,28 @@ impl Jobs {
             .unwrap_or(Err(JobError::StillEnding { id }))
     }
 
+    /// A job that is not pending, or not any more: then it was stopped.
+    async fn begun(&self, id: JobId, by: &str) -> Result<Job, JobError> {
+        let mut watch = self.inner.watch(id, Interest::Shape);
+        loop {
+            watch.look();
+            let job = self.get(id).await?;
+            if job.state.phase() != Phase::Pending {
+                return Ok(job);
+            }
+            let (inner, by) = (self.inner.clone(), by.to_owned());
+            let withdrawn = tasks::blocking(move || accepted::withdraw(&inner, id, by));
+            // Where it was not, somebody is about to start it.
+            if !withdrawn.await.ok_or(JobError::Closed)?? {
+                watch.changed().await;
+            }
+        }
+    }
+
     /// Sends a signal, a number as in signal(7), to the main process.
     ///
     /// # Errors
-    /// [`JobError::Ended`], [`JobError::NoSuchSignal`], [`JobError::Unreachable`], [`JobError::NoSocket`].
+    /// [`JobError::Pending`], [`JobError::Ended`], [`JobError::NoSuchSignal`], [`JobError::Unreachable`], [`JobError::NoSocket`].
     pub async fn signal(&self, id: JobId, number: i32) -> Result<(), JobError> {
         check_signal(number)?;
         if self.get(id).await?.state.finished().is_some() {
@@ -347,6 +421,15 @@ impl Jobs {
     /// Ends what the library does in the background, after the starts that are under way. Jobs go on.
     pub async fn close(&self) {
         self.inner.tasks.close().await;
+    }
+}
+
+/// What a task answers that goes on when its caller is dropped.
+async fn to_its_end<T>(task: JoinHandle<Result<T, StartError>>) -> Result<T, StartError> {
+    match task.await.map_err(tokio::task::JoinError::try_into_panic) {
+        Ok(answer) => answer,
+        Err(Ok(panic)) => std::panic::resume_unwind(panic),
+        Err(Err(_)) => Err(StartError::Closed),
     }
 }
 

@@ -20,7 +20,7 @@
 //!
 //! # Modules, from the outside in
 //!
-//! The library object is [`Jobs`]; `start`, `stdin`, `control`, `remove` and [`output`] are what it does, `inner` is what its clones
+//! The library object is [`Jobs`]; `start`, `accepted`, `stdin`, `control`, `remove` and [`output`] are what it does, `inner` is what its clones
 //! share. `job_dir` reads one directory, [`state`] judges it, `leftover` deletes what never became a job's, `index` remembers it, `watch` notices changes, `sweep` kills what was left,
 //! `shim_process` finds a shim whose socket fails. `state_dir`,
 //! `shim_image` and `files` are about what is on disk; [`Launcher`] is the seam to where shims run. Background tasks are
@@ -51,6 +51,7 @@
 //! # }
 //! ```
 
+mod accepted;
 mod config;
 mod control;
 mod error;

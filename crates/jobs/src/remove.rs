@@ -28,6 +28,8 @@ pub(crate) async fn remove(inner: &Arc<Inner>, id: JobId) -> Result<(), JobError
     let inner = inner.clone();
     let work = move || {
         let dir = inner.dir(id).path;
+        // Without its directory, only this keeps a batch from starting it again.
+        inner.accepted.strike(id)?;
         let aside = aside(&inner.state.jobs, id.uuid().to_string().as_ref());
         delete(&aside)?;
         match std::fs::rename(&dir, &aside) {

@@ -20,6 +20,7 @@ use rustix::process::{Pid, PidfdFlags};
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 
+use crate::accepted::Listed;
 use crate::error::{JobError, StartError};
 use crate::files;
 use crate::id::JobId;
@@ -27,7 +28,6 @@ use crate::index::{self, Entry};
 use crate::inner::{self, Inner};
 use crate::job::{Asked, Job};
 use crate::launcher::{LaunchOrder, Launched};
-use crate::request::StartRequest;
 use crate::state::{JobState, Liveness};
 use crate::tasks;
 use crate::watch::Interest;
@@ -44,14 +44,14 @@ enum Begun {
     Existing,
 }
 
-/// Starts a job, or finds the one that the same id started.
+/// Starts a job, which may be one of a batch, or finds the one that the same id started.
 pub(crate) async fn start(
     inner: Arc<Inner>,
-    request: StartRequest,
-    now_ms: u64,
+    spec: Spec,
+    listed: Option<Listed>,
 ) -> Result<Job, StartError> {
-    let (id, owner) = (request.id, request.owner.clone());
-    let spec = Arc::new(request.into_spec(now_ms));
+    let (id, owner) = (JobId::from(spec.id), spec.meta.owner.clone());
+    let (spec, listed) = (Arc::new(spec), Arc::new(listed));
     for _ in 0..TURNS_MAX {
         let begun = {
             let _permit = inner
@@ -59,8 +59,8 @@ pub(crate) async fn start(
                 .acquire()
                 .await
                 .map_err(|_| StartError::Closed)?;
-            let (inner, spec) = (inner.clone(), spec.clone());
-            tasks::blocking(move || begin(&inner, &spec))
+            let (inner, spec, listed) = (inner.clone(), spec.clone(), listed.clone());
+            tasks::blocking(move || begin(&inner, &spec, Option::as_ref(&listed)))
                 .await
                 .ok_or(StartError::Closed)??
         };
@@ -79,28 +79,48 @@ pub(crate) async fn start(
     Err(StartError::IdTaken { id })
 }
 
-fn begin(inner: &Inner, spec: &Spec) -> Result<Begun, StartError> {
+fn begin(inner: &Inner, spec: &Spec, listed: Option<&Listed>) -> Result<Begun, StartError> {
     let id = JobId::from(spec.id);
     let dir = inner.dir(id).path;
     let fresh = files::make_private_dir(&dir).map_err(|source| told(&dir, source))?;
-    let Some(journal) = take(&dir, fresh)? else {
+    let taken = take(&dir, fresh).map_err(|source| told(&dir.join(layout::JOURNAL), source))?;
+    let Some(journal) = taken else {
         return Ok(Begun::Existing);
     };
-    if !fresh {
+    let is_ours = is_ours(inner, id, listed).map_err(unread);
+    if !matches!(is_ours, Ok(true)) {
+        if fresh {
+            std::fs::remove_dir_all(&dir).unwrap_or(());
+        }
+        return is_ours.map(|_| Begun::Existing);
+    }
+    if !fresh && listed.is_none() {
         // The row of an earlier attempt, which came to nothing.
         inner.index.with(|db| index::delete(db, id))?;
     }
     let launched = launch(inner, spec, &dir, journal);
     if launched.is_err() && fresh {
-        // Nothing ran, and the first error is the one to tell. What cannot be removed says that it never ran.
-        inner.index.with(|db| index::delete(db, id)).unwrap_or(());
+        // Nothing ran, and the first error is the one to tell. What cannot be removed says that it never ran. A job of a batch
+        // is one without its directory, too.
+        if listed.is_none() {
+            inner.index.with(|db| index::delete(db, id)).unwrap_or(());
+        }
         std::fs::remove_dir_all(&dir).unwrap_or(());
     }
     launched
 }
 
+/// Whether a job whose journal we have locked is ours to start: as one of a batch unless that was called off, by itself
+/// unless a batch has it.
+fn is_ours(inner: &Inner, id: JobId, listed: Option<&Listed>) -> Result<bool, JobError> {
+    Ok(match listed {
+        Some(listed) => !listed.is_struck()?,
+        None => inner.accepted.glance()?.find(id)?.is_none(),
+    })
+}
+
 /// Makes the job's journal and locks it, unless its launch is somebody else's or over.
-fn take(dir: &Path, fresh: bool) -> Result<Option<File>, StartError> {
+pub(crate) fn take(dir: &Path, fresh: bool) -> io::Result<Option<File>> {
     let path = dir.join(layout::JOURNAL);
     let opened = File::options()
         .read(true)
@@ -112,16 +132,15 @@ fn take(dir: &Path, fresh: bool) -> Result<Option<File>, StartError> {
     let mut journal = match opened {
         // Somebody has just deleted what an earlier attempt left.
         Err(error) if !fresh && error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        opened => opened.map_err(|source| told(&path, source))?,
+        opened => opened?,
     };
-    let is_held = lock::acquire(&journal).map_err(|source| told(&path, source.into()))?;
+    let is_held = lock::acquire(&journal)?;
     let is_deleted = journal.metadata().is_ok_and(|found| found.nlink() == 0);
     if !is_held || is_deleted {
         return Ok(None);
     }
     if !fresh {
-        let cleared = clear(&mut journal).map_err(|source| told(&path, source))?;
-        return Ok(cleared.then_some(journal));
+        return Ok(clear(&mut journal)?.then_some(journal));
     }
     Ok(Some(journal))
 }
@@ -224,7 +243,7 @@ fn reap_later(inner: &Inner, mut child: Child) {
 }
 
 /// What the first start of this id answered; `None` when it came to nothing.
-async fn first_answer(inner: &Arc<Inner>, id: JobId) -> Result<Option<Job>, StartError> {
+pub(crate) async fn first_answer(inner: &Arc<Inner>, id: JobId) -> Result<Option<Job>, StartError> {
     let mut watch = inner.watch(id, Interest::Shape);
     loop {
         watch.look();
@@ -247,7 +266,8 @@ async fn first_answer(inner: &Arc<Inner>, id: JobId) -> Result<Option<Job>, Star
     }
 }
 
-fn told(path: &Path, source: io::Error) -> StartError {
+/// The system's word as one of ours.
+pub(crate) fn told(path: &Path, source: io::Error) -> StartError {
     let path = path.to_owned();
     if files::is_full(&source) {
         StartError::DiskFull { path }
@@ -257,7 +277,7 @@ fn told(path: &Path, source: io::Error) -> StartError {
 }
 
 /// The job was started, but its files cannot be read.
-fn unread(error: JobError) -> StartError {
+pub(crate) fn unread(error: JobError) -> StartError {
     match error {
         JobError::Index(error) => StartError::Index(error),
         JobError::File { path, source } => told(&path, source),

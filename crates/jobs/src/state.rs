@@ -12,7 +12,7 @@ pub use legwork_shim::exit::Status;
 /// What a job is doing. Every state carries what is known in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum JobState {
-    /// Accepted; waits for something before it may start. Reserved: nothing queues jobs yet.
+    /// Accepted; waits for something before it may start.
     Pending {
         /// What it waits for.
         why: PendingWhy,
@@ -40,8 +40,12 @@ pub enum JobState {
 /// What a pending job waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PendingWhy {
-    /// The mirror root that it is to run on.
+    /// The mirror root that it is to run on. Reserved: nothing waits for it yet.
     Root,
+    /// Jobs of its batch that come before it, or room on the disk.
+    Turn,
+    /// A server: nobody starts the jobs of its batch now.
+    Server,
 }
 
 /// The end of a job.
@@ -247,9 +251,15 @@ impl JobState {
     pub(crate) fn is_settled(&self) -> bool {
         self.finished().is_some_and(|end| match &end.cause {
             Cause::Own | Cause::Timeout | Cause::Stopped { .. } => true,
-            Cause::NotStarted(why) => why.step != Step::Launch,
+            Cause::NotStarted(why) => why.step != Step::Launch || end.ended_at_ms.is_some(),
             Cause::Lost(_) => false,
         })
+    }
+
+    /// Whether it is the end of a launch that came to nothing, of which nothing is recorded.
+    pub(crate) fn came_to_nothing(&self) -> bool {
+        let never = |end: &Finished| matches!(end.cause, Cause::NotStarted(_));
+        !self.is_settled() && self.finished().is_some_and(never)
     }
 }
 

@@ -31,10 +31,8 @@ pub(crate) fn job(job: &Job, owner: String) -> wire::Job {
         ..wire::Job::default()
     };
     let state = match &job.state {
-        JobState::Pending {
-            why: PendingWhy::Root,
-        } => {
-            wire.why = Some("the tree that it needs is not committed yet".to_owned());
+        JobState::Pending { why } => {
+            wire.why = Some(pending(*why).to_owned());
             wire::JobState::Pending
         }
         JobState::Starting => wire::JobState::Starting,
@@ -133,6 +131,16 @@ const NOENT: i32 = rustix::io::Errno::NOENT.raw_os_error();
 const NOTDIR: i32 = rustix::io::Errno::NOTDIR.raw_os_error();
 const ACCESS: i32 = rustix::io::Errno::ACCESS.raw_os_error();
 
+fn pending(why: PendingWhy) -> &'static str {
+    match why {
+        PendingWhy::Root => "the tree that it needs is not committed yet",
+        PendingWhy::Turn => "its turn to be started has not come yet",
+        PendingWhy::Server => {
+            "no server is running that would start it: `legwork serve` on its state directory does"
+        }
+    }
+}
+
 fn lost(why: LostWhy) -> &'static str {
     match why {
         LostWhy::ShimDied => "its supervisor was killed",
@@ -174,7 +182,10 @@ fn not_started(detail: &NotStarted) -> String {
         (Step::User, _) => format!("cannot become user {subject}: {system}"),
         (Step::Spec, _) => format!("its spec cannot be used: {subject}"),
         (Step::Setup, _) => format!("cannot prepare it: {subject}: {system}"),
-        (Step::Launch, _) => "whoever started it died before it began".to_owned(),
+        (Step::Launch, _) if subject.is_empty() => {
+            "whoever started it died before it began".to_owned()
+        }
+        (Step::Launch, _) => format!("it was accepted, and then could not be started: {subject}"),
     }
 }
 

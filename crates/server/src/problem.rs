@@ -160,6 +160,11 @@ impl From<StartError> for Problem {
             StartError::Launch { .. } => Self::new(Code::ResourceExhausted, "NO_SHIM", message),
             StartError::Index(index) => index.into(),
             StartError::Unread(error) => (*error).into(),
+            StartError::BatchTooLarge { size, limit } => {
+                Self::new(Code::InvalidArgument, "BATCH_TOO_LARGE", message)
+                    .with("size", size)
+                    .with("limit", limit)
+            }
             StartError::Closed => Self::new(Code::Unavailable, "SHUTTING_DOWN", message),
         }
     }
@@ -197,6 +202,7 @@ impl From<JobError> for Problem {
         match error {
             JobError::NotFound { id } => job_not_found(&id.to_string()),
             JobError::Ended { id } => about(Code::FailedPrecondition, "JOB_FINISHED", id),
+            JobError::Pending { id } => about(Code::FailedPrecondition, "JOB_PENDING", id),
             JobError::NotEnded { id } => about(Code::FailedPrecondition, "JOB_RUNNING", id),
             JobError::StdinClosed { id } => about(Code::FailedPrecondition, "STDIN_CLOSED", id),
             JobError::Unreachable { id } | JobError::NoSocket { id } => {

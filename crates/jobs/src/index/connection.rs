@@ -1,5 +1,6 @@
 //! Opening the index's file, and building it when there is none to be trusted.
 
+use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
@@ -13,16 +14,18 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::query;
 use super::{Opened, QueryError};
+use crate::accepted::Accepted;
 use crate::config::Clock;
-use crate::error::IndexError;
+use crate::error::{IndexError, JobError};
 use crate::files;
 use crate::job::{Asked, Job, Rebuilt};
 use crate::job_dir::{self, JobDir};
 use crate::leftover;
 use crate::state::{Finished, JobState};
+use crate::state_dir::StateDir;
 
 /// The form of the tables and of the blobs in them.
-const VERSION: i64 = 3;
+const VERSION: i64 = 4;
 
 /// How long to wait for another process's transaction. They take well under a millisecond.
 const BUSY: Duration = Duration::from_secs(10);
@@ -55,6 +58,7 @@ pub(crate) struct Files {
     boot: PathBuf,
     lock: PathBuf,
     jobs: PathBuf,
+    accepted: Arc<Accepted>,
     boot_id: String,
     clock: Arc<dyn Clock>,
 }
@@ -67,12 +71,18 @@ struct Scanned {
 }
 
 impl Files {
-    pub(super) fn new(state: &Path, jobs: &Path, boot_id: String, clock: Arc<dyn Clock>) -> Self {
+    pub(super) fn new(
+        state: &StateDir,
+        accepted: Arc<Accepted>,
+        boot_id: String,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
         Self {
-            path: state.join("index.db"),
-            boot: state.join("index.boot"),
-            lock: state.join("index.lock"),
-            jobs: jobs.to_owned(),
+            path: state.path.join("index.db"),
+            boot: state.path.join("index.boot"),
+            lock: state.path.join("index.lock"),
+            jobs: state.jobs.clone(),
+            accepted,
             boot_id,
             clock,
         }
@@ -156,8 +166,22 @@ impl Files {
 
     /// What the job directories say.
     pub(super) fn scanned(&self) -> Result<Vec<Job>, IndexError> {
-        let scanned = scan(&self.jobs).map_err(|source| self.told(source))?;
-        Ok(scanned.jobs)
+        Ok(self.scan()?.jobs)
+    }
+
+    /// What the job directories say, and of jobs that have none yet, the batches.
+    fn scan(&self) -> Result<Scanned, IndexError> {
+        // In this order: a batch that goes in between has left directories.
+        let glance = self.accepted.glance().map_err(|error| match error {
+            JobError::File { source, .. } => self.told(source),
+            other => self.told(io::Error::other(other)),
+        })?;
+        let mut scanned = scan(&self.jobs).map_err(|source| self.told(source))?;
+        let found: HashSet<_> = scanned.jobs.iter().map(|job| job.id).collect();
+        let waiting = glance.jobs().into_iter();
+        let waiting = waiting.filter(|job| !found.contains(&job.id));
+        scanned.jobs.extend(waiting);
+        Ok(scanned)
     }
 
     fn told(&self, source: io::Error) -> IndexError {
@@ -224,7 +248,7 @@ impl Files {
             remove_if_there(&sibling(&self.path, suffix)).map_err(io)?;
         }
         std::fs::rename(&fresh, &self.path).map_err(io)?;
-        let scanned = scan(&self.jobs).map_err(io)?;
+        let scanned = self.scan()?;
         for name in &scanned.unread {
             leftover::clear(&self.jobs, name, self.clock.now_ms());
         }

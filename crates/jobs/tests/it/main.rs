@@ -5,11 +5,13 @@
     reason = "tests, also outside of test functions"
 )]
 
+mod accepted;
 mod deaf;
 mod elsewhere;
 mod examples;
 mod leftovers;
 mod lifecycle;
+mod mounted;
 mod output;
 mod refusals;
 mod sandbox;

@@ -6,13 +6,9 @@ use legwork_jobs::{
     Config, IndexError, InvalidRequest, JobError, Jobs, ListQuery, OpenError, ResolveError,
     StartError, StartRequest,
 };
-use rustix::mount::{MountFlags, UnmountFlags};
 
+use crate::mounted::{Mounted, is_root};
 use crate::sandbox::{Sandbox, request, shell, until};
-
-fn is_root() -> bool {
-    rustix::process::geteuid().is_root()
-}
 
 #[tokio::test]
 async fn requests_that_cannot_be_jobs() {
@@ -269,27 +265,5 @@ async fn on_a_full_disk_an_end_is_listed_though_it_cannot_be_noted() {
     for jobs in [jobs, Jobs::open(Config::new(&state)).unwrap()] {
         let page = jobs.list(&ListQuery::default()).await.unwrap();
         assert!(page.jobs[0].state.finished().is_some(), "{page:?}");
-    }
-}
-
-/// A small file system in memory.
-struct Mounted(std::path::PathBuf);
-
-impl Mounted {
-    fn new(at: std::path::PathBuf) -> Option<Self> {
-        let mounted = rustix::mount::mount("none", &at, "tmpfs", MountFlags::empty(), c"size=2m");
-        (is_root() && mounted.is_ok()).then_some(Self(at))
-    }
-
-    /// Once nobody writes to it any more: a shim may still be on its way out.
-    async fn make_read_only(&self) {
-        let remount = || rustix::mount::mount_remount(&self.0, MountFlags::RDONLY, c"").is_ok();
-        until(remount).await;
-    }
-}
-
-impl Drop for Mounted {
-    fn drop(&mut self) {
-        rustix::mount::unmount(&self.0, UnmountFlags::DETACH).unwrap_or(());
     }
 }
