@@ -59,6 +59,11 @@ async fn measure() -> Result<()> {
     for _ in 0..ROUNDS {
         println!("batch_starts_s {:.0}", batch(&client).await?);
     }
+    for _ in 0..ROUNDS {
+        let (answered, ended) = accepted(&client).await?;
+        println!("accepted_s {:.0}", BATCH as f64 / answered.as_secs_f64());
+        println!("accepted_ended_ms {:.0}", ended.as_secs_f64() * 1e3);
+    }
     Ok(())
 }
 
@@ -141,6 +146,18 @@ async fn burst(client: &Client) -> Result<f64> {
         }
     }
     Ok(JOBS as f64 / begun.elapsed().as_secs_f64())
+}
+
+/// How long a call takes that only accepts jobs, and how long until all of them have ended.
+async fn accepted(client: &Client) -> Result<(Duration, Duration)> {
+    let specs: Vec<_> = (0..BATCH).map(|_| spec()).collect();
+    let begun = Instant::now();
+    let jobs = client.accept_many(&specs).await?;
+    let answered = begun.elapsed();
+    for job in jobs {
+        client.wait(&job?.id.to_string()).await?;
+    }
+    Ok((answered, begun.elapsed()))
 }
 
 /// Starts a second, in one call.

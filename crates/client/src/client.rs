@@ -118,8 +118,25 @@ impl Client {
     /// # Errors
     /// When the call as a whole failed. Repeating it with the same specs starts nothing twice.
     pub async fn start_many(&self, specs: &[JobSpec]) -> Result<Vec<Result<Job>>> {
+        self.start_all(specs, false).await
+    }
+
+    /// Hands jobs over: one answer for each, in order, as soon as all of them are durable on the server, which starts them in
+    /// the background, whatever becomes of this client, the connection or the server's process. They are
+    /// [`State::Pending`](crate::State::Pending) until then. Much quicker than [`Self::start_many`] where there are many of them;
+    /// not for jobs in a mirror, which are refused with `ACCEPT_WORKSPACE`.
+    ///
+    /// # Errors
+    /// When the call as a whole failed: then none was accepted, or the answer was lost. Repeating it with the same specs starts
+    /// nothing twice.
+    pub async fn accept_many(&self, specs: &[JobSpec]) -> Result<Vec<Result<Job>>> {
+        self.start_all(specs, true).await
+    }
+
+    async fn start_all(&self, specs: &[JobSpec], accept: bool) -> Result<Vec<Result<Job>>> {
         let request = wire::StartRequest {
             specs: specs.iter().map(convert::spec).collect(),
+            accept,
         };
         let call = |channel| {
             let request = request.clone();

@@ -61,6 +61,10 @@ pub(crate) async fn run(app: &App, args: Serve) -> Result<u8, CommandError> {
     if lost > 0 {
         tracing::warn!(jobs = lost, "jobs were lost while there was no server");
     }
+    let batches = server.launch_accepted().await.map_err(told)?;
+    if batches > 0 {
+        tracing::info!(batches, "jobs that were accepted before are being started");
+    }
     let mut sockets = Sockets::bind(&lock, &state, &settings.listen)
         .await
         .map_err(told)?;

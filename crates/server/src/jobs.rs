@@ -48,14 +48,14 @@ impl JobService for JobRpc {
         request: Request<wire::StartRequest>,
     ) -> Result<Response<wire::StartResponse>, Status> {
         let call = Call::of(&request)?;
-        let specs = request.into_inner().specs;
+        let wire::StartRequest { specs, accept } = request.into_inner();
         if specs.len() > BATCH_MAX {
             return Err(
                 Problem::malformed(&format!("more than {BATCH_MAX} jobs in one call")).into(),
             );
         }
         let results = self
-            .to_its_end(start::all(Arc::clone(&self.0), call, specs))
+            .to_its_end(start::all(Arc::clone(&self.0), call, specs, accept))
             .await??;
         Ok(Response::new(wire::StartResponse { results }))
     }

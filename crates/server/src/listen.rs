@@ -205,6 +205,14 @@ impl Server {
         Ok(self.shared.jobs.recover().await?)
     }
 
+    /// Goes on with the jobs that were accepted and not started, in the background, and tells in how many batches they came.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub async fn launch_accepted(&self) -> Result<usize, Problem> {
+        Ok(self.shared.jobs.launch_accepted().await?)
+    }
+
     /// Accepts connections until `stop`, then ends: calls under way may finish, streams are told to go on later. Jobs go on.
     ///
     /// # Errors
@@ -255,6 +263,7 @@ impl Server {
         // Only tidiness: one that nobody listens to is as good as none.
         drop(std::fs::remove_file(sockets.path));
         health.stopping().await;
+        self.shared.jobs.hold_accepted();
         draining.cancel();
         listening.connections.close();
         listening.connections.wait().await;

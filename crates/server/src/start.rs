@@ -22,11 +22,12 @@ use crate::workspaces::WorkspaceId;
 /// How long a job waits for the root that it needs.
 const ROOT_WAIT: Duration = Duration::from_secs(600);
 
-/// Starts each spec by itself; answers in order.
+/// Starts each spec by itself, or only accepts all of them; answers in order.
 pub(crate) async fn all(
     shared: Arc<Shared>,
     call: Arc<Call>,
     specs: Vec<wire::JobSpec>,
+    accept: bool,
 ) -> Result<Vec<wire::StartResult>, Problem> {
     let caller = call.principal()?;
     let mut starting = shared
@@ -37,6 +38,10 @@ pub(crate) async fn all(
     let mut requests = Vec::new();
     let mut refused = Vec::with_capacity(specs.len());
     for spec in specs {
+        if accept && spec.place.as_ref().is_some_and(needs_mirror) {
+            refused.push(Some(accept_workspace()));
+            continue;
+        }
         match prepare(&shared, &call, spec).await {
             Ok((request, lease)) => {
                 // A start that is repeated takes nothing from the others.
@@ -53,7 +58,12 @@ pub(crate) async fn all(
             Err(problem) => refused.push(Some(problem)),
         }
     }
-    let mut started = shared.jobs.start_many(requests).await.into_iter();
+    let started = if accept {
+        shared.jobs.accept(requests).await?
+    } else {
+        shared.jobs.start_many(requests).await
+    };
+    let mut started = started.into_iter();
     drop((leases, starting));
     let results = refused.into_iter().filter_map(|refusal| match refusal {
         Some(problem) => Some(Err(problem)),
@@ -68,6 +78,17 @@ pub(crate) async fn all(
         })
         .collect();
     Ok(results)
+}
+
+/// Nobody would hold the mirror still until the job begins.
+fn needs_mirror(place: &wire::Place) -> bool {
+    place.workspace.is_some() || place.require_root.is_some()
+}
+
+fn accept_workspace() -> Problem {
+    let message =
+        "a job in a mirror cannot be accepted ahead of its start: start it without `accept`";
+    Problem::new(Code::InvalidArgument, "ACCEPT_WORKSPACE", message)
 }
 
 async fn prepare(

@@ -42,6 +42,10 @@ fn sleeping() -> JobSpec {
     }
 }
 
+fn specs_of(count: usize) -> Vec<JobSpec> {
+    (0..count).map(|_| sleeping()).collect()
+}
+
 /// Starts all at once; how many were, and the reasons of the others.
 async fn start(client: &Client, specs: &[JobSpec]) -> (Vec<String>, Vec<String>) {
     let (mut started, mut refused) = (Vec::new(), Vec::new());
@@ -59,10 +63,18 @@ async fn jobs_that_have_not_ended_are_limited() {
     let net = small().await;
     let alice = net.client(&net.enrolled("alice", Role::Run)).await;
     let bob = net.client(&net.enrolled("bob", Role::Run)).await;
-    let specs: Vec<_> = (0..5).map(|_| sleeping()).collect();
+    let specs = specs_of(5);
     let (started, refused) = start(&alice, &specs).await;
     assert_eq!(started.len(), 3);
     assert_eq!(refused, ["TOO_MANY_JOBS", "TOO_MANY_JOBS"]);
+    // Those that are only accepted count as well.
+    let accepted = bob.accept_many(&specs_of(4)).await.unwrap();
+    let accepted: Vec<_> = accepted.into_iter().filter_map(Result::ok).collect();
+    assert_eq!(accepted.len(), 3);
+    assert_eq!(start(&bob, &[sleeping()]).await.1, ["TOO_MANY_JOBS"]);
+    for job in &accepted {
+        bob.stop(&job.id.to_string(), None, None).await.unwrap();
+    }
     assert_eq!(start(&bob, &[sleeping()]).await.1, [""; 0]);
 
     // A start that is repeated is answered as before.
