@@ -48,8 +48,10 @@ use crate::state::{JobState, PendingWhy};
 pub(crate) struct Accepted {
     dir: PathBuf,
     /// Those that were read, which is done once.
-    read: Mutex<HashMap<Uuid, Arc<Batch>>>,
+    read: Mutex<Batches>,
 }
+
+type Batches = HashMap<Uuid, Arc<Batch>>;
 
 /// The batches at one moment.
 #[derive(Debug)]
@@ -87,19 +89,31 @@ impl Accepted {
         read.retain(|name, _| names.contains(name));
         let mut batches = Vec::new();
         for name in names {
-            let batch = match read.get(&name) {
-                Some(batch) => Arc::clone(batch),
-                None => match Batch::open(&self.path(name)) {
-                    Ok(batch) => Arc::clone(read.entry(name).or_insert(Arc::new(batch))),
-                    // Its last job has begun just now.
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                    Err(source) => return Err(self.told(source)),
-                },
+            let batch = match self.open(&mut read, name) {
+                Ok(batch) => batch,
+                // Its last job has begun just now.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(source) => return Err(self.told(source)),
             };
             let held = batch.is_held().map_err(|source| self.told(source))?;
             batches.push(Seen { batch, held });
         }
         Ok(Glance { batches })
+    }
+
+    /// One of them.
+    fn batch(&self, name: Uuid) -> io::Result<Arc<Batch>> {
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        self.open(&mut read, name)
+    }
+
+    fn open(&self, read: &mut Batches, name: Uuid) -> io::Result<Arc<Batch>> {
+        if let Some(batch) = read.get(&name) {
+            return Ok(Arc::clone(batch));
+        }
+        let batch = Arc::new(Batch::open(&self.path(name))?);
+        read.insert(name, Arc::clone(&batch));
+        Ok(batch)
     }
 
     /// Sees to it, durably, that no batch starts this job any more.

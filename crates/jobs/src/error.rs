@@ -177,6 +177,14 @@ pub enum StartError {
         /// The most that one batch may have.
         limit: usize,
     },
+    /// Too many batches wait.
+    #[error(
+        "{limit} batches of accepted jobs have not been started yet: try again later, with more jobs in each"
+    )]
+    TooManyBatches {
+        /// The most that may wait.
+        limit: usize,
+    },
     /// The library object was shut down.
     #[error("shutting down: no job is started any more")]
     Closed,

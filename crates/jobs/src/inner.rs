@@ -164,7 +164,8 @@ impl Inner {
         }
         let facts = || dir.facts(&*self.launcher);
         let mut state = state::observe(&facts()?, &self.boot_id);
-        if state.came_to_nothing() {
+        // Where nobody knows whether it lives, either: without a journal it was never launched.
+        if state.came_to_nothing() || (state == JobState::Starting && !dir.is_whole()) {
             let batches = match batches.get() {
                 Some(batches) => batches,
                 None => {

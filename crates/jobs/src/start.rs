@@ -98,7 +98,13 @@ fn begin(inner: &Inner, spec: &Spec, listed: Option<&Listed>) -> Result<Begun, S
         // The row of an earlier attempt, which came to nothing.
         inner.index.with(|db| index::delete(db, id))?;
     }
-    let launched = launch(inner, spec, &dir, journal);
+    let made = if fresh && listed.is_some() {
+        // After a power failure, a directory that is not there would be a job that has not run.
+        files::sync_dir(&inner.state.jobs).map_err(|source| told(&dir, source))
+    } else {
+        Ok(())
+    };
+    let launched = made.and_then(|()| launch(inner, spec, &dir, journal));
     if launched.is_err() && fresh {
         // Nothing ran, and the first error is the one to tell. What cannot be removed says that it never ran. A job of a batch
         // is one without its directory, too.

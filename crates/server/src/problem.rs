@@ -160,6 +160,9 @@ impl From<StartError> for Problem {
             StartError::Launch { .. } => Self::new(Code::ResourceExhausted, "NO_SHIM", message),
             StartError::Index(index) => index.into(),
             StartError::Unread(error) => (*error).into(),
+            StartError::TooManyBatches { limit } => {
+                Self::new(Code::ResourceExhausted, "TOO_MANY_BATCHES", message).with("limit", limit)
+            }
             StartError::BatchTooLarge { size, limit } => {
                 Self::new(Code::InvalidArgument, "BATCH_TOO_LARGE", message)
                     .with("size", size)

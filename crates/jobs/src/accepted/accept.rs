@@ -3,10 +3,10 @@
 use std::cell::OnceCell;
 use std::collections::HashSet;
 use std::fs::File;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use legwork_shim::spec::Spec;
+use uuid::Uuid;
 
 use super::batch::{self, Batch};
 use super::{Glance, launch, pending};
@@ -23,6 +23,9 @@ use crate::tasks;
 /// Bytes of the file of a batch.
 const BATCH_BYTES_MAX: usize = 128 << 20;
 
+/// Batches whose jobs have not all begun: each is two open files, of everybody who looks.
+const BATCHES_MAX: usize = 128;
+
 /// What became of one request.
 enum Answer {
     Accepted(Box<Job>),
@@ -31,7 +34,7 @@ enum Answer {
 }
 
 /// A batch that is durable, and the lock on it.
-type Published = (PathBuf, File);
+type Published = (Uuid, File);
 
 /// Accepts jobs: they are durable when this returns, and started in the background. Of an id that there is already,
 /// the first answer is told.
@@ -43,8 +46,8 @@ pub(crate) async fn accept(
     let accepting = inner.clone();
     let accepted = tasks::blocking(move || publish(&accepting, &specs));
     let (answers, published) = accepted.await.ok_or(StartError::Closed)??;
-    if let Some((path, held)) = published {
-        launch::begin(&inner, path, held);
+    if let Some((name, held)) = published {
+        launch::begin(&inner, name, held);
     }
     let mut told = Vec::with_capacity(answers.len());
     for (answer, owner) in answers.into_iter().zip(owners) {
@@ -89,7 +92,11 @@ fn publish(inner: &Inner, specs: &[Spec]) -> Result<(Vec<Answer>, Option<Publish
     if rows.is_empty() {
         return Ok((answers, None));
     }
-    let path = accepted.path(JobId::generate(inner.clock.now_ms()).uuid());
+    if accepted.names().map_err(told)?.len() >= BATCHES_MAX {
+        return Err(StartError::TooManyBatches { limit: BATCHES_MAX });
+    }
+    let name = JobId::generate(inner.clock.now_ms()).uuid();
+    let path = accepted.path(name);
     let held = Batch::publish(&path, &lines).map_err(told)?;
     if let Err(error) = note(inner, &rows) {
         // Nobody has been told of it, and the lock on it has kept everybody from starting anything.
@@ -98,7 +105,7 @@ fn publish(inner: &Inner, specs: &[Spec]) -> Result<(Vec<Answer>, Option<Publish
         return Err(error);
     }
     drop(turn);
-    Ok((answers, Some((path, held))))
+    Ok((answers, Some((name, held))))
 }
 
 fn note(inner: &Inner, rows: &[Job]) -> Result<(), StartError> {

@@ -3,7 +3,6 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +10,7 @@ use legwork_shim::ByteString;
 use legwork_shim::exit::{Cause, NotStarted, Step};
 use legwork_shim::spec::Spec;
 use tokio::time::sleep;
+use uuid::Uuid;
 
 use super::batch::Batch;
 use super::conclude::{End, conclude};
@@ -35,13 +35,13 @@ pub(crate) async fn resume(inner: &Arc<Inner>) -> Result<usize, JobError> {
     let taken = tasks::blocking(move || take_up(&taking));
     let taken = taken.await.ok_or(JobError::Closed)??;
     let count = taken.len();
-    for (path, held) in taken {
-        begin(inner, path, held);
+    for (name, held) in taken {
+        begin(inner, name, held);
     }
     Ok(count)
 }
 
-fn take_up(inner: &Inner) -> Result<Vec<(PathBuf, File)>, JobError> {
+fn take_up(inner: &Inner) -> Result<Vec<(Uuid, File)>, JobError> {
     let accepted = &inner.accepted;
     let told = |source| accepted.told(source);
     if !accepted.dir.exists() {
@@ -54,7 +54,7 @@ fn take_up(inner: &Inner) -> Result<Vec<(PathBuf, File)>, JobError> {
     for name in accepted.names().map_err(told)? {
         let path = accepted.path(name);
         if let Some(held) = Batch::hold(&path).map_err(told)? {
-            taken.push((path, held));
+            taken.push((name, held));
         }
     }
     // The files are the truth, and whoever asks for a job by its id is told of it all the same.
@@ -90,16 +90,16 @@ fn note(inner: &Inner) -> Result<(), JobError> {
 }
 
 /// Starts the jobs of a batch in the background. The lock on it is kept until that is done, or the library object is closed.
-pub(super) fn begin(inner: &Arc<Inner>, path: PathBuf, held: File) {
-    drop(inner.tasks.spawn(work(inner.clone(), path, held)));
+pub(super) fn begin(inner: &Arc<Inner>, name: Uuid, held: File) {
+    drop(inner.tasks.spawn(work(inner.clone(), name, held)));
 }
 
-async fn work(inner: Arc<Inner>, path: PathBuf, held: File) {
+async fn work(inner: Arc<Inner>, name: Uuid, held: File) {
     let mut pause = PAUSE_MIN;
     let batch = loop {
-        let path = path.clone();
-        match tasks::blocking(move || Batch::open(&path)).await {
-            Some(Ok(batch)) => break Arc::new(batch),
+        let opening = inner.clone();
+        match tasks::blocking(move || opening.accepted.batch(name)).await {
+            Some(Ok(batch)) => break batch,
             Some(Err(error)) if error.kind() != io::ErrorKind::NotFound => {}
             _ => return,
         }

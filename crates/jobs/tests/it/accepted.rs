@@ -346,6 +346,27 @@ async fn an_id_is_one_job() {
 }
 
 #[tokio::test]
+async fn batches_that_wait_are_limited() {
+    let sandbox = Sandbox::new();
+    let jobs = sandbox.open();
+    jobs.hold_accepted();
+    let log = sandbox.path("log");
+    let asked = many(&log, 130);
+    let mut accepted = 0;
+    for request in &asked {
+        match jobs.accept(vec![request.clone()]).await {
+            Ok(_) => accepted += 1,
+            Err(StartError::TooManyBatches { limit }) => assert_eq!(limit, accepted),
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+    assert_eq!((accepted, batches(&sandbox).len()), (128, 128));
+    // What is repeated takes no place.
+    let again = jobs.accept(vec![asked[0].clone()]).await.unwrap();
+    assert_eq!(again[0].as_ref().unwrap().state, SERVER);
+}
+
+#[tokio::test]
 async fn what_cannot_be_launched_ends_with_the_reason() {
     #[derive(Debug)]
     struct Never;
