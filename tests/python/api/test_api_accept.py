@@ -1,4 +1,4 @@
-"""Batches that are only accepted: the server may die right after the answer, and every job runs once."""
+"""Batches that are only accepted: the server may die after the answer, and every job runs once."""
 
 import signal
 import subprocess
@@ -84,7 +84,7 @@ def test_what_is_stopped_or_removed_meanwhile_stays_so(world: World) -> None:
     stopped = waiting[:5]
     for job in stopped:
         world.host.ok("stop", job)
-        assert world.host.status(job)["cause"] == "stopped"
+        assert world.host.status(job)["finish"]["cause"] == "stopped"
     removed = [*sorted(done)[:5], stopped[0]]
     world.host.ok("rm", *removed)
 
