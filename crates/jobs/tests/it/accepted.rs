@@ -273,6 +273,37 @@ async fn one_that_ran_and_was_removed_does_not_run_again() {
     assert!(matches!(gone, Err(JobError::NotFound { .. })), "{gone:?}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn stops_and_removals_beside_the_starts_leave_nothing_to_run() {
+    let sandbox = Sandbox::new();
+    let log = sandbox.path("log");
+    let asked = many(&log, 60);
+    let (jobs, other) = (sandbox.open(), sandbox.open());
+    jobs.accept(asked.clone()).await.unwrap();
+    let mut never = BTreeSet::new();
+    // From the end, to meet the starts on their way.
+    for (number, request) in asked.iter().enumerate().rev() {
+        let stopped = other.stop(request.id, by()).await.unwrap();
+        if end_of(&stopped).started_at_ms.is_none() {
+            never.insert(number);
+        }
+        other.remove(request.id).await.unwrap();
+    }
+    until(|| batches(&sandbox).is_empty()).await;
+    jobs.close().await;
+    assert!(in_state(&other, Phase::Finished).await.is_empty());
+    for request in &asked {
+        let gone = other.get(request.id).await;
+        assert!(matches!(gone, Err(JobError::NotFound { .. })), "{gone:?}");
+    }
+    let noted = noted(&log);
+    assert!(noted.is_sorted_by(|one, next| one < next), "{noted:?}");
+    assert!(
+        !never.is_empty() && !noted.iter().any(|number| never.contains(number)),
+        "{never:?} {noted:?}"
+    );
+}
+
 #[tokio::test]
 async fn a_damaged_file_costs_only_what_is_damaged() {
     let sandbox = Sandbox::new();
