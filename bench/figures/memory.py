@@ -54,15 +54,21 @@ def _pss_kb(pid: int) -> float:
     return float(next(x.split()[1] for x in text.splitlines() if x.startswith("Pss:")))
 
 
+def _claims(journal: Path) -> list[dict[str, int]]:
+    records = map(json.loads, journal.read_text().splitlines())
+    return [record["launch"] for record in records if "launch" in record]
+
+
 def _legwork() -> float:
     with place.scratch() as directory:
         state = directory / "state"
         started = place.run(state, "start", "--no-sync", *["-c", "exec sleep 600"] * JOBS)
         jobs = started.stdout.decode().split()
         try:
-            claims = list((state / "jobs").glob("*/shim"))
+            journals = (state / "jobs").glob("*/journal")
+            claims = [claim for journal in journals for claim in _claims(journal)]
             assert len(claims) == JOBS, f"{len(claims)} of {JOBS} run"
-            pids = [json.loads(claim.read_text())["shim_pid"] for claim in claims]
+            pids = [claim["shim_pid"] for claim in claims]
             return sum(map(_pss_kb, pids)) / JOBS
         finally:
             place.run(state, "stop", "--grace", "1s", *jobs)
