@@ -45,6 +45,26 @@ pub struct Exit {
     pub survivors: Vec<Survivor>,
 }
 
+impl Exit {
+    /// The end, at `at_ms` (milliseconds since the epoch), of a job that never ran.
+    #[must_use]
+    pub fn never_ran(cause: Cause, at_ms: u64) -> Self {
+        Self {
+            version: VERSION,
+            cause,
+            status: None,
+            started_at_ms: None,
+            ended_at_ms: at_ms,
+            elapsed_ms: 0,
+            output_end: 0,
+            output_dropped: 0,
+            output_failed: 0,
+            usage: Usage::default(),
+            survivors: Vec::new(),
+        }
+    }
+}
+
 /// Why a job ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 
-use legwork_shim::exit::{self, Cause, Exit};
+use legwork_shim::exit::{Cause, Exit};
 use legwork_shim::journal::Line;
 use legwork_shim::spec::Spec;
 
@@ -73,19 +73,7 @@ pub(crate) fn conclude(
 
 /// As a shim writes it: what can be seen is durable.
 fn write(dir: &Path, mut journal: &File, spec: &Spec, end: End) -> io::Result<()> {
-    let record = Exit {
-        version: exit::VERSION,
-        cause: end.cause,
-        status: None,
-        started_at_ms: None,
-        ended_at_ms: end.at_ms,
-        elapsed_ms: 0,
-        output_end: 0,
-        output_dropped: 0,
-        output_failed: 0,
-        usage: exit::Usage::default(),
-        survivors: Vec::new(),
-    };
+    let record = Exit::never_ran(end.cause, end.at_ms);
     let mut lines = Line::Spec.encode(spec)?;
     lines.extend(Line::Exit.encode(&record)?);
     let feed = lines.pop();

@@ -5,13 +5,11 @@
 //! cannot be written all the same, the shim stays, holding the lock and trying again: a job whose end is not recorded
 //! is reported as running, or as lost when the machine goes down, but never as something that it was not.
 
-use alloc::vec::Vec;
-
 use rustix::fd::BorrowedFd;
 use rustix::fs::AtFlags;
 use rustix::io::Errno;
 
-use legwork_shim::exit::{self, Cause, Exit, NotStarted, Usage};
+use legwork_shim::exit::{Cause, Exit, NotStarted};
 use legwork_shim::journal::Line;
 use legwork_shim::layout;
 
@@ -62,7 +60,7 @@ pub(super) fn refuse(
     why: NotStarted,
     claimed: bool,
 ) -> i32 {
-    let exit = never_ran(why.clone());
+    let exit = Exit::never_ran(Cause::NotStarted(why.clone()), clock::wall_ms());
     let recorded = attempt(inherited.dir(), &mut journal, &exit).is_ok();
     inherited.say_failed(&why);
     if recorded || !claimed {
@@ -71,21 +69,5 @@ pub(super) fn refuse(
     match record(inherited.dir(), journal, &exit) {
         Outcome::Recorded => REFUSED,
         Outcome::DirectoryGone => UNRECORDED,
-    }
-}
-
-fn never_ran(why: NotStarted) -> Exit {
-    Exit {
-        version: exit::VERSION,
-        cause: Cause::NotStarted(why),
-        status: None,
-        started_at_ms: None,
-        ended_at_ms: clock::wall_ms(),
-        elapsed_ms: 0,
-        output_end: 0,
-        output_dropped: 0,
-        output_failed: 0,
-        usage: Usage::default(),
-        survivors: Vec::new(),
     }
 }
