@@ -24,7 +24,6 @@ use crate::id::JobId;
 use crate::inner::{self, Inner};
 use crate::shim_process::ShimProcess;
 use crate::state::JobState;
-use crate::watch::Interest;
 
 /// How long a shim may take to listen, and to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -81,7 +80,7 @@ impl Connection {
 pub(crate) async fn reach(inner: &Arc<Inner>, id: JobId) -> Result<Connection, JobError> {
     let begun = Instant::now();
     let deadline = begun + PATIENCE;
-    let mut watch = inner.watch(id, Interest::Shape);
+    let mut watch = inner.watch(id);
     let dir = inner.dir(id);
     loop {
         watch.look();
@@ -184,7 +183,7 @@ pub(crate) async fn stop(
 
 /// Why a shim closed a connection before it answered.
 pub(crate) async fn hung_up(inner: &Arc<Inner>, id: JobId) -> JobError {
-    let mut watch = inner.watch(id, Interest::Shape);
+    let mut watch = inner.watch(id);
     let deadline = Instant::now() + PATIENCE;
     loop {
         watch.look();

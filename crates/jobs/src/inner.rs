@@ -26,7 +26,7 @@ use crate::state::{self, Cause, Finished, JobState, LostWhy};
 use crate::state_dir::{self, StateDir};
 use crate::sweep;
 use crate::tasks::{self, Tasks};
-use crate::watch::{Interest, Watch, Watcher};
+use crate::watch::{Watch, Watcher};
 
 /// Starts under way at once: each holds a thread while it waits for the disk and for fork.
 const STARTS_MAX: usize = 16;
@@ -101,9 +101,8 @@ impl Inner {
     }
 
     /// News of a job's directory.
-    pub(crate) fn watch(&self, id: JobId, interest: Interest) -> Watch {
-        self.watcher
-            .watch(&self.dir(id).path, interest, &self.tasks)
+    pub(crate) fn watch(&self, id: JobId) -> Watch {
+        self.watcher.watch(&self.dir(id).path, &self.tasks)
     }
 
     /// The shim's program. Blocks when it has to be written first.

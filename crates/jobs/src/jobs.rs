@@ -24,7 +24,6 @@ use crate::start;
 use crate::state::{JobState, Phase};
 use crate::stdin::StdinWriter;
 use crate::tasks;
-use crate::watch::Interest;
 
 /// Jobs that an ambiguous id names at most.
 const MATCHES_MAX: usize = 5;
@@ -296,7 +295,7 @@ impl Jobs {
         if job.state.finished().is_some() {
             return Ok(job);
         }
-        let mut watch = self.inner.watch(id, Interest::Shape);
+        let mut watch = self.inner.watch(id);
         let mut pending = job.state.phase() == Phase::Pending;
         loop {
             watch.look();
@@ -307,7 +306,7 @@ impl Jobs {
             if pending && job.state.phase() != Phase::Pending {
                 // Now there is a directory to be watched.
                 pending = false;
-                watch = self.inner.watch(id, Interest::Shape);
+                watch = self.inner.watch(id);
                 continue;
             }
             watch.changed().await;
@@ -346,7 +345,7 @@ impl Jobs {
 
     /// A job that is not pending, or not any more: then it was stopped.
     async fn begun(&self, id: JobId, by: &str) -> Result<Job, JobError> {
-        let mut watch = self.inner.watch(id, Interest::Shape);
+        let mut watch = self.inner.watch(id);
         loop {
             watch.look();
             let job = self.get(id).await?;

@@ -30,7 +30,6 @@ use crate::job::{Asked, Job};
 use crate::launcher::{LaunchOrder, Launched};
 use crate::state::{JobState, Liveness};
 use crate::tasks;
-use crate::watch::Interest;
 
 /// Bytes of a handshake that are read at most: an error with a path in it.
 const HANDSHAKE_MAX: u64 = 64 * 1024;
@@ -250,7 +249,7 @@ fn reap_later(inner: &Inner, mut child: Child) {
 
 /// What the first start of this id answered; `None` when it came to nothing.
 pub(crate) async fn first_answer(inner: &Arc<Inner>, id: JobId) -> Result<Option<Job>, StartError> {
-    let mut watch = inner.watch(id, Interest::Shape);
+    let mut watch = inner.watch(id);
     loop {
         watch.look();
         let looked = match inner.entry(id) {

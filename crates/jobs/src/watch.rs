@@ -1,13 +1,16 @@
 //! Noticing that something happened in a job directory.
 //!
-//! One inotify(7) instance serves a library object, with one watch for each directory that anybody looks at, and one task
-//! passes on what the kernel says. There are two kinds of news: *growth* (bytes were written), for which only readers of output
-//! ask, and *shape* (a file appeared, the job's journal got a line, its shim is gone). Where inotify cannot be had or cannot see, for want of
+//! One inotify(7) instance serves a library object, with one watch for each directory or file that anybody looks at, and one task
+//! passes on what the kernel says. There are two kinds of news: *shape* (a file appeared in a job's directory, its journal got a
+//! line, its shim is gone), and *growth* of one file, for which readers of output ask. Nobody is told of a directory that a file in it
+//! has grown: a shim writes what a line is to the index before the line to the output, and whoever ran for the first would run in vain,
+//! on the processor that the shim is about to need. Where inotify cannot be had or cannot see, for want of
 //! instances or watches or on a network file system, the same calls come back by the clock. They do so now and then in any case:
 //! news is a hint to look again, and never the only one.
 
 mod kernel;
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -47,17 +50,17 @@ pub(crate) struct Watch {
 
 #[derive(Debug)]
 enum Source {
-    Kernel(Subscription),
+    Kernel(Told),
     Clock,
 }
 
-/// What kind of news to wait for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Interest {
-    /// Files that appear or go, and the end of the shim.
-    Shape,
-    /// That, and bytes that are written.
-    Growth,
+/// What the kernel tells one who looks.
+#[derive(Debug)]
+struct Told {
+    kernel: Arc<Kernel>,
+    dir: Subscription,
+    /// The file whose growth is news, by the number that its reader has given it. None when it was gone already.
+    file: Option<(u64, Option<Subscription>)>,
 }
 
 impl Watcher {
@@ -78,15 +81,18 @@ impl Watcher {
     }
 
     /// Begins to watch. What happens from now on is news.
-    pub(crate) fn watch(&self, dir: &Path, interest: Interest, tasks: &Tasks) -> Watch {
+    pub(crate) fn watch(&self, dir: &Path, tasks: &Tasks) -> Watch {
         let kernel = self.kernel.get_or_init(|| {
             let sees = kernel::sees(&self.parent);
             sees.then(|| Kernel::start(tasks).ok()).flatten()
         });
-        let subscription = kernel
-            .as_ref()
-            .and_then(|kernel| kernel.subscribe(dir, interest).ok());
-        Watch::new(subscription.map_or(Source::Clock, Source::Kernel))
+        let told = kernel.as_ref().and_then(|kernel| {
+            let dir = kernel.subscribe(dir, kernel::SHAPE).ok()?;
+            let kernel = kernel.clone();
+            let file = None;
+            Some(Told { kernel, dir, file })
+        });
+        Watch::new(told.map_or(Source::Clock, Source::Kernel))
     }
 }
 
@@ -108,23 +114,52 @@ impl Watch {
     /// another one whenever files may have appeared or gone since the last look, or the clock says to make sure.
     pub(crate) fn look(&mut self) -> u64 {
         match &mut self.source {
-            Source::Kernel(subscription) => subscription.look() + self.rechecks,
+            Source::Kernel(told) => {
+                if let Some((_, Some(file))) = &mut told.file {
+                    file.look();
+                }
+                told.dir.look() + self.rechecks
+            }
             Source::Clock => self.rechecks,
         }
+    }
+
+    /// Makes the growth of one file news, instead of another's; its reader numbers the files that it opens. `true` if it was not
+    /// before: then what there is has to be read first.
+    pub(crate) fn attend(&mut self, number: u64, path: &Path) -> bool {
+        let Source::Kernel(told) = &mut self.source else {
+            return false;
+        };
+        if told
+            .file
+            .as_ref()
+            .is_some_and(|(known, _)| *known == number)
+        {
+            return false;
+        }
+        match told.kernel.subscribe(path, kernel::GROWTH) {
+            Ok(file) => told.file = Some((number, Some(file))),
+            // What follows it is news of the directory.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                told.file = Some((number, None));
+            }
+            Err(_) => self.source = Source::Clock,
+        }
+        true
     }
 
     /// Returns when there is news, or when it is time to look without. Cancel safe.
     pub(crate) async fn changed(&mut self) {
         match &mut self.source {
             Source::Clock => sleep(self.pause).await,
-            Source::Kernel(subscription) => {
-                let closed = subscription.closed();
+            Source::Kernel(told) => {
+                let closed = told.dir.closed();
                 if closed != self.closed {
                     (self.closed, self.pause) = (closed, CLOSING_MIN);
                 }
                 let soon = self.pause < POLL_MAX;
                 let patience = if soon { self.pause } else { RECHECK };
-                if timeout(patience, subscription.changed()).await.is_ok() {
+                if timeout(patience, told.changed()).await.is_ok() {
                     return;
                 }
             }
@@ -141,22 +176,37 @@ impl Watch {
     }
 }
 
+impl Told {
+    async fn changed(&mut self) {
+        match &mut self.file {
+            Some((_, Some(file))) => tokio::select! {
+                () = file.changed() => {}
+                () = self.dir.changed() => {}
+            },
+            _ => self.dir.changed().await,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs::{self, File};
     use std::io::Write;
 
-    use super::{Interest, Source, Watch, Watcher};
+    use super::{Source, Watch, Watcher};
     use crate::tasks::Tasks;
 
     #[tokio::test]
-    async fn growth_is_news_only_for_those_who_asked() {
+    async fn growth_is_news_of_a_file_and_only_for_those_who_asked() {
         let dir = tempfile::tempdir().unwrap();
         let tasks = Tasks::default();
         let watcher = Watcher::new(dir.path());
-        let mut file = File::create(dir.path().join("output")).unwrap();
-        let mut growth = watcher.watch(dir.path(), Interest::Growth, &tasks);
-        let mut shape = watcher.watch(dir.path(), Interest::Shape, &tasks);
+        let path = dir.path().join("output");
+        let mut file = File::create(&path).unwrap();
+        let mut growth = watcher.watch(dir.path(), &tasks);
+        let mut shape = watcher.watch(dir.path(), &tasks);
+        assert!(growth.attend(1, &path));
+        assert!(!growth.attend(1, &path));
         let (grown, shaped) = (growth.look(), shape.look());
 
         file.write_all(b"x").unwrap();
@@ -164,11 +214,28 @@ mod tests {
         assert_eq!(growth.look(), grown);
         assert_eq!(shape.look(), shaped);
 
-        fs::rename(dir.path().join("output"), dir.path().join("exit")).unwrap();
+        fs::rename(&path, dir.path().join("exit")).unwrap();
         shape.changed().await;
         assert_ne!(shape.look(), shaped);
         growth.changed().await;
         assert_ne!(growth.look(), grown);
+        tasks.close().await;
+    }
+
+    #[tokio::test]
+    async fn one_file_after_the_other_is_attended_to_and_one_that_is_gone_is_no_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let tasks = Tasks::default();
+        let (one, two) = (dir.path().join("one"), dir.path().join("two"));
+        let mut second = File::create(&two).unwrap();
+        let mut watch = Watcher::new(dir.path()).watch(dir.path(), &tasks);
+        assert!(watch.attend(1, &one));
+        assert!(watch.attend(2, &two));
+        watch.look();
+        second.write_all(b"x").unwrap();
+        watch.changed().await;
+        assert!(matches!(watch.source, Source::Kernel(_)));
+        assert_eq!(watch.rechecks, 0);
         tasks.close().await;
     }
 
@@ -178,16 +245,16 @@ mod tests {
         let tasks = Tasks::default();
         let path = dir.path().join("journal");
         let journal = File::create(&path).unwrap();
-        let mut watch = Watcher::new(dir.path()).watch(dir.path(), Interest::Shape, &tasks);
+        let mut watch = Watcher::new(dir.path()).watch(dir.path(), &tasks);
         let before = watch.look();
         drop(File::open(&path).unwrap());
         drop(journal);
         watch.changed().await;
         assert_eq!(watch.look(), before + 1);
-        let Source::Kernel(subscription) = &watch.source else {
+        let Source::Kernel(told) = &watch.source else {
             return;
         };
-        assert_eq!(subscription.closed(), 1);
+        assert_eq!(told.dir.closed(), 1);
     }
 
     #[tokio::test(start_paused = true)]

@@ -20,7 +20,7 @@ use crate::id::JobId;
 use crate::inner::{self, Inner};
 use crate::job::Job;
 use crate::tasks;
-use crate::watch::{Interest, Watch};
+use crate::watch::Watch;
 
 /// The output of one job, for one reader.
 #[derive(Debug)]
@@ -141,9 +141,16 @@ impl Output {
             }
             self.listed = shape;
         }
-        match &mut self.watch {
-            Some(watch) => watch.changed().await,
-            None => self.watch = Some(self.inner.watch(self.id, Interest::Growth)),
+        let Some(watch) = &mut self.watch else {
+            self.watch = Some(self.inner.watch(self.id));
+            return Ok(());
+        };
+        let unread = self
+            .tape
+            .segment_read()
+            .is_some_and(|(number, path)| watch.attend(number, &path));
+        if !unread {
+            watch.changed().await;
         }
         Ok(())
     }

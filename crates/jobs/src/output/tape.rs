@@ -15,6 +15,8 @@ use legwork_shim::layout;
 pub(super) struct Tape {
     dir: PathBuf,
     open: Option<Segment>,
+    /// How many segments have been opened.
+    opened: u64,
 }
 
 #[derive(Debug)]
@@ -39,7 +41,14 @@ impl Tape {
         Self {
             dir: dir.to_owned(),
             open: None,
+            opened: 0,
         }
+    }
+
+    /// The segment that is read now: which one it is among all that this reader opened, and its path.
+    pub(super) fn segment_read(&self) -> Option<(u64, PathBuf)> {
+        let open = self.open.as_ref()?;
+        Some((self.opened, self.segment(open.start)))
     }
 
     /// Reads at most `limit` bytes at `offset`. New segments are looked for only if `list` is true.
@@ -118,6 +127,7 @@ impl Tape {
         match File::open(self.segment(start)) {
             Ok(file) => {
                 self.open = Some(Segment { start, file });
+                self.opened += 1;
                 Ok(true)
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),

@@ -1,11 +1,11 @@
-//! What inotify(7) says, passed on to all who look at the same directory.
+//! What inotify(7) says, passed on to all who look at the same directory or file.
 
 use std::collections::HashMap;
 use std::collections::hash_map;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use legwork_shim::layout;
@@ -14,16 +14,17 @@ use rustix::io::Errno;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::watch;
 
-use super::Interest;
 use crate::tasks::{self, Tasks};
 
-const SHAPE: WatchFlags = WatchFlags::CREATE
+/// What of a directory is news: files that appear or go, and a journal that is closed.
+pub(super) const SHAPE: WatchFlags = WatchFlags::CREATE
     .union(WatchFlags::MOVED_TO)
     .union(WatchFlags::CLOSE_WRITE)
     .union(WatchFlags::DELETE_SELF)
     .union(WatchFlags::MOVE_SELF)
     .union(WatchFlags::ONLYDIR);
-const GROWTH: WatchFlags = SHAPE.union(WatchFlags::MODIFY);
+/// What of a file is news: bytes that are written to it.
+pub(super) const GROWTH: WatchFlags = WatchFlags::MODIFY;
 
 /// Bytes read from the kernel at once: some hundred events.
 const BUFFER: usize = 16 * 1024;
@@ -38,32 +39,27 @@ pub(super) struct Kernel {
     watched: Mutex<HashMap<i32, Watched>>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Watched {
-    dir: PathBuf,
-    growth: watch::Sender<()>,
-    shape: watch::Sender<Shape>,
-    /// Subscriptions, and those among them that ask for growth.
+    news: watch::Sender<News>,
     users: usize,
-    growth_users: usize,
 }
 
-/// What became of a directory since somebody began to look at it.
+/// What became of a directory or a file since somebody began to look at it.
 #[derive(Debug, Clone, Copy, Default)]
-struct Shape {
-    /// Counts up when files appear or go.
+struct News {
+    /// Counts up with everything.
     changes: u64,
     /// Counts up when the journal is closed by one who could write: a line is there, or the shim is about to be gone.
     closed: u64,
 }
 
-/// One who looks at a directory.
+/// One who looks at a directory or a file.
 #[derive(Debug)]
 pub(super) struct Subscription {
     kernel: Arc<Kernel>,
     watch: i32,
-    growth: Option<watch::Receiver<()>>,
-    shape: watch::Receiver<Shape>,
+    news: watch::Receiver<News>,
 }
 
 impl Kernel {
@@ -84,31 +80,20 @@ impl Kernel {
         Ok(kernel)
     }
 
-    /// Begins to look at a directory.
+    /// Begins to look for news of one kind. All who look at one path do so for the same.
     pub(super) fn subscribe(
         self: &Arc<Self>,
-        dir: &Path,
-        interest: Interest,
+        path: &Path,
+        news: WatchFlags,
     ) -> io::Result<Subscription> {
         let mut table = self.table();
-        let grows = interest == Interest::Growth;
-        let adding = SHAPE.union(WatchFlags::MASK_ADD);
-        let mask = if grows { GROWTH } else { adding };
-        let watch = inotify::add_watch(self.instance.get_ref(), dir, mask)?;
-        let watched = table.entry(watch).or_insert_with(|| Watched {
-            dir: dir.to_owned(),
-            growth: watch::Sender::default(),
-            shape: watch::Sender::default(),
-            users: 0,
-            growth_users: 0,
-        });
+        let watch = inotify::add_watch(self.instance.get_ref(), path, news)?;
+        let watched = table.entry(watch).or_default();
         watched.users += 1;
-        watched.growth_users += usize::from(grows);
         Ok(Subscription {
             kernel: self.clone(),
             watch,
-            growth: grows.then(|| watched.growth.subscribe()),
-            shape: watched.shape.subscribe(),
+            news: watched.news.subscribe(),
         })
     }
 
@@ -155,80 +140,58 @@ impl Kernel {
 
     fn tell(&self, watch: i32, events: ReadFlags, of_the_journal: bool) {
         let mut table = self.table();
+        let change = |watched: &Watched, closed: bool| {
+            watched.news.send_modify(|news| {
+                news.changes += 1;
+                news.closed += u64::from(closed);
+            });
+        };
         if events.contains(ReadFlags::QUEUE_OVERFLOW) {
-            for watched in table.values() {
-                watched.growth.send_replace(());
-                watched.shape.send_modify(|shape| shape.changes += 1);
-            }
+            table.values().for_each(|watched| change(watched, false));
             return;
         }
         let Some(watched) = table.get(&watch) else {
             return;
         };
-        if events.contains(ReadFlags::MODIFY) {
-            watched.growth.send_replace(());
-        } else if events.contains(ReadFlags::CLOSE_WRITE) {
-            if of_the_journal {
-                watched.shape.send_modify(|shape| {
-                    shape.changes += 1;
-                    shape.closed += 1;
-                });
-            }
-        } else {
-            watched.shape.send_modify(|shape| shape.changes += 1);
-            if events.contains(ReadFlags::IGNORED) {
-                table.remove(&watch);
-            }
+        let closed = events.contains(ReadFlags::CLOSE_WRITE);
+        if !closed || of_the_journal {
+            change(watched, closed);
+        }
+        if events.contains(ReadFlags::IGNORED) {
+            table.remove(&watch);
         }
     }
 
-    fn unsubscribe(&self, watch: i32, grew: bool) {
+    fn unsubscribe(&self, watch: i32) {
         let mut table = self.table();
         let hash_map::Entry::Occupied(mut entry) = table.entry(watch) else {
             return;
         };
-        let watched = entry.get_mut();
-        watched.users -= 1;
-        watched.growth_users -= usize::from(grew);
-        let instance = self.instance.get_ref();
-        // Both fail only when the directory is gone, and its watch with it.
-        let done = if watched.users == 0 {
+        entry.get_mut().users -= 1;
+        if entry.get().users == 0 {
             entry.remove();
-            inotify::remove_watch(instance, watch)
-        } else if grew && watched.growth_users == 0 {
-            inotify::add_watch(instance, &watched.dir, SHAPE).map(drop)
-        } else {
-            return;
-        };
-        done.unwrap_or(());
+            // Fails only when what was looked at is gone, and the watch with it.
+            let gone = inotify::remove_watch(self.instance.get_ref(), watch);
+            gone.unwrap_or(());
+        }
     }
 }
 
 impl Subscription {
-    /// See [`super::Watch::look`].
+    /// Takes note of the news so far. The number is another one after each.
     pub(super) fn look(&mut self) -> u64 {
-        if let Some(growth) = &mut self.growth {
-            growth.mark_unchanged();
-        }
-        self.shape.borrow_and_update().changes
+        self.news.borrow_and_update().changes
     }
 
     /// How often the journal was closed.
     pub(super) fn closed(&self) -> u64 {
-        self.shape.borrow().closed
+        self.news.borrow().closed
     }
 
     /// Waits for news.
     pub(super) async fn changed(&mut self) {
-        // Senders go only with the directory; then the clock tells.
-        let known = match &mut self.growth {
-            None => self.shape.changed().await,
-            Some(growth) => tokio::select! {
-                known = growth.changed() => known,
-                known = self.shape.changed() => known,
-            },
-        };
-        if known.is_err() {
+        // The sender goes only with what is looked at; then the clock tells.
+        if self.news.changed().await.is_err() {
             std::future::pending::<()>().await;
         }
     }
@@ -236,7 +199,7 @@ impl Subscription {
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        self.kernel.unsubscribe(self.watch, self.growth.is_some());
+        self.kernel.unsubscribe(self.watch);
     }
 }
 
