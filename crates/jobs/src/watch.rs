@@ -148,6 +148,14 @@ impl Watch {
         true
     }
 
+    /// Whether the kernel tells of the growth of this file.
+    pub(crate) fn attends_to(&self, number: u64) -> bool {
+        match &self.source {
+            Source::Kernel(told) => told.attends_to(number),
+            Source::Clock => false,
+        }
+    }
+
     /// Returns when there is news, or when it is time to look without. Cancel safe.
     pub(crate) async fn changed(&mut self) {
         match &mut self.source {
@@ -177,6 +185,12 @@ impl Watch {
 }
 
 impl Told {
+    fn attends_to(&self, number: u64) -> bool {
+        self.file
+            .as_ref()
+            .is_some_and(|(known, _)| *known == number)
+    }
+
     async fn changed(&mut self) {
         match &mut self.file {
             Some((_, Some(file))) => tokio::select! {

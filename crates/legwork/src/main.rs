@@ -31,6 +31,7 @@ mod settings;
 mod signals;
 mod stdin;
 
+use std::panic::resume_unwind;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -60,10 +61,11 @@ fn main() -> ExitCode {
     let runtime = builder.enable_all().build();
     let result = match runtime {
         Ok(runtime) => {
-            let result = runtime.block_on(Box::pin(commands::dispatch(
-                App::new(out, cli.state, cli.global.server),
-                cli.command,
-            )));
+            let app = App::new(out, cli.state, cli.global.server);
+            // A task like the others: the future that a runtime blocks on has to ask the kernel for news before each of its turns.
+            let command = runtime.spawn(commands::dispatch(app, cli.command));
+            let ended = runtime.block_on(command);
+            let result = ended.unwrap_or_else(|panicked| resume_unwind(panicked.into_panic()));
             // A thread that waits for input on a terminal must not keep us.
             runtime.shutdown_background();
             result

@@ -10,6 +10,7 @@
 mod room;
 
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -38,6 +39,8 @@ pub(crate) struct Printer {
     waiting: Arc<AtomicUsize>,
     /// Why a piece could not be written without it.
     failed: OnceLock<CommandError>,
+    stdout_is_pipe: OnceLock<bool>,
+    stderr_is_pipe: OnceLock<bool>,
 }
 
 #[derive(Debug)]
@@ -79,10 +82,10 @@ impl Target {
         }
     }
 
-    fn has_room(self, bytes: usize) -> bool {
+    fn fd(self) -> BorrowedFd<'static> {
         match self {
-            Self::Stdout => room::is_there(rustix::stdio::stdout(), bytes),
-            Self::Stderr => room::is_there(rustix::stdio::stderr(), bytes),
+            Self::Stdout => rustix::stdio::stdout(),
+            Self::Stderr => rustix::stdio::stderr(),
         }
     }
 }
@@ -90,7 +93,7 @@ impl Target {
 impl Printer {
     /// Writes or queues bytes. `false` when nobody reads them any more; [`Printer::finish`] says why.
     pub(crate) async fn print(&self, target: Target, bytes: Bytes) -> bool {
-        if self.waiting.load(Ordering::Acquire) == 0 && target.has_room(bytes.len()) {
+        if self.waiting.load(Ordering::Acquire) == 0 && self.has_room(target, bytes.len()) {
             let written = target.write(&bytes);
             return written
                 .map_err(|failed| self.failed.get_or_init(|| failed))
@@ -105,6 +108,14 @@ impl Printer {
         };
         self.waiting.fetch_add(1, Ordering::Relaxed);
         writer.pieces.send((target, bytes)).await.is_ok()
+    }
+
+    fn has_room(&self, target: Target, bytes: usize) -> bool {
+        let is_pipe = match target {
+            Target::Stdout => &self.stdout_is_pipe,
+            Target::Stderr => &self.stderr_is_pipe,
+        };
+        *is_pipe.get_or_init(|| room::is_pipe(target.fd())) && room::is_there(target.fd(), bytes)
     }
 
     /// Queues a chunk: standard output's bytes and standard error's each to their own.

@@ -40,6 +40,8 @@ pub struct Output {
     watch: Option<Watch>,
     /// The shape of the directory in which segments were last looked for.
     listed: Option<u64>,
+    /// All that was there has been read, and of what comes the kernel tells.
+    dry: bool,
     /// Set once the job was seen to have ended.
     ended: Option<Box<Job>>,
     done: bool,
@@ -86,6 +88,7 @@ impl Output {
             ready: VecDeque::new(),
             watch: None,
             listed: None,
+            dry: false,
             ended: None,
             done: false,
         })
@@ -117,10 +120,18 @@ impl Output {
 
     /// One step: reads what is there, or finds the end, or waits.
     async fn advance(&mut self) -> Result<(), JobError> {
+        if std::mem::take(&mut self.dry)
+            && let Some(watch) = &mut self.watch
+        {
+            watch.changed().await;
+        }
         let shape = self.watch.as_mut().map(Watch::look);
         let list = shape.is_none() || shape != self.listed;
         let enough = self.ended.is_none() && self.until.is_some_and(|until| self.offset >= until);
         if !enough && self.read(list)? {
+            let told = |watch: &Watch| watch.attends_to(self.tape.number());
+            self.dry =
+                !list && self.tape.is_read_to(self.offset) && self.watch.as_ref().is_some_and(told);
             return Ok(());
         }
         if self.ended.is_some() {
@@ -145,10 +156,9 @@ impl Output {
             self.watch = Some(self.inner.watch(self.id));
             return Ok(());
         };
-        let unread = self
-            .tape
-            .segment_read()
-            .is_some_and(|(number, path)| watch.attend(number, &path));
+        let number = self.tape.number();
+        let path = self.tape.segment_read();
+        let unread = path.is_some_and(|path| watch.attend(number, &path));
         if !unread {
             watch.changed().await;
         }

@@ -17,6 +17,8 @@ pub(super) struct Tape {
     open: Option<Segment>,
     /// How many segments have been opened.
     opened: u64,
+    /// Where the open segment ended when it was last looked at.
+    end: u64,
 }
 
 #[derive(Debug)]
@@ -42,13 +44,23 @@ impl Tape {
             dir: dir.to_owned(),
             open: None,
             opened: 0,
+            end: 0,
         }
     }
 
-    /// The segment that is read now: which one it is among all that this reader opened, and its path.
-    pub(super) fn segment_read(&self) -> Option<(u64, PathBuf)> {
-        let open = self.open.as_ref()?;
-        Some((self.opened, self.segment(open.start)))
+    /// Which one the open segment is among all that this reader opened.
+    pub(super) fn number(&self) -> u64 {
+        self.opened
+    }
+
+    /// The segment that is read now.
+    pub(super) fn segment_read(&self) -> Option<PathBuf> {
+        self.open.as_ref().map(|open| self.segment(open.start))
+    }
+
+    /// Whether a reader at `offset` has read all that was there at the last look.
+    pub(super) fn is_read_to(&self, offset: u64) -> bool {
+        self.open.is_some() && self.end == offset
     }
 
     /// Reads at most `limit` bytes at `offset`. New segments are looked for only if `list` is true.
@@ -142,6 +154,7 @@ impl Tape {
         };
         let found = open.file.metadata()?;
         let end = open.start + found.len();
+        self.end = end;
         if offset < open.start || end <= offset {
             if found.nlink() == 0 && found.len() == 0 {
                 self.open = None;
