@@ -1,18 +1,23 @@
 //! The calls.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::sync::Arc;
 
+use http::{Request, Response};
 use legwork_proto::v1 as wire;
 use legwork_proto::v1::host_service_client::HostServiceClient;
 use legwork_proto::v1::job_service_client::JobServiceClient;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::task::TaskTracker;
+use tonic::body::Body;
+use tower::Service;
 
 use crate::connect::Channel;
 use crate::contact::{self, Contact};
 use crate::convert;
 use crate::error::{CallError, Result};
+use crate::in_process::InProcess;
 use crate::input::Input;
 use crate::job::Job;
 use crate::logs::{LogOptions, Logs};
@@ -90,6 +95,21 @@ impl Client {
         Ok(Self {
             contact: Arc::new(Contact::once(channel, tasks)),
         })
+    }
+
+    /// Calls a server in this process. `services` are its gRPC services as this client may call them: a
+    /// `tonic::service::Routes`, say, or what a server makes of them for one principal. Background work runs on `tasks`, and so does the server's side of
+    /// each call.
+    pub fn in_process<S>(services: S, tasks: TaskTracker) -> Self
+    where
+        S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+        S: Clone + Send + Sync + 'static,
+        S::Future: Send + 'static,
+    {
+        let server = InProcess::new(services, tasks.clone());
+        Self {
+            contact: Arc::new(Contact::once(Channel::in_process(server), tasks)),
+        }
     }
 
     /// Who answers.

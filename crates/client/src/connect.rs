@@ -1,20 +1,21 @@
-//! One HTTP/2 connection over any byte stream.
+//! What calls are made on: one HTTP/2 connection over any byte stream, or a server in this process.
 //!
 //! tonic's own channel wants a dialler and a URI; ours are given streams that already lead to the
 //! right peer. Windows and frames are large because one stream may carry a gigabyte of output.
 
 use std::io;
+use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::HeaderValue;
-use hyper::body::Incoming;
+use http::{HeaderValue, Request, Response};
 use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio_util::task::TaskTracker;
 use tonic::body::Body;
 
 use crate::error::{CallError, Result};
+use crate::in_process::InProcess;
 use crate::lost::{self, NotSent};
 use crate::stream::{ByteStream, Ending, Watched};
 
@@ -32,9 +33,21 @@ const FRAME_MAX: u32 = 1 << 20;
 /// A handle on a connection; clones share it.
 #[derive(Debug, Clone)]
 pub(crate) struct Channel {
-    requests: SendRequest<Body>,
+    way: Way,
     ending: Ending,
 }
+
+/// Where calls go.
+#[derive(Debug, Clone)]
+enum Way {
+    Connection(SendRequest<Body>),
+    InProcess(InProcess),
+}
+
+/// An answer on its way.
+pub(crate) type Answering =
+    Pin<Box<dyn Future<Output = std::result::Result<Response<Body>, BoxError>> + Send>>;
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// How a connection whose other end has vanished without a word is noticed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,12 +93,22 @@ impl Channel {
             .map_err(|e| CallError::unreachable(&lost::words(&e)))?;
         // Whatever ends the connection also fails the calls on it, which report it.
         tasks.spawn(async move { drop(connection.await) });
-        Ok(Self { requests, ending })
+        let way = Way::Connection(requests);
+        Ok(Self { way, ending })
+    }
+
+    /// Calls a server in this process.
+    pub(crate) fn in_process(server: InProcess) -> Self {
+        let (way, ending) = (Way::InProcess(server), Ending::default());
+        Self { way, ending }
     }
 
     /// Whether no call can be made on it any more.
     pub(crate) fn is_closed(&self) -> bool {
-        self.requests.is_closed()
+        match &self.way {
+            Way::Connection(requests) => requests.is_closed(),
+            Way::InProcess(_) => false,
+        }
     }
 
     /// What ended the stream below, for the first who asks.
@@ -103,27 +126,28 @@ impl Channel {
     }
 }
 
-impl tower::Service<http::Request<Body>> for Channel {
-    type Response = http::Response<Incoming>;
-    type Error = Box<dyn std::error::Error + Send + Sync>;
-    type Future = std::pin::Pin<
-        Box<dyn Future<Output = std::result::Result<Self::Response, Self::Error>> + Send>,
-    >;
+impl tower::Service<Request<Body>> for Channel {
+    type Response = Response<Body>;
+    type Error = BoxError;
+    type Future = Answering;
 
     /// Always: a closed connection is told by the call, which can say that nothing was sent.
     fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<std::result::Result<(), Self::Error>> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         let (name, version) = PROTOCOL;
         let version = HeaderValue::from_static(version);
         request.headers_mut().insert(name, version);
-        let mut requests = self.requests.clone();
+        let mut requests = match &self.way {
+            Way::Connection(requests) => requests.clone(),
+            Way::InProcess(server) => return server.call(request),
+        };
         Box::pin(async move {
             requests.ready().await.map_err(NotSent)?;
             match requests.send_request(request).await {
-                Ok(response) => Ok(response),
+                Ok(response) => Ok(response.map(Body::new)),
                 Err(error) if error.is_canceled() => Err(NotSent(error).into()),
                 Err(error) => Err(error.into()),
             }

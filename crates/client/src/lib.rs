@@ -1,7 +1,7 @@
 //! Talk to a legwork host from a program.
 //!
-//! A [`Client`] keeps contact with one server: over TLS, over a Unix socket, or over any byte stream, such as a buffer in
-//! memory with the server in the same process, which is how the command line works without a server. Methods
+//! A [`Client`] keeps contact with one server: over TLS, over a Unix socket, over any byte stream, or in the same process,
+//! which is how the command line works without a server. Methods
 //! correspond to the calls in `proto/legwork/v1`, but speak in this crate's own types: states that carry their data,
 //! errors with a reason to match on, and streams that know the offset at which to go on.
 //!
@@ -22,6 +22,7 @@ mod convert;
 mod dial;
 mod enroll;
 mod error;
+mod in_process;
 mod input;
 mod job;
 mod logs;

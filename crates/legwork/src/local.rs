@@ -1,7 +1,6 @@
 //! This machine's own server: the one that holds the user's state directory, else one in this process.
 //!
-//! The same services over the same protocol as a remote server's, through a buffer in memory instead
-//! of a socket. Nothing is left running when the command ends but the jobs' shims; another terminal
+//! The same services and messages as a remote server's, through streams in memory instead of a socket. Nothing is left running when the command ends but the jobs' shims; another terminal
 //! that opens the same state directory sees the same jobs.
 
 use std::fs::File;
@@ -53,8 +52,8 @@ pub(crate) async fn open(app: &App, state: PathBuf) -> Result<Session, CommandEr
 
 /// Opens the state directory with a server in this process, whoever else has it open.
 pub(crate) async fn open_here(app: &App, state: PathBuf) -> Result<Session, CommandError> {
-    let (server, ours) = in_process(&state, &app.tasks).map_err(told)?;
-    let client = Client::over(ours, app.tasks.clone()).await?;
+    let server = server(&state, &app.tasks).map_err(told)?;
+    let client = Client::in_process(server.clone().services(user()), app.tasks.clone());
     session(client, Some(server), &state)
 }
 
@@ -69,18 +68,23 @@ fn session(client: Client, server: Option<Server>, state: &Path) -> Result<Sessi
     })
 }
 
-/// A server in this process, and our end of a connection to it. Needs a runtime.
-fn in_process(state: &Path, tasks: &TaskTracker) -> Result<(Server, DuplexStream), Problem> {
+/// A server in this process. Needs a runtime.
+fn server(state: &Path, tasks: &TaskTracker) -> Result<Server, Problem> {
     let config = Config {
         state_dir: state.to_owned(),
     };
     let server = Server::open(config, tasks.clone())?;
     server.warm();
+    Ok(server)
+}
+
+/// Our end of a connection to it, for a client that had another one before.
+fn connection(server: Server, tasks: &TaskTracker) -> DuplexStream {
     let (ours, theirs) = tokio::io::duplex(BUFFER);
-    let serving = server.clone().serve(theirs, user());
+    let serving = server.serve(theirs, user());
     // How a connection in memory ends is no news: our half is what ends it.
     tasks.spawn(async move { drop(serving.await) });
-    Ok((server, ours))
+    ours
 }
 
 /// Leads to whatever server the state directory has at that moment: so a command outlives the server that it began with.
@@ -96,8 +100,8 @@ fn either(state: PathBuf, tasks: TaskTracker) -> Dialler {
                 // Whoever limits the attempt to connect ends this.
                 tokio::time::sleep(PAUSE).await;
             }
-            let (_server, ours) = in_process(&state, &tasks).map_err(call_error)?;
-            Ok(Box::new(ours) as Box<dyn ByteStream>)
+            let server = server(&state, &tasks).map_err(call_error)?;
+            Ok(Box::new(connection(server, &tasks)) as Box<dyn ByteStream>)
         }
     })
 }

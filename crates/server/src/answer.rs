@@ -7,7 +7,6 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use hyper::body::Incoming;
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::body::Body;
@@ -74,7 +73,7 @@ pub(crate) struct Watch {
 
 impl Watch {
     /// The same request, counting its bytes.
-    pub(crate) fn count(&self, request: http::Request<Incoming>) -> http::Request<Counted> {
+    pub(crate) fn count(&self, request: http::Request<Body>) -> http::Request<Counted> {
         request.map(|inner| Counted {
             inner,
             bytes: Arc::clone(&self.received),
@@ -113,18 +112,18 @@ impl Drop for Watch {
 /// A request's body that is counted.
 #[derive(Debug)]
 pub(crate) struct Counted {
-    inner: Incoming,
+    inner: Body,
     bytes: Arc<AtomicU64>,
 }
 
 impl HttpBody for Counted {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = Status;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let polled = Pin::new(&mut self.inner).poll_frame(cx);
         if let Poll::Ready(Some(Ok(frame))) = &polled
             && let Some(data) = frame.data_ref()

@@ -15,6 +15,7 @@ use tonic::body::Body;
 use tonic::service::Routes;
 use tonic::{Code, Status};
 use tower::Service;
+use tower::util::MapRequest;
 use uuid::Uuid;
 
 use crate::access::Call;
@@ -42,7 +43,10 @@ pub(crate) enum Peer {
 }
 
 /// A request that may be answered, or why it is not.
-type Admitted = Result<http::Request<Incoming>, (http::Request<Incoming>, Status)>;
+type Admitted = Result<http::Request<Body>, (http::Request<Body>, Status)>;
+
+/// A connection's request as the services take it.
+type FromConnection = fn(http::Request<Incoming>) -> http::Request<Body>;
 
 /// The services as one connection reaches them.
 #[derive(Debug, Clone)]
@@ -81,6 +85,11 @@ impl Guard {
             source,
             watched: Some(watched),
         }
+    }
+
+    /// The same for requests that come over a connection.
+    pub(crate) fn behind_http(self) -> MapRequest<Self, FromConnection> {
+        MapRequest::new(self, |request| request.map(Body::new))
     }
 
     /// The call, and whether it may be made.
@@ -141,16 +150,16 @@ impl Shared {
     }
 }
 
-impl Service<http::Request<Incoming>> for Guard {
+impl Service<http::Request<Body>> for Guard {
     type Response = http::Response<Body>;
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Service::<http::Request<Incoming>>::poll_ready(&mut self.routes, cx)
+        Service::<http::Request<Body>>::poll_ready(&mut self.routes, cx)
     }
 
-    fn call(&mut self, mut request: http::Request<Incoming>) -> Self::Future {
+    fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
         let (call, admitted) = self.admit(&request);
         let answer = match admitted {
             Ok(()) => {

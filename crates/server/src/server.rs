@@ -1,8 +1,10 @@
 //! The server object, and one connection of it.
 
+use std::convert::Infallible;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use http::{Request, Response};
 use hyper::server::conn::http2::Builder;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::service::TowerToHyperService;
@@ -15,7 +17,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::Code;
+use tonic::body::Body;
 use tonic::service::Routes;
+use tower::Service;
 
 use crate::authority::Authority;
 use crate::enroll::EnrollRpc;
@@ -146,12 +150,31 @@ impl Server {
     where
         T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
+        let services = TowerToHyperService::new(self.guard(principal).behind_http());
+        builder().serve_connection(TokioIo::new(io), services).await
+    }
+
+    /// The services as this principal reaches them, for a client in this process.
+    #[must_use]
+    pub fn services(
+        self,
+        principal: Principal,
+    ) -> impl Service<
+        Request<Body>,
+        Response = Response<Body>,
+        Error = Infallible,
+        Future: Send + 'static,
+    > + Clone
+    + Send
+    + Sync
+    + 'static {
+        self.guard(principal)
+    }
+
+    fn guard(self, principal: Principal) -> Guard {
         self.shared.names.learn(&principal);
         let routes = self.routes();
-        let guard = Guard::inside(self.shared, routes, principal);
-        builder()
-            .serve_connection(TokioIo::new(io), TowerToHyperService::new(guard))
-            .await
+        Guard::inside(self.shared, routes, principal)
     }
 
     /// Ends the background work of the library; jobs go on.

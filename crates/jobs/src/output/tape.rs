@@ -10,6 +10,9 @@ use std::path::{Path, PathBuf};
 
 use legwork_shim::layout;
 
+/// Bytes that are asked for when there may be few.
+const PORTION_MIN: usize = 4096;
+
 /// The bytes of one job, for one reader.
 #[derive(Debug)]
 pub(super) struct Tape {
@@ -17,8 +20,10 @@ pub(super) struct Tape {
     open: Option<Segment>,
     /// How many segments have been opened.
     opened: u64,
-    /// Where the open segment ended when it was last looked at.
-    end: u64,
+    /// Bytes to ask for at once: few until there were as many.
+    portion: usize,
+    /// Where the open segment ended, if the last read came so far.
+    end: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -44,7 +49,8 @@ impl Tape {
             dir: dir.to_owned(),
             open: None,
             opened: 0,
-            end: 0,
+            portion: PORTION_MIN,
+            end: None,
         }
     }
 
@@ -58,9 +64,9 @@ impl Tape {
         self.open.as_ref().map(|open| self.segment(open.start))
     }
 
-    /// Whether a reader at `offset` has read all that was there at the last look.
+    /// Whether a reader at `offset` has read all that was there when it was read.
     pub(super) fn is_read_to(&self, offset: u64) -> bool {
-        self.open.is_some() && self.end == offset
+        self.end == Some(offset)
     }
 
     /// Reads at most `limit` bytes at `offset`. New segments are looked for only if `list` is true.
@@ -152,22 +158,23 @@ impl Tape {
         let Some(open) = &self.open else {
             return Ok(None);
         };
-        let found = open.file.metadata()?;
-        let end = open.start + found.len();
-        self.end = end;
-        if offset < open.start || end <= offset {
-            if found.nlink() == 0 && found.len() == 0 {
-                self.open = None;
+        if let Some(at) = offset.checked_sub(open.start) {
+            let want = self.portion.min(limit);
+            let mut data = Vec::with_capacity(want);
+            let read = rustix::io::retry_on_intr(|| {
+                rustix::io::pread(&open.file, rustix::buffer::spare_capacity(&mut data), at)
+            })?;
+            self.portion = if read < want { PORTION_MIN } else { usize::MAX };
+            if read > 0 {
+                self.end = (read < want).then_some(offset + read as u64);
+                return Ok(Some(data));
             }
-            return Ok(None);
         }
-        let want = usize::try_from(end - offset).unwrap_or(limit).min(limit);
-        let mut data = Vec::with_capacity(want);
-        let at = offset - open.start;
-        let read = rustix::io::retry_on_intr(|| {
-            rustix::io::pread(&open.file, rustix::buffer::spare_capacity(&mut data), at)
-        })?;
-        Ok((read > 0).then_some(data))
+        let found = open.file.metadata()?;
+        if found.nlink() == 0 && found.len() == 0 {
+            self.open = None;
+        }
+        Ok(None)
     }
 }
 

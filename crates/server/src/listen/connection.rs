@@ -125,8 +125,10 @@ impl Listening {
             source,
             self.watched.clone(),
         );
-        let connection =
-            builder.serve_connection(TokioIo::new(io), TowerToHyperService::new(guard));
+        let connection = builder.serve_connection(
+            TokioIo::new(io),
+            TowerToHyperService::new(guard.behind_http()),
+        );
         let mut connection = std::pin::pin!(connection);
         let over = async {
             match life {
