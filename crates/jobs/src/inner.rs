@@ -27,6 +27,7 @@ use crate::state_dir::{self, StateDir};
 use crate::sweep;
 use crate::tasks::{self, Tasks};
 use crate::watch::{Watch, Watcher};
+use crate::young::Young;
 
 /// Starts under way at once: each holds a thread while it waits for the disk and for fork.
 const STARTS_MAX: usize = 16;
@@ -47,6 +48,8 @@ pub(crate) struct Inner {
     pub(crate) accepted: Arc<Accepted>,
     /// Cancelled when no job of a batch is to be started any more.
     pub(crate) launching: CancellationToken,
+    /// Jobs that were started by this object a moment ago.
+    pub(crate) young: Arc<Young>,
     boot_id: String,
     watcher: Watcher,
     shim: OnceLock<OwnedFd>,
@@ -80,6 +83,7 @@ impl Inner {
             starts: Semaphore::new(STARTS_MAX),
             batch_starts: Arc::new(Semaphore::new(BATCH_STARTS_MAX)),
             accepted,
+            young: Arc::default(),
             boot_id,
             shim: OnceLock::new(),
             shim_turn: Mutex::default(),
@@ -101,7 +105,15 @@ impl Inner {
     }
 
     /// News of a job's directory.
-    pub(crate) fn watch(&self, id: JobId) -> Watch {
+    pub(crate) fn watch(self: &Arc<Self>, id: JobId) -> Watch {
+        match self.young.news(id) {
+            Some(news) if !self.watcher.is_by_the_clock() => Watch::young(news, self.clone(), id),
+            _ => self.watch_directory(id),
+        }
+    }
+
+    /// The same for one that has settled, or was started elsewhere.
+    pub(crate) fn watch_directory(&self, id: JobId) -> Watch {
         self.watcher.watch(&self.dir(id).path, &self.tasks)
     }
 

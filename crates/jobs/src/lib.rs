@@ -76,6 +76,7 @@ mod stdin;
 mod sweep;
 mod tasks;
 mod watch;
+mod young;
 
 pub use config::{Clock, Config, SystemClock};
 pub use error::{IndexError, JobError, OpenError, ResolveError, StartError};

@@ -7,18 +7,13 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
-use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
-use std::process::Child;
 use std::sync::Arc;
 
 use legwork_shim::journal::{Journal, Line};
 use legwork_shim::spec::Spec;
-use legwork_shim::{layout, lock};
-use rustix::process::{Pid, PidfdFlags};
-use tokio::io::AsyncReadExt;
-use tokio::net::unix::pipe;
+use legwork_shim::{handshake, layout, lock};
 
 use crate::accepted::Listed;
 use crate::error::{JobError, StartError};
@@ -31,8 +26,6 @@ use crate::launcher::{LaunchOrder, Launched};
 use crate::state::{JobState, Liveness};
 use crate::tasks;
 
-/// Bytes of a handshake that are read at most: an error with a path in it.
-const HANDSHAKE_MAX: u64 = 64 * 1024;
 /// How often a start looks again whether it is the first of its id.
 const TURNS_MAX: u32 = 5;
 
@@ -193,18 +186,14 @@ fn write_spec(spec: &Spec, mut journal: &File) -> io::Result<()> {
 
 /// Hears from a shim whether its payload runs.
 async fn greet(inner: &Arc<Inner>, job: Job, launched: Launched) -> Result<Job, StartError> {
-    if let Some(child) = launched.child {
-        reap_later(inner, child);
-    }
-    let Some(handshake) = launched.handshake else {
+    let Some(said) = inner.young.take(job.id, launched, &inner.tasks) else {
         return Ok(job);
     };
-    let said = hear(handshake)
-        .await
-        .map_err(|source| StartError::Launch { source })?;
+    let said = said.await.map_err(|_| StartError::Closed)?;
+    let said = said.map_err(|source| StartError::Launch { source })?;
     let dir = inner.dir(job.id);
     let launch = said
-        .starts_with("started ")
+        .starts_with(handshake::STARTED)
         .then(|| dir.launch().ok().flatten());
     if let Some(launch) = launch.flatten() {
         let (pid, since_ms) = (launch.pid, launch.started_at_ms);
@@ -216,35 +205,6 @@ async fn greet(inner: &Arc<Inner>, job: Job, launched: Launched) -> Result<Job, 
     // It could not be started, and says why in its exit record; or the shim died.
     let entry = Entry { job, open: true };
     inner::refresh(inner, entry).await.map_err(unread)
-}
-
-async fn hear(handshake: OwnedFd) -> io::Result<String> {
-    let pipe = pipe::Receiver::from_owned_fd(handshake)?;
-    let mut said = Vec::with_capacity(32);
-    pipe.take(HANDSHAKE_MAX).read_to_end(&mut said).await?;
-    Ok(String::from_utf8_lossy(&said).into_owned())
-}
-
-/// Collects a child when it ends. A child that outlives the library object is for whoever inherits it.
-fn reap_later(inner: &Inner, mut child: Child) {
-    let stop = inner.tasks.stopping();
-    let ended = rustix::process::pidfd_open(Pid::from_child(&child), PidfdFlags::empty())
-        .map_err(io::Error::from)
-        .and_then(tasks::readable);
-    drop(inner.tasks.spawn(async move {
-        match ended {
-            Ok(pidfd) => tokio::select! {
-                _ = pidfd.readable() => {}
-                () = stop.cancelled() => {}
-            },
-            Err(_) => {
-                tasks::blocking(move || child.wait()).await;
-                return;
-            }
-        }
-        // Only a child that somebody else has reaped is an error, and then there is nothing to do.
-        drop(child.try_wait());
-    }));
 }
 
 /// What the first start of this id answered; `None` when it came to nothing.

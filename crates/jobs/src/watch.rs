@@ -18,6 +18,8 @@ use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
 use self::kernel::{Kernel, Subscription};
+use crate::id::JobId;
+use crate::inner::Inner;
 use crate::tasks::Tasks;
 
 /// How often to look when there is no news at all.
@@ -50,6 +52,12 @@ pub(crate) struct Watch {
 
 #[derive(Debug)]
 enum Source {
+    /// The shim itself, until it has settled.
+    Young {
+        news: tokio::sync::watch::Receiver<u64>,
+        inner: Arc<Inner>,
+        id: JobId,
+    },
     Kernel(Told),
     Clock,
 }
@@ -80,6 +88,11 @@ impl Watcher {
         }
     }
 
+    /// Whether it does without the kernel's help in any case.
+    pub(crate) fn is_by_the_clock(&self) -> bool {
+        matches!(self.kernel.get(), Some(None))
+    }
+
     /// Begins to watch. What happens from now on is news.
     pub(crate) fn watch(&self, dir: &Path, tasks: &Tasks) -> Watch {
         let kernel = self.kernel.get_or_init(|| {
@@ -99,7 +112,7 @@ impl Watcher {
 impl Watch {
     fn new(source: Source) -> Self {
         let pause = match source {
-            Source::Kernel(_) => POLL_MAX,
+            Source::Young { .. } | Source::Kernel(_) => POLL_MAX,
             Source::Clock => POLL_MIN,
         };
         Self {
@@ -108,6 +121,15 @@ impl Watch {
             closed: 0,
             rechecks: 0,
         }
+    }
+
+    /// Waits for news of a job from its shim, and from its directory when it has settled.
+    pub(crate) fn young(
+        news: tokio::sync::watch::Receiver<u64>,
+        inner: Arc<Inner>,
+        id: JobId,
+    ) -> Self {
+        Self::new(Source::Young { news, inner, id })
     }
 
     /// Takes note of the news so far, so that [`Self::changed`] waits for later ones. The number that is returned is
@@ -120,6 +142,7 @@ impl Watch {
                 }
                 told.dir.look() + self.rechecks
             }
+            Source::Young { news, .. } => *news.borrow_and_update() + self.rechecks,
             Source::Clock => self.rechecks,
         }
     }
@@ -152,6 +175,7 @@ impl Watch {
     pub(crate) fn attends_to(&self, number: u64) -> bool {
         match &self.source {
             Source::Kernel(told) => told.attends_to(number),
+            Source::Young { .. } => true,
             Source::Clock => false,
         }
     }
@@ -159,6 +183,15 @@ impl Watch {
     /// Returns when there is news, or when it is time to look without. Cancel safe.
     pub(crate) async fn changed(&mut self) {
         match &mut self.source {
+            Source::Young { news, inner, id } => match timeout(RECHECK, news.changed()).await {
+                Ok(Ok(())) => return,
+                Ok(Err(_over)) => {
+                    let looked = *news.borrow() + self.rechecks;
+                    *self = inner.watch_directory(*id);
+                    self.rechecks = looked;
+                }
+                Err(_elapsed) => {}
+            },
             Source::Clock => sleep(self.pause).await,
             Source::Kernel(told) => {
                 let closed = told.dir.closed();

@@ -20,6 +20,7 @@ extern crate std;
 pub mod bytestring;
 pub mod control;
 pub mod exit;
+pub mod handshake;
 pub mod index;
 pub mod journal;
 pub mod launch;

@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 
 use legwork_shim::layout;
 
+/// Beyond what any file system has in a file, and no error yet for the kernel, in bytes.
+const FILE_MAX: u64 = 1 << 62;
 /// Bytes that are asked for when there may be few.
 const PORTION_MIN: usize = 4096;
 
@@ -158,7 +160,7 @@ impl Tape {
         let Some(open) = &self.open else {
             return Ok(None);
         };
-        if let Some(at) = offset.checked_sub(open.start) {
+        if let Some(at) = offset.checked_sub(open.start).filter(|at| *at < FILE_MAX) {
             let want = self.portion.min(limit);
             let mut data = Vec::with_capacity(want);
             let read = rustix::io::retry_on_intr(|| {
@@ -249,6 +251,16 @@ mod tests {
         std::fs::remove_file(dir.path().join(segment_name(5))).unwrap();
         segment(dir.path(), 5, b"x");
         assert_eq!(tape.read(5, 9, true).unwrap(), data(b"x"));
+    }
+
+    #[test]
+    fn beyond_all_files_there_is_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        segment(dir.path(), 0, b"abc");
+        for offset in [4, 1 << 62, u64::MAX] {
+            let mut tape = Tape::new(dir.path());
+            assert_eq!(tape.read(offset, usize::MAX, true).unwrap(), Found::Nothing);
+        }
     }
 
     proptest! {

@@ -13,8 +13,8 @@ use legwork_shim::exit::{Cause, Exit, NotStarted};
 use legwork_shim::journal::Line;
 use legwork_shim::layout;
 
-use super::inherited::Inherited;
 use super::journal::Journal;
+use super::starter::Starter;
 use super::{UNRECORDED, best_effort, clock};
 
 /// Pause between two attempts in milliseconds: first, and longest.
@@ -55,18 +55,19 @@ fn attempt(dir: BorrowedFd<'_>, journal: &mut Journal, exit: &Exit) -> Result<()
 /// If the record cannot be written, the launcher is told all the same. Without a claim that is enough: the directory
 /// then says *never ran*. With one it would say *lost*, so the shim goes on trying.
 pub(super) fn refuse(
-    inherited: &mut Inherited,
+    dir: BorrowedFd<'_>,
+    starter: &mut Starter,
     mut journal: Journal,
     why: NotStarted,
     claimed: bool,
 ) -> i32 {
     let exit = Exit::never_ran(Cause::NotStarted(why.clone()), clock::wall_ms());
-    let recorded = attempt(inherited.dir(), &mut journal, &exit).is_ok();
-    inherited.say_failed(&why);
+    let recorded = attempt(dir, &mut journal, &exit).is_ok();
+    starter.say_failed(&why);
     if recorded || !claimed {
         return REFUSED;
     }
-    match record(inherited.dir(), journal, &exit) {
+    match record(dir, journal, &exit) {
         Outcome::Recorded => REFUSED,
         Outcome::DirectoryGone => UNRECORDED,
     }

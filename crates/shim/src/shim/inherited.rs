@@ -1,17 +1,12 @@
 //! What the launcher hands over: a directory, a lock, a pipe for the answer.
 
-use alloc::format;
-use alloc::string::String;
-use core::fmt::Write as _;
-
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-use legwork_shim::exit::NotStarted;
 use legwork_shim::lock;
 
-use super::{best_effort, sys};
+use super::sys;
 
 /// A shim's possessions from before its job, made safe to fork with.
 #[derive(Debug)]
@@ -26,8 +21,6 @@ pub(super) struct Inherited {
     signals: OwnedFd,
     /// The file mode mask that the payload is to have.
     umask: Mode,
-    /// Whether the handshake pipe still waits for its line.
-    unanswered: bool,
 }
 
 impl Inherited {
@@ -64,7 +57,6 @@ impl Inherited {
             signals,
             journal,
             umask,
-            unanswered: true,
         })
     }
 
@@ -91,29 +83,5 @@ impl Inherited {
     /// The mask that the launcher had.
     pub(super) fn umask(&self) -> Mode {
         self.umask
-    }
-
-    /// Tells the launcher that the payload runs.
-    pub(super) fn say_started(&mut self, pid: rustix::process::Pid) {
-        let mut line = String::new();
-        if writeln!(line, "started {pid}").is_ok() {
-            self.say(line.as_bytes());
-        }
-    }
-
-    /// Tells the launcher why nothing runs.
-    pub(super) fn say_failed(&mut self, why: &NotStarted) {
-        if let Ok(why) = serde_json::to_string(why) {
-            self.say(format!("failed {why}\n").as_bytes());
-        }
-    }
-
-    /// Says one line and closes the pipe. A launcher that has gone away is no reason to do anything else:
-    /// the job directory tells whoever comes next. (SIGPIPE is blocked like every signal.)
-    fn say(&mut self, line: &[u8]) {
-        if core::mem::take(&mut self.unanswered) {
-            best_effort(rustix::io::write(sys::stdout(), line));
-            best_effort(rustix::stdio::dup2_stdout(&self.null));
-        }
     }
 }

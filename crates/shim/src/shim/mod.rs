@@ -2,9 +2,8 @@
 //!
 //! **Contract with the launcher.** The working directory is the job directory. Descriptor 0 is the
 //! job's journal, locked already; 1 is the writing end of the handshake pipe; 2 is where the text
-//! of a panic may go. The handshake is one line, `started <pid>` or `failed <json>` with a
-//! [`NotStarted`](legwork_shim::exit::NotStarted); in the second case the exit record has been
-//! written before. No line at all, and exit code 3, means that this shim has touched nothing: the lock
+//! of a panic may go. The [`handshake`](legwork_shim::handshake) begins with one line, of a payload that runs or of why there is
+//! none; in the second case the exit record has been written before. No line at all, and exit code 3, means that this shim has touched nothing: the lock
 //! is somebody else's, or the directory is claimed or finished already. The exit code says no
 //! more than where to look: 0 for a record of a job that ran, 2 for one of a job that did not, 4 if the directory
 //! has vanished, 5 if the system refused the most basic things.
@@ -36,6 +35,7 @@ mod reap;
 mod segments;
 mod source;
 mod start;
+mod starter;
 mod stdin;
 pub(crate) mod sys;
 mod tree;
@@ -48,6 +48,7 @@ use self::end::Outcome;
 use self::inherited::Inherited;
 use self::journal::Journal;
 use self::start::Refusal;
+use self::starter::Starter;
 
 /// Everything went as it should, whatever became of the payload.
 const DONE: i32 = 0;
@@ -61,17 +62,20 @@ const UNABLE: i32 = 5;
 
 /// The whole life of a shim; the result is its exit code.
 pub(crate) fn run() -> i32 {
-    let mut inherited = match Inherited::take() {
+    let inherited = match Inherited::take() {
         Ok(inherited) => inherited,
         Err(Errno::WOULDBLOCK) => return NOT_OURS,
         Err(_) => return UNABLE,
     };
+    let Ok(mut starter) = Starter::take(inherited.null()) else {
+        return UNABLE;
+    };
     let mut journal = Journal::default();
-    let exit = match start::start(&mut inherited, &mut journal) {
-        Ok(running) => watch::watch(running, &inherited),
+    let exit = match start::start(&inherited, &starter, &mut journal) {
+        Ok(running) => watch::watch(running, &inherited, &mut starter),
         Err(Refusal::NotOurs) => return NOT_OURS,
         Err(Refusal::NotStarted { why, claimed }) => {
-            return end::refuse(&mut inherited, journal, why, claimed);
+            return end::refuse(inherited.dir(), &mut starter, journal, why, claimed);
         }
     };
     match end::record(inherited.dir(), journal, &exit) {

@@ -24,6 +24,7 @@ use super::inherited::Inherited;
 use super::journal::{self, Journal};
 use super::payload::{self, Ends, Failure};
 use super::reap::Main;
+use super::starter::Starter;
 
 /// The kernel's name for the time since the machine was started.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
@@ -101,7 +102,11 @@ fn not_started(step: Step, errno: i32, subject: ByteString) -> Refusal {
 ///
 /// # Errors
 /// [`Refusal`]; in any case there is no child left.
-pub(super) fn start(inherited: &mut Inherited, journal: &mut Journal) -> Result<Running, Refusal> {
+pub(super) fn start(
+    inherited: &Inherited,
+    starter: &Starter,
+    journal: &mut Journal,
+) -> Result<Running, Refusal> {
     let spec = read_spec(inherited.journal(), journal)?;
     let lease = spec.lease.as_ref().map(|path| take_lease(path, &spec));
     let lease = lease.transpose()?;
@@ -133,7 +138,7 @@ pub(super) fn start(inherited: &mut Inherited, journal: &mut Journal) -> Result<
         .release()
         .map_err(|failure| blame(&spec, failure).after_claim())?;
     let started_mono_ms = clock::mono_ms();
-    inherited.say_started(main.pid());
+    starter.say_started(main.pid());
     Ok(Running {
         main,
         ends,

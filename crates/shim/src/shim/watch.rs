@@ -21,6 +21,7 @@ use super::ready::{Interest, Ready, Token};
 use super::reap::{self, Main};
 use super::source::Source;
 use super::start::Running;
+use super::starter::Starter;
 use super::stdin::Stdin;
 use super::{best_effort, clock, tree};
 
@@ -41,6 +42,7 @@ const LAST_READS: usize = 4;
 /// A job in flight.
 struct Watch<'a> {
     inherited: &'a Inherited,
+    starter: &'a mut Starter,
     main: Main,
     course: Course,
     output: Output<'a>,
@@ -53,19 +55,20 @@ struct Watch<'a> {
 }
 
 /// Watches over the payload until nothing of it is left; the result is the record to be written.
-pub(super) fn watch(running: Running, inherited: &Inherited) -> Exit {
+pub(super) fn watch(running: Running, inherited: &Inherited, starter: &mut Starter) -> Exit {
     let (started_at_ms, started) = (running.started_at_ms, running.started_mono_ms);
-    let mut watch = Watch::new(running, inherited);
+    let mut watch = Watch::new(running, inherited, starter);
     let survivors = watch.run();
     watch.end(started_at_ms, started, survivors)
 }
 
 impl<'a> Watch<'a> {
-    fn new(running: Running, inherited: &'a Inherited) -> Self {
+    fn new(running: Running, inherited: &'a Inherited, starter: &'a mut Starter) -> Self {
         let started = running.started_mono_ms;
         let (ends, rules) = (running.ends, running.rules);
         Self {
             inherited,
+            starter,
             main: running.main,
             course: Course::new(&rules, started),
             output: Output::new(inherited.dir(), inherited.null(), rules.output_limit),
@@ -189,6 +192,7 @@ impl<'a> Watch<'a> {
         {
             Ok(0) => self.sources[at] = None,
             Ok(bytes) => {
+                self.starter.say_grown();
                 let now = clock::mono_ms();
                 source.took(bytes);
                 self.course.output(now);
@@ -241,6 +245,7 @@ impl<'a> Watch<'a> {
         // Without the socket the job runs on, and SIGTERM to the shim still stops it.
         let heard =
             self.control.listener().is_some() || self.control.open(self.inherited.dir()).is_ok();
+        self.starter.leave();
         release_memory();
         heard
     }

@@ -1,0 +1,165 @@
+//! Jobs that this process has started a moment ago.
+//!
+//! Their shims tell over the handshake pipe what they do, until they settle, and as our children when they are gone. So who looks at
+//! such a job needs no watch on its directory, and a command that runs a short job never has one: to make and give up the
+//! kernel's instance costs it more than a millisecond, because the kernel waits for all its processors then.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::pin::pin;
+use std::process::Child;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use legwork_shim::handshake;
+use rustix::process::{Pid, PidfdFlags};
+use tokio::io::AsyncReadExt;
+use tokio::net::unix::pipe;
+use tokio::sync::{oneshot, watch};
+use tokio::time::timeout;
+
+use crate::id::JobId;
+use crate::launcher::Launched;
+use crate::tasks::{self, Tasks};
+
+/// Bytes of a shim's first line that are read at most: an error with a path in it.
+const LINE_MAX: usize = 64 * 1024;
+/// How long a shim that has closed its pipe may take to be gone. The disk may keep it for longer, but then its directory tells.
+const PARTING: Duration = Duration::from_millis(100);
+
+/// The news of all of them.
+#[derive(Debug, Default)]
+pub(crate) struct Young {
+    jobs: Mutex<HashMap<JobId, watch::Receiver<u64>>>,
+}
+
+impl Young {
+    /// Something else whenever something has happened, for as long as the job is young.
+    pub(crate) fn news(&self, id: JobId) -> Option<watch::Receiver<u64>> {
+        self.jobs().get(&id).cloned()
+    }
+
+    fn jobs(&self) -> MutexGuard<'_, HashMap<JobId, watch::Receiver<u64>>> {
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a launch in. The result is the first line that its shim will say, empty if it says nothing, or `None` if nothing can be heard of it.
+    pub(crate) fn take(
+        self: &Arc<Self>,
+        id: JobId,
+        launched: Launched,
+        tasks: &Tasks,
+    ) -> Option<oneshot::Receiver<io::Result<String>>> {
+        let Launched { handshake, child } = launched;
+        let stop = tasks.stopping();
+        let Some(pipe) = handshake else {
+            let gone = reap(child);
+            drop(tasks.spawn(async move { stop.run_until_cancelled(gone).await }));
+            return None;
+        };
+        let (say, said) = oneshot::channel();
+        let (news, seen) = watch::channel(0);
+        self.jobs().insert(id, seen);
+        let young = self.clone();
+        drop(tasks.spawn(async move {
+            let gone = pin!(reap(child));
+            let life = young.attend(id, pipe, say, news, gone);
+            stop.run_until_cancelled(life).await;
+            young.jobs().remove(&id);
+        }));
+        Some(said)
+    }
+
+    async fn attend(
+        &self,
+        id: JobId,
+        pipe: OwnedFd,
+        say: oneshot::Sender<io::Result<String>>,
+        news: watch::Sender<u64>,
+        mut gone: impl Future<Output = ()> + Unpin,
+    ) {
+        let tell = || news.send_modify(|count| *count += 1);
+        let mut shim = Shim {
+            pipe: pipe::Receiver::from_owned_fd(pipe),
+            said: Vec::new(),
+        };
+        let line = shim.first_line().await;
+        // Whoever asked for the start may be gone.
+        drop(say.send(line));
+        tell();
+        let settled = shim.tells_of_growth(tell).await;
+        let is_gone = !settled && timeout(PARTING, &mut gone).await.is_ok();
+        tell();
+        self.jobs().remove(&id);
+        drop(news);
+        if !is_gone {
+            gone.await;
+        }
+    }
+}
+
+/// A shim at the other end of its handshake pipe.
+struct Shim {
+    pipe: io::Result<pipe::Receiver>,
+    /// What was read and not understood yet.
+    said: Vec<u8>,
+}
+
+impl Shim {
+    /// Reads what there is; `false` at the end.
+    async fn hear(&mut self) -> io::Result<bool> {
+        let pipe = self
+            .pipe
+            .as_mut()
+            .map_err(|error| io::Error::new(error.kind(), error.to_string()))?;
+        Ok(pipe.read_buf(&mut self.said).await? > 0)
+    }
+
+    async fn first_line(&mut self) -> io::Result<String> {
+        loop {
+            if let Some(end) = self.said.iter().position(|byte| *byte == b'\n') {
+                let rest = self.said.split_off(end + 1);
+                let line = std::mem::replace(&mut self.said, rest);
+                return Ok(String::from_utf8_lossy(&line).into_owned());
+            }
+            if self.said.len() > LINE_MAX || !self.hear().await? {
+                let said = std::mem::take(&mut self.said);
+                return Ok(String::from_utf8_lossy(&said).into_owned());
+            }
+        }
+    }
+
+    /// Tells of growth until the shim has settled, which is `true`, or has closed its pipe.
+    async fn tells_of_growth(&mut self, tell: impl Fn()) -> bool {
+        loop {
+            if !self.said.is_empty() {
+                tell();
+            }
+            if self.said.contains(&handshake::SETTLED[0]) {
+                return true;
+            }
+            self.said.clear();
+            if !matches!(self.hear().await, Ok(true)) {
+                return false;
+            }
+        }
+    }
+}
+
+/// Collects a child when it ends. A child that outlives the library object is for whoever inherits it.
+async fn reap(child: Option<Child>) {
+    let Some(mut child) = child else {
+        return;
+    };
+    let ended = rustix::process::pidfd_open(Pid::from_child(&child), PidfdFlags::empty())
+        .map_err(io::Error::from)
+        .and_then(tasks::readable);
+    let Ok(pidfd) = ended else {
+        tasks::blocking(move || child.wait()).await;
+        return;
+    };
+    drop(pidfd.readable().await);
+    // Only a child that somebody else has reaped is an error, and then there is nothing to do.
+    drop(child.try_wait());
+}
