@@ -163,3 +163,89 @@ async fn reap(child: Option<Child>) {
     // Only a child that somebody else has reaped is an error, and then there is nothing to do.
     drop(child.try_wait());
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{PipeWriter, Write};
+    use std::sync::Arc;
+
+    use tokio::sync::{oneshot, watch};
+
+    use super::{LINE_MAX, Young};
+    use crate::id::JobId;
+    use crate::launcher::Launched;
+    use crate::tasks::Tasks;
+
+    /// A job of an invented shim.
+    struct Job {
+        young: Arc<Young>,
+        id: JobId,
+        shim: PipeWriter,
+        said: oneshot::Receiver<std::io::Result<String>>,
+        news: watch::Receiver<u64>,
+        tasks: Tasks,
+    }
+
+    fn job() -> Job {
+        let (ours, shim) = std::io::pipe().unwrap();
+        let (young, tasks) = (Arc::new(Young::default()), Tasks::default());
+        let id = JobId::from(uuid::Uuid::from_u128(7));
+        let launched = Launched {
+            handshake: Some(ours.into()),
+            child: None,
+        };
+        let said = young.take(id, launched, &tasks).unwrap();
+        let news = young.news(id).unwrap();
+        Job {
+            young,
+            id,
+            shim,
+            said,
+            news,
+            tasks,
+        }
+    }
+
+    #[tokio::test]
+    async fn it_is_news_until_it_has_settled() {
+        let mut job = job();
+        job.shim.write_all(b"started 5\n").unwrap();
+        assert_eq!(job.said.await.unwrap().unwrap(), "started 5\n");
+        job.news.changed().await.unwrap();
+        for _ in 0..2 {
+            job.shim.write_all(b"\n").unwrap();
+            job.news.changed().await.unwrap();
+            assert!(job.young.news(job.id).is_some());
+        }
+        job.shim.write_all(b"\nsettled\n").unwrap();
+        while job.news.changed().await.is_ok() {}
+        assert!(job.young.news(job.id).is_none());
+        job.tasks.close().await;
+    }
+
+    #[tokio::test]
+    async fn its_end_is_news() {
+        let mut job = job();
+        job.shim.write_all(b"failed {}\n").unwrap();
+        assert_eq!(job.said.await.unwrap().unwrap(), "failed {}\n");
+        job.news.changed().await.unwrap();
+        let told = *job.news.borrow_and_update();
+        drop(job.shim);
+        while job.news.changed().await.is_ok() {}
+        assert!(*job.news.borrow() > told);
+        assert!(job.young.news(job.id).is_none());
+    }
+
+    #[tokio::test]
+    async fn a_shim_that_says_nothing_or_too_much_is_let_be() {
+        let nothing = job();
+        drop(nothing.shim);
+        assert_eq!(nothing.said.await.unwrap().unwrap(), "");
+        let mut much = job();
+        let babble = std::thread::spawn(move || {
+            drop(much.shim.write_all(&vec![b'x'; LINE_MAX * 3]));
+        });
+        assert!(much.said.await.unwrap().unwrap().len() > LINE_MAX);
+        babble.join().unwrap();
+    }
+}

@@ -2,10 +2,10 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -75,6 +75,7 @@ pub(crate) struct Job {
     id: Uuid,
     shim: Child,
     handshake: String,
+    pipe: BufReader<ChildStdout>,
     shim_status: Option<ExitStatus>,
 }
 
@@ -107,22 +108,31 @@ impl Job {
             .spawn()
             .expect("the shim has been built");
         let mut handshake = String::new();
-        let mut pipe = shim.stdout.take().expect("it is piped");
-        pipe.read_to_string(&mut handshake)
-            .expect("a pipe can be read");
+        let mut pipe = BufReader::new(shim.stdout.take().expect("it is piped"));
+        pipe.read_line(&mut handshake).expect("a pipe can be read");
         Self {
             _keep: None,
             path: path.to_path_buf(),
             id,
             shim,
             handshake,
+            pipe,
             shim_status: None,
         }
     }
 
-    /// What the shim told its launcher.
+    /// The first line that the shim told its launcher.
     pub(crate) fn handshake(&self) -> &str {
         &self.handshake
+    }
+
+    /// What it told after that, up to the end of the pipe.
+    pub(crate) fn told_later(&mut self) -> String {
+        let mut told = String::new();
+        self.pipe
+            .read_to_string(&mut told)
+            .expect("a pipe can be read");
+        told
     }
 
     /// What kept the job from starting, as told and as recorded.

@@ -1,6 +1,7 @@
 //! From spec to running payload, and every way not to get there.
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 
@@ -9,13 +10,55 @@ use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::process::Signal;
 
 use legwork_shim::exit::{Cause, NotStarted, Status, Step};
-use legwork_shim::journal::Journal;
+use legwork_shim::journal::{Journal, Line};
 use legwork_shim::spec::{RunAs, VERSION};
 use legwork_shim::{layout, lock};
 
 use crate::harness::{
     Job, command, is_root, kill, lives, open_journal, program, script, spec, until,
 };
+
+#[test]
+fn the_starter_hears_of_a_job_until_it_has_settled() {
+    let mut job = Job::start(&spec(&["sleep", "60"]));
+    assert_eq!(job.told_later(), "settled\n");
+    assert!(job.has(layout::CONTROL));
+    kill(job.main(), Signal::KILL);
+    job.exit();
+    let mut job = Job::start(&script("echo one; echo two; exit 3"));
+    let told = job.told_later();
+    let grown = told.strip_suffix("settled\n").unwrap_or(&told);
+    assert!(!told.is_empty());
+    assert!(matches!(grown, "" | "\n" | "\n\n"), "{told:?}");
+    assert_eq!(job.exit().status, Some(Status::Code(3)));
+    let mut job = Job::start(&spec(&["/no/such/program"]));
+    assert!(job.handshake().starts_with("failed "));
+    assert_eq!(job.told_later(), "");
+}
+
+#[test]
+fn a_starter_that_does_not_listen_holds_nobody_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let spec = script("echo heard; exit 3");
+    let mut held = open_journal(dir.path());
+    assert!(lock::acquire(&held).unwrap());
+    held.write_all(&Line::Spec.encode(&spec).unwrap()).unwrap();
+    let (reader, mut full) = std::io::pipe().unwrap();
+    rustix::io::ioctl_fionbio(&full, true).unwrap();
+    while full.write(&[b'x'; 4096]).is_ok() {}
+    rustix::io::ioctl_fionbio(&full, false).unwrap();
+    let mut shim = command(program())
+        .current_dir(dir.path())
+        .env_clear()
+        .stdin(held)
+        .stdout(full)
+        .spawn()
+        .unwrap();
+    assert_eq!(shim.wait().unwrap().code(), Some(0));
+    let raw = fs::read(dir.path().join(layout::JOURNAL)).unwrap();
+    assert!(Journal::parse(&raw).exit.is_some());
+    drop(reader);
+}
 
 #[test]
 fn exit_codes_and_signals_are_the_payloads_own() {
