@@ -147,7 +147,14 @@ mod tests {
     use std::future::pending;
     use std::time::Duration;
 
-    use super::{STAGGER, staggered};
+    use std::sync::Arc;
+
+    use tokio::net::TcpListener;
+    use tokio_rustls::TlsConnector;
+    use tokio_rustls::rustls::crypto::ring;
+    use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+
+    use super::{DialError, HandshakeError, STAGGER, handshake, staggered};
 
     type Attempt = std::pin::Pin<Box<dyn Future<Output = Result<u8, u8>> + Send>>;
 
@@ -180,5 +187,26 @@ mod tests {
         };
         let attempts = vec![attempt(slow), attempt(pending())];
         assert_eq!(staggered(attempts).await, Ok(1));
+    }
+
+    #[tokio::test]
+    async fn a_reset_in_the_handshake_is_told_in_words() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let at = listener.local_addr().unwrap();
+        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(RootCertStore::empty())
+            .with_no_client_auth();
+        let reset = async {
+            let (stream, _) = listener.accept().await.unwrap();
+            stream.readable().await.unwrap();
+            stream.set_zero_linger().unwrap();
+        };
+        let asked = handshake(at, TlsConnector::from(Arc::new(config)));
+        match tokio::join!(asked, reset).0 {
+            Err(DialError::Unreachable(why)) => assert_eq!(why, HandshakeError::Closed.to_string()),
+            other => panic!("{other:?}"),
+        }
     }
 }

@@ -122,10 +122,13 @@ impl From<Error> for HandshakeError {
 impl From<io::Error> for HandshakeError {
     /// From what an asynchronous stream says, where the cause is wrapped.
     fn from(error: io::Error) -> Self {
+        use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
         match error.downcast::<Error>() {
             Ok(cause) => cause.into(),
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Self::Closed,
-            Err(error) => Self::Io(error),
+            Err(error) => match error.kind() {
+                UnexpectedEof | ConnectionReset | ConnectionAborted | BrokenPipe => Self::Closed,
+                _ => Self::Io(error),
+            },
         }
     }
 }
