@@ -200,7 +200,7 @@ mod tests {
             .with_no_client_auth();
         let reset = async {
             let (stream, _) = listener.accept().await.unwrap();
-            stream.readable().await.unwrap();
+            stream.peek(&mut [0]).await.unwrap();
             stream.set_zero_linger().unwrap();
         };
         let asked = handshake(at, TlsConnector::from(Arc::new(config)));

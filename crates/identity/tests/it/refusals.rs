@@ -130,7 +130,10 @@ async fn against(ca: &legwork_identity::ca::Ca, said: &[u8]) -> HandshakeError {
 
 #[test]
 fn a_failing_connection_is_told_as_one() {
-    let error = HandshakeError::from(io::Error::from(io::ErrorKind::ConnectionReset));
+    let told = |kind| HandshakeError::from(io::Error::from(kind));
+    let error = told(io::ErrorKind::TimedOut);
     assert!(matches!(error, HandshakeError::Io(_)), "{error:?}");
+    let error = told(io::ErrorKind::ConnectionReset);
+    assert!(matches!(error, HandshakeError::Closed), "{error:?}");
     assert_eq!(tls::server_name().to_str(), tls::DNS_NAME);
 }
