@@ -1,5 +1,6 @@
 """`stop`: the signal, the grace, the whole tree, and what is recorded of it."""
 
+import signal
 import time
 
 from harness import processes
@@ -88,3 +89,19 @@ def test_two_stops_at_once(host: Host) -> None:
         process.communicate(timeout=30)
         assert process.returncode == 0
     assert host.status(job)["finish"]["cause"] == "stopped"
+
+
+def test_an_interrupt_at_any_moment_says_what_is_true(host: Host) -> None:
+    for wait_ms in range(30):
+        name = f"at-{wait_ms}"
+        words = ("run", "--no-sync", "--name", name, "--", "sleep", "60")
+        runner = host.popen(*words)
+        # The moment is what this is about: it sweeps over the whole start.
+        time.sleep(wait_ms / 1000)
+        runner.send_signal(signal.SIGINT)
+        _, err = runner.communicate(timeout=20)
+        jobs = [job for job in host.json("ps", "-a") if job.get("name") == name]
+        if b"nothing runs" in err:
+            assert not jobs, err
+        else:
+            assert all(job["state"] == "finished" for job in jobs), err

@@ -79,10 +79,13 @@ async fn answer(
     };
     let (parts, mut body) = response.into_parts();
     let (frames, waiting) = mpsc::channel(FRAMES);
-    if head
-        .send(Response::from_parts(parts, Body::new(Frames(waiting))))
-        .is_err()
-    {
+    let frames_of_answer = Frames {
+        waiting,
+        // An answer may be all in its head.
+        is_complete: parts.headers.contains_key(Status::GRPC_STATUS),
+    };
+    let answered = Response::from_parts(parts, Body::new(frames_of_answer));
+    if head.send(answered).is_err() {
         return;
     }
     loop {
@@ -101,7 +104,11 @@ async fn answer(
 }
 
 /// An answer's body.
-struct Frames(mpsc::Receiver<Result<Frame<Bytes>, Status>>);
+struct Frames {
+    waiting: mpsc::Receiver<Result<Frame<Bytes>, Status>>,
+    /// The server has said how the call ended. A body that ends without was cut off.
+    is_complete: bool,
+}
 
 impl http_body::Body for Frames {
     type Data = Bytes;
@@ -111,7 +118,18 @@ impl http_body::Body for Frames {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        self.0.poll_recv(cx)
+        let frame = std::task::ready!(self.waiting.poll_recv(cx));
+        if let Some(Ok(frame)) = &frame {
+            self.is_complete |= frame.is_trailers();
+        }
+        let is_cut_off = frame.is_none() && !std::mem::replace(&mut self.is_complete, true);
+        Poll::Ready(if is_cut_off {
+            Some(Err(Status::unavailable(
+                "the server's side of the call broke down",
+            )))
+        } else {
+            frame
+        })
     }
 }
 
@@ -138,6 +156,10 @@ mod tests {
         Ok(Frame::data(Bytes::from_static(bytes)))
     }
 
+    fn trailers() -> Result<Frame<Bytes>, Status> {
+        Ok(Frame::trailers(http::HeaderMap::new()))
+    }
+
     /// A service that gives back what it is sent, piece by piece.
     fn echo(tasks: &TaskTracker) -> InProcess {
         let service = tower::service_fn(|request: Request<Body>| async {
@@ -157,7 +179,9 @@ mod tests {
             let frame = answer.frame().await.unwrap().unwrap();
             assert_eq!(frame.into_data().unwrap(), "word");
         }
+        says.send(trailers()).await.unwrap();
         drop(says);
+        assert!(answer.frame().await.unwrap().unwrap().is_trailers());
         assert!(answer.frame().await.is_none());
         tasks.close();
         tasks.wait().await;
@@ -172,6 +196,7 @@ mod tests {
             counter.fetch_add(1, Ordering::Relaxed);
             data(b"piece")
         });
+        let pieces = pieces.chain(tokio_stream::once(trailers()));
         let request = Request::new(Body::new(StreamBody::new(pieces)));
         let answer = echo(&tasks).call(request).await.unwrap().into_body();
         for _ in 0..50 {
@@ -205,6 +230,23 @@ mod tests {
         assert!(gone.await.is_err());
         tasks.close();
         tasks.wait().await;
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_is_cut_off_is_an_error_and_one_that_is_all_head_is_not() {
+        let pieces = || StreamBody::new(tokio_stream::once(data(b"piece")));
+        let call = echo(&TaskTracker::new()).call(Request::new(Body::new(pieces())));
+        let mut answer = call.await.unwrap().into_body();
+        assert!(answer.frame().await.unwrap().is_ok());
+        assert!(answer.frame().await.unwrap().is_err());
+        assert!(answer.frame().await.is_none());
+
+        let service = tower::service_fn(|_: Request<Body>| async {
+            Ok::<_, Infallible>(Status::not_found("no such thing").into_http::<Body>())
+        });
+        let calls = InProcess::new(service, TaskTracker::new());
+        let answer = calls.call(Request::new(Body::empty())).await.unwrap();
+        assert!(answer.into_body().frame().await.is_none());
     }
 
     #[tokio::test]

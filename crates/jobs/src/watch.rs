@@ -166,7 +166,11 @@ impl Watch {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 told.file = Some((number, None));
             }
-            Err(_) => self.source = Source::Clock,
+            Err(_) => {
+                // The number that says what is there goes on, and so do the looks, soon.
+                self.rechecks += told.dir.look() + 1;
+                (self.source, self.pause) = (Source::Clock, POLL_MIN);
+            }
         }
         true
     }

@@ -18,6 +18,7 @@ use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use crate::id::JobId;
 use crate::launcher::Launched;
@@ -54,8 +55,7 @@ impl Young {
         let Launched { handshake, child } = launched;
         let stop = tasks.stopping();
         let Some(pipe) = handshake else {
-            let gone = reap(child);
-            drop(tasks.spawn(async move { stop.run_until_cancelled(gone).await }));
+            drop(tasks.spawn(reap(child, stop)));
             return None;
         };
         let (say, said) = oneshot::channel();
@@ -63,10 +63,13 @@ impl Young {
         self.jobs().insert(id, seen);
         let young = self.clone();
         drop(tasks.spawn(async move {
-            let gone = pin!(reap(child));
-            let life = young.attend(id, pipe, say, news, gone);
-            stop.run_until_cancelled(life).await;
-            young.jobs().remove(&id);
+            let mut shim = Shim::new(pipe);
+            // Of a launch that was made the starter hears, whoever closes the library meanwhile.
+            let line = shim.first_line().await;
+            news.send_modify(|count| *count += 1);
+            // Whoever asked for the start may be gone.
+            drop(say.send(line));
+            young.attend(id, shim, news, child, stop).await;
         }));
         Some(said)
     }
@@ -74,22 +77,16 @@ impl Young {
     async fn attend(
         &self,
         id: JobId,
-        pipe: OwnedFd,
-        say: oneshot::Sender<io::Result<String>>,
+        mut shim: Shim,
         news: watch::Sender<u64>,
-        mut gone: impl Future<Output = ()> + Unpin,
+        child: Option<Child>,
+        stop: CancellationToken,
     ) {
+        let mut gone = pin!(reap(child, stop.clone()));
         let tell = || news.send_modify(|count| *count += 1);
-        let mut shim = Shim {
-            pipe: pipe::Receiver::from_owned_fd(pipe),
-            said: Vec::new(),
-        };
-        let line = shim.first_line().await;
-        // Whoever asked for the start may be gone.
-        drop(say.send(line));
-        tell();
-        let settled = shim.tells_of_growth(tell).await;
-        let is_gone = !settled && timeout(PARTING, &mut gone).await.is_ok();
+        let settled = stop.run_until_cancelled(shim.tells_of_growth(tell)).await;
+        drop(shim);
+        let is_gone = settled == Some(false) && timeout(PARTING, &mut gone).await.is_ok();
         tell();
         self.jobs().remove(&id);
         drop(news);
@@ -107,6 +104,13 @@ struct Shim {
 }
 
 impl Shim {
+    fn new(pipe: OwnedFd) -> Self {
+        Self {
+            pipe: pipe::Receiver::from_owned_fd(pipe),
+            said: Vec::new(),
+        }
+    }
+
     /// Reads what there is; `false` at the end.
     async fn hear(&mut self) -> io::Result<bool> {
         let pipe = self
@@ -148,7 +152,7 @@ impl Shim {
 }
 
 /// Collects a child when it ends. A child that outlives the library object is for whoever inherits it.
-async fn reap(child: Option<Child>) {
+async fn reap(child: Option<Child>, stop: CancellationToken) {
     let Some(mut child) = child else {
         return;
     };
@@ -159,16 +163,18 @@ async fn reap(child: Option<Child>) {
         tasks::blocking(move || child.wait()).await;
         return;
     };
-    drop(pidfd.readable().await);
+    stop.run_until_cancelled(pidfd.readable()).await;
     // Only a child that somebody else has reaped is an error, and then there is nothing to do.
     drop(child.try_wait());
 }
 
 #[cfg(test)]
 mod tests {
-    use std::io::{PipeWriter, Write};
+    use std::io::{ErrorKind, PipeWriter, Write};
+    use std::process::{Child, Command};
     use std::sync::Arc;
 
+    use rustix::process::{Pid, Signal, kill_process};
     use tokio::sync::{oneshot, watch};
 
     use super::{LINE_MAX, Young};
@@ -187,12 +193,16 @@ mod tests {
     }
 
     fn job() -> Job {
+        job_of(None)
+    }
+
+    fn job_of(child: Option<Child>) -> Job {
         let (ours, shim) = std::io::pipe().unwrap();
         let (young, tasks) = (Arc::new(Young::default()), Tasks::default());
         let id = JobId::from(uuid::Uuid::from_u128(7));
         let launched = Launched {
             handshake: Some(ours.into()),
-            child: None,
+            child,
         };
         let said = young.take(id, launched, &tasks).unwrap();
         let news = young.news(id).unwrap();
@@ -221,6 +231,32 @@ mod tests {
         while job.news.changed().await.is_ok() {}
         assert!(job.young.news(job.id).is_none());
         job.tasks.close().await;
+    }
+
+    #[tokio::test]
+    async fn once_it_has_settled_it_costs_no_pipe() {
+        #[expect(clippy::disallowed_methods, reason = "any child will do")]
+        let child = Command::new("sleep").arg("60").spawn().unwrap();
+        let pid = Pid::from_child(&child);
+        let mut job = job_of(Some(child));
+        job.shim.write_all(b"started 5\nsettled\n").unwrap();
+        while job.news.changed().await.is_ok() {}
+        let refused = job.shim.write_all(b"\n").unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::BrokenPipe);
+        kill_process(pid, Signal::KILL).unwrap();
+        job.tasks.close().await;
+    }
+
+    #[tokio::test]
+    async fn a_launch_that_was_made_is_heard_of_by_whoever_closes_meanwhile() {
+        let mut job = job();
+        let speak = async {
+            tokio::task::yield_now().await;
+            job.shim.write_all(b"started 5\n").unwrap();
+            assert_eq!(job.said.await.unwrap().unwrap(), "started 5\n");
+        };
+        tokio::join!(job.tasks.close(), speak);
+        assert!(job.young.news(job.id).is_none());
     }
 
     #[tokio::test]

@@ -1,11 +1,14 @@
 //! `legwork run`.
 
 use std::ffi::OsString;
+use std::pin::pin;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use clap::Args;
 use legwork_client::{Cause, Client, Job, LogEvent, LogOptions};
 use serde_json::json;
+use uuid::Uuid;
 
 use crate::app::App;
 use crate::commands::pull;
@@ -47,14 +50,7 @@ pub(crate) struct Run {
 
 pub(crate) async fn run(app: &App, args: Run) -> Result<u8, CommandError> {
     let mut interrupts = Interrupts::listen()?;
-    let prepared = tokio::select! {
-        prepared = prepare(app, &args) => prepared.map_err(CommandError::before_start)?,
-        () = interrupts.next() => {
-            let why = "interrupted before the job started; nothing runs";
-            return Err(CommandError::new(INTERRUPTED, "INTERRUPTED", why));
-        }
-    };
-    let (session, job) = prepared;
+    let (session, job, interrupted) = prepare_unless(app, &args, &mut interrupts).await?;
     if args.detach {
         render::id(app.out, &job)?;
         return Ok(0);
@@ -70,9 +66,16 @@ pub(crate) async fn run(app: &App, args: Run) -> Result<u8, CommandError> {
     let end = match job.finish().map(|finish| &finish.cause) {
         // One that is over otherwise was started by an attempt whose answer was lost, and may have printed.
         Some(Cause::NotStarted(_)) => Followed::Ended(Box::new(job)),
-        _ => follow(app, &session.client, &job, &mut interrupts, &args)
-            .await
-            .map_err(|failure| failure.after_start().watching(short))?,
+        _ => follow(
+            app,
+            &session.client,
+            &job,
+            &mut interrupts,
+            &args,
+            interrupted,
+        )
+        .await
+        .map_err(|failure| failure.after_start().watching(short))?,
     };
     match end {
         Followed::Detached => Ok(INTERRUPTED),
@@ -93,8 +96,47 @@ pub(crate) async fn run(app: &App, args: Run) -> Result<u8, CommandError> {
     }
 }
 
-/// Everything up to a job that runs.
-async fn prepare(app: &App, args: &Run) -> Result<(Session, Job), CommandError> {
+/// Everything up to a job that runs, and whether it was interrupted when that had been asked for.
+async fn prepare_unless(
+    app: &App,
+    args: &Run,
+    interrupts: &mut Interrupts,
+) -> Result<(Session, Job, bool), CommandError> {
+    let interrupted = |why: String| CommandError::new(INTERRUPTED, "INTERRUPTED", why);
+    let asked = Mutex::new(None);
+    let mut preparing = pin!(prepare(app, args, &asked));
+    let prepared = tokio::select! {
+        prepared = &mut preparing => Some(prepared),
+        () = interrupts.next() => None,
+    };
+    let (prepared, was_interrupted) = match prepared {
+        Some(prepared) => (prepared, false),
+        None => {
+            let asked = *asked.lock().unwrap_or_else(PoisonError::into_inner);
+            let Some(id) = asked else {
+                let why = "interrupted before the job started; nothing runs";
+                return Err(interrupted(why.to_owned()));
+            };
+            // What was asked for may be done already: the answer says what there is to stop.
+            tokio::select! {
+                prepared = &mut preparing => (prepared, true),
+                () = interrupts.next() => {
+                    let why = format!("interrupted while the job was being started; it may run: `legwork status {id}` tells");
+                    return Err(interrupted(why));
+                }
+            }
+        }
+    };
+    let (session, job) = prepared.map_err(CommandError::before_start)?;
+    Ok((session, job, was_interrupted))
+}
+
+/// Everything up to a job that runs. Its id is noted before it is asked for.
+async fn prepare(
+    app: &App,
+    args: &Run,
+    asked: &Mutex<Option<Uuid>>,
+) -> Result<(Session, Job), CommandError> {
     pull::check(&args.pull)?;
     let session = app.connect().await?;
     let stdin = if args.detach {
@@ -103,12 +145,10 @@ async fn prepare(app: &App, args: &Run) -> Result<(Session, Job), CommandError> 
         stdin::wanted(args.stdin)
     };
     let specs = |place| {
-        Ok(vec![args.options.spec(
-            args.argv.clone(),
-            place,
-            stdin,
-            &session,
-        )?])
+        let options = &args.options;
+        let spec = options.spec(args.argv.clone(), place, stdin, &session)?;
+        *asked.lock().unwrap_or_else(PoisonError::into_inner) = Some(spec.id);
+        Ok(vec![spec])
     };
     let started = project::start(app, &session, &args.options, specs).await?;
     let job = started
@@ -148,15 +188,21 @@ async fn follow(
     job: &Job,
     interrupts: &mut Interrupts,
     args: &Run,
+    mut interrupted: bool,
 ) -> Result<Followed, CommandError> {
     let id = job.id.to_string();
     let shown = show(app, client, &id);
     tokio::pin!(shown);
     let mut stopping = false;
     loop {
+        let again = async {
+            if !std::mem::take(&mut interrupted) {
+                interrupts.next().await;
+            }
+        };
         tokio::select! {
             ended = &mut shown => return ended,
-            () = interrupts.next() => {
+            () = again => {
                 if stopping {
                     let short = render::short(job);
                     app.out.note(&format!(

@@ -33,6 +33,13 @@ const REST_US: u64 = 200_000;
 /// More new bytes than this are not synced in passing, because the sync would make the payload wait.
 const SYNC_IN_PASSING: u64 = 4 * 1024 * 1024;
 
+/// Whether nobody who watches a file there is told of what splice(2) writes to it: before Linux 6.6, on an overlay, the file
+/// below is written, and that one nobody watches.
+fn splices_in_secret(file: &OwnedFd) -> bool {
+    const OVERLAYFS: i64 = 0x794c_7630;
+    rustix::fs::fstatfs(file).is_ok_and(|found| found.f_type == OVERLAYFS)
+}
+
 /// What became of some bytes that were in a pipe.
 #[derive(Debug, Clone, Copy)]
 struct Moved {
@@ -195,12 +202,16 @@ impl<'a> Output<'a> {
                 AtFlags::empty(),
             ));
         }
-        self.file = Some(rustix::fs::openat(
+        let file = rustix::fs::openat(
             self.dir,
             segment_name(self.segments.end()),
             OFlags::WRONLY | OFlags::CREATE | OFlags::CLOEXEC,
             Mode::RUSR | Mode::WUSR,
-        )?);
+        )?;
+        if self.buffer.is_none() && splices_in_secret(&file) {
+            self.buffer = Some(vec![0; COPY]);
+        }
+        self.file = Some(file);
         self.segments.begin();
         self.write_back.new_file();
         Ok(())
