@@ -145,9 +145,8 @@ where
 #[cfg(test)]
 mod tests {
     use std::future::pending;
-    use std::time::Duration;
-
     use std::sync::Arc;
+    use std::time::Duration;
 
     use tokio::net::TcpListener;
     use tokio_rustls::TlsConnector;

@@ -42,7 +42,7 @@ pub struct LaunchOrder<'a> {
 /// A launch that was made.
 #[derive(Debug)]
 pub struct Launched {
-    /// One line will come from here: `started <pid>` or `failed <json>`. `None` when the launcher hears
+    /// What the shim says comes from here, see [`legwork_shim::handshake`]. `None` when the launcher hears
     /// nothing from its shims: the job is then returned as starting.
     pub handshake: Option<OwnedFd>,
     /// The shim, when it is a child of this process, so that it can be reaped.

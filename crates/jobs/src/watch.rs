@@ -153,11 +153,7 @@ impl Watch {
         let Source::Kernel(told) = &mut self.source else {
             return false;
         };
-        if told
-            .file
-            .as_ref()
-            .is_some_and(|(known, _)| *known == number)
-        {
+        if told.attends_to(number) {
             return false;
         }
         match told.kernel.subscribe(path, kernel::GROWTH) {
@@ -175,7 +171,7 @@ impl Watch {
         true
     }
 
-    /// Whether the kernel tells of the growth of this file.
+    /// Whether somebody tells of the growth of this file: the kernel, or a shim that has not settled.
     pub(crate) fn attends_to(&self, number: u64) -> bool {
         match &self.source {
             Source::Kernel(told) => told.attends_to(number),

@@ -1,7 +1,7 @@
 //! This machine's own server: the one that holds the user's state directory, else one in this process.
 //!
-//! The same services and messages as a remote server's, through streams in memory instead of a socket. Nothing is left running when the command ends but the jobs' shims; another terminal
-//! that opens the same state directory sees the same jobs.
+//! The same services and messages as a remote server's, through streams in memory instead of a socket. Nothing is left
+//! running when the command ends but the jobs' shims; another terminal that opens the same state directory sees the same jobs.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};

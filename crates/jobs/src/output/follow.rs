@@ -40,7 +40,7 @@ pub struct Output {
     watch: Option<Watch>,
     /// The shape of the directory in which segments were last looked for.
     listed: Option<u64>,
-    /// All that was there has been read, and of what comes the kernel tells.
+    /// All that was there has been read, and of what comes the watch tells.
     dry: bool,
     /// Set once the job was seen to have ended.
     ended: Option<Box<Job>>,
