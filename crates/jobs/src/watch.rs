@@ -2,19 +2,22 @@
 //!
 //! One inotify(7) instance serves a library object, with one watch for each directory or file that anybody looks at, and one task
 //! passes on what the kernel says. There are two kinds of news: *shape* (a file appeared in a job's directory, its journal got a
-//! line, its shim is gone), and *growth* of one file, for which readers of output ask. Nobody is told of a directory that a file in it
-//! has grown: a shim writes what a line is to the index before the line to the output, and whoever ran for the first would run in vain,
-//! on the processor that the shim is about to need. Where inotify cannot be had or cannot see, for want of
-//! instances or watches or on a network file system, the same calls come back by the clock. They do so now and then in any case:
-//! news is a hint to look again, and never the only one.
+//! line, its shim is gone), and *growth* of single files, for which readers of output ask. A reader is told when the segment that it
+//! reads grows, and when the index does: a shim writes to the index before it writes the line, and to wake a reader on a processor
+//! that sleeps takes longer than the shim needs for both. So it wakes while the line is being written, and finds it as a rule.
+//!
+//! Where inotify cannot be had or cannot see, for want of instances or watches or on a network file system, the same calls come
+//! back by the clock. They do so now and then in any case: news is a hint to look again, and never the only one.
 
 mod kernel;
 
+use std::future::pending;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use legwork_shim::layout;
 use tokio::time::{sleep, timeout};
 
 use self::kernel::{Kernel, Subscription};
@@ -67,8 +70,12 @@ enum Source {
 struct Told {
     kernel: Arc<Kernel>,
     dir: Subscription,
-    /// The file whose growth is news, by the number that its reader has given it. None when it was gone already.
-    file: Option<(u64, Option<Subscription>)>,
+    /// The file whose growth is news, by the number that its reader has given it.
+    number: Option<u64>,
+    /// Its growth; none when it was gone already.
+    file: Option<Subscription>,
+    /// The growth of the index beside it, which comes first.
+    index: Option<Subscription>,
 }
 
 impl Watcher {
@@ -100,10 +107,13 @@ impl Watcher {
             sees.then(|| Kernel::start(tasks).ok()).flatten()
         });
         let told = kernel.as_ref().and_then(|kernel| {
-            let dir = kernel.subscribe(dir, kernel::SHAPE).ok()?;
-            let kernel = kernel.clone();
-            let file = None;
-            Some(Told { kernel, dir, file })
+            Some(Told {
+                dir: kernel.subscribe(dir, kernel::SHAPE).ok()?,
+                kernel: kernel.clone(),
+                number: None,
+                file: None,
+                index: None,
+            })
         });
         Watch::new(told.map_or(Source::Clock, Source::Kernel))
     }
@@ -137,8 +147,8 @@ impl Watch {
     pub(crate) fn look(&mut self) -> u64 {
         match &mut self.source {
             Source::Kernel(told) => {
-                if let Some((_, Some(file))) = &mut told.file {
-                    file.look();
+                for growing in [&mut told.file, &mut told.index].into_iter().flatten() {
+                    growing.look();
                 }
                 told.dir.look() + self.rechecks
             }
@@ -147,8 +157,8 @@ impl Watch {
         }
     }
 
-    /// Makes the growth of one file news, instead of another's; its reader numbers the files that it opens. `true` if it was not
-    /// before: then what there is has to be read first.
+    /// Makes the growth of one segment news, instead of another's, and that of the index beside it; its reader numbers the segments
+    /// that it opens. `true` if it was not before: then what there is has to be read first.
     pub(crate) fn attend(&mut self, number: u64, path: &Path) -> bool {
         let Source::Kernel(told) = &mut self.source else {
             return false;
@@ -156,17 +166,10 @@ impl Watch {
         if told.attends_to(number) {
             return false;
         }
-        match told.kernel.subscribe(path, kernel::GROWTH) {
-            Ok(file) => told.file = Some((number, Some(file))),
-            // What follows it is news of the directory.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                told.file = Some((number, None));
-            }
-            Err(_) => {
-                // The number that says what is there goes on, and so do the looks, soon.
-                self.rechecks += told.dir.look() + 1;
-                (self.source, self.pause) = (Source::Clock, POLL_MIN);
-            }
+        if told.attend(number, path).is_err() {
+            // The number that says what is there goes on, and so do the looks, soon.
+            self.rechecks += told.dir.look() + 1;
+            (self.source, self.pause) = (Source::Clock, POLL_MIN);
         }
         true
     }
@@ -219,19 +222,38 @@ impl Watch {
 
 impl Told {
     fn attends_to(&self, number: u64) -> bool {
-        self.file
-            .as_ref()
-            .is_some_and(|(known, _)| *known == number)
+        self.number == Some(number)
+    }
+
+    fn attend(&mut self, number: u64, path: &Path) -> io::Result<()> {
+        let growth = |path: &Path| match self.kernel.subscribe(path, kernel::GROWTH) {
+            Ok(growth) => Ok(Some(growth)),
+            // What follows it is news of the directory.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        };
+        let file = growth(path)?;
+        if self.index.is_none() {
+            self.index = growth(&path.with_file_name(layout::INDEX))?;
+        }
+        (self.number, self.file) = (Some(number), file);
+        Ok(())
     }
 
     async fn changed(&mut self) {
-        match &mut self.file {
-            Some((_, Some(file))) => tokio::select! {
-                () = file.changed() => {}
-                () = self.dir.changed() => {}
-            },
-            _ => self.dir.changed().await,
+        tokio::select! {
+            () = of(&mut self.index) => {}
+            () = of(&mut self.file) => {}
+            () = self.dir.changed() => {}
         }
+    }
+}
+
+/// Waits for news of what may be looked at.
+async fn of(looked_at: &mut Option<Subscription>) {
+    match looked_at {
+        Some(looked_at) => looked_at.changed().await,
+        None => pending().await,
     }
 }
 
@@ -266,6 +288,22 @@ mod tests {
         assert_ne!(shape.look(), shaped);
         growth.changed().await;
         assert_ne!(growth.look(), grown);
+        tasks.close().await;
+    }
+
+    #[tokio::test]
+    async fn the_index_is_news_before_the_line_that_it_tells_of() {
+        let dir = tempfile::tempdir().unwrap();
+        let tasks = Tasks::default();
+        let path = dir.path().join("output");
+        File::create(&path).unwrap();
+        let mut index = File::create(dir.path().join("index")).unwrap();
+        let mut watch = Watcher::new(dir.path()).watch(dir.path(), &tasks);
+        assert!(watch.attend(1, &path));
+        watch.look();
+        index.write_all(b"x").unwrap();
+        watch.changed().await;
+        assert_eq!(watch.rechecks, 0);
         tasks.close().await;
     }
 
