@@ -29,6 +29,10 @@ fn main() {
 }
 
 /// Whether the program is dynamic, with the GNU C library, and for a machine like this one.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "cargo tells build scripts of the target in variables"
+)]
 fn is_for_this_host() -> bool {
     let is = |name: &str, value: &str| env::var(name).is_ok_and(|found| found == value);
     let features = env::var("CARGO_CFG_TARGET_FEATURE").unwrap_or_default();

@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 use tonic::body::Body;
 
 use crate::error::{CallError, Result};
+use crate::gather::Gathered;
 use crate::in_process::InProcess;
 use crate::lost::{self, NotSent};
 use crate::stream::{ByteStream, Ending, Watched};
@@ -88,7 +89,7 @@ impl Channel {
                 .keep_alive_while_idle(true);
         }
         let (requests, connection) = builder
-            .handshake(TokioIo::new(io))
+            .handshake(TokioIo::new(Gathered::new(io)))
             .await
             .map_err(|e| CallError::unreachable(&lost::words(&e)))?;
         // Whatever ends the connection also fails the calls on it, which report it.

@@ -22,6 +22,7 @@ mod convert;
 mod dial;
 mod enroll;
 mod error;
+mod gather;
 mod in_process;
 mod input;
 mod job;
