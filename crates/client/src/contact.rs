@@ -6,6 +6,9 @@
 //! A call that was lost with its connection says nothing about what the server did. What is safe to repeat is
 //! repeated here, as it was, on the next connection. A new connection counts only once the server has answered
 //! on it, so a listener that accepts and hangs up is not taken for a server that is back.
+//!
+//! A server that serves so many connections of ours and no more says so on the next one. That is a connection that was lost:
+//! the next is tried after a pause, for others may have ended by then.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -21,7 +24,7 @@ use uuid::Uuid;
 
 use crate::connect::Channel;
 use crate::error::{CallError, Result};
-use crate::lost::{is_lost, is_unsent};
+use crate::lost::{is_excess, is_lost, is_unsent};
 use crate::options::{Notice, Options, Patience};
 use crate::target::Target;
 
@@ -319,11 +322,12 @@ impl Contact {
     where
         Made: Future<Output = std::result::Result<Response<T>, Status>>,
     {
-        let mut in_doubt = false;
+        let (mut in_doubt, mut excess) = (false, None);
         loop {
             let live = match self.live().await {
                 Ok(live) => live,
-                Err(error) => return (Err(error), in_doubt),
+                Err(error) if in_doubt => return (Err(error), true),
+                Err(error) => return (Err(not_done(error, excess)), false),
             };
             match call(live.channel.clone()).await {
                 Ok(answer) => {
@@ -332,6 +336,7 @@ impl Contact {
                 }
                 Err(status) if is_lost(&status) => {
                     in_doubt |= !is_unsent(&status);
+                    excess = is_excess(&status).then(|| status.clone().into());
                     if let Err(error) = self.lost(&live, status).await {
                         return (Err(error), in_doubt);
                     }
@@ -346,11 +351,16 @@ impl Contact {
     where
         Made: Future<Output = std::result::Result<Response<T>, Status>>,
     {
+        let mut excess = None;
         loop {
-            let live = self.live().await?;
+            let live = self.live().await;
+            let live = live.map_err(|error| not_done(error, excess.take()))?;
             match call(live.channel.clone()).await {
                 Ok(answer) => return Ok(answer.into_inner()),
-                Err(status) if is_unsent(&status) => self.lost(&live, status).await?,
+                Err(status) if is_unsent(&status) => {
+                    excess = is_excess(&status).then(|| status.clone().into());
+                    self.lost(&live, status).await?;
+                }
                 Err(status) if is_lost(&status) && self.target.is_some() => {
                     let error = CallError::from(status.clone());
                     self.lost(&live, status).await?;
@@ -360,6 +370,14 @@ impl Contact {
                 Err(status) => return Err(status.into()),
             }
         }
+    }
+}
+
+/// Why a call was not made. Where the server has refused it, its word is better than that contact was lost: there is no doubt.
+fn not_done(error: CallError, excess: Option<CallError>) -> CallError {
+    match excess {
+        Some(excess) if error.reason == CallError::CONTACT_LOST => excess,
+        _ => error,
     }
 }
 
