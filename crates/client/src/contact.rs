@@ -8,7 +8,7 @@
 //! on it, so a listener that accepts and hangs up is not taken for a server that is back.
 //!
 //! A server that serves so many connections of ours and no more says so on the next one. That is a connection that was lost:
-//! the next is tried after a pause, for others may have ended by then.
+//! the next is tried after a pause, for others may have ended by then. Where there is one to share, it is shared.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -153,7 +153,7 @@ impl Contact {
         Ok(live)
     }
 
-    /// A connection for one stream that carries much, which nobody else uses as long as there can be others. Is to be
+    /// A connection for one stream that carries much, which nobody else uses as long as the server lets us have others. Is to be
     /// given back. Cancel safe.
     ///
     /// # Errors
@@ -208,6 +208,13 @@ impl Contact {
                 }
                 Err(error) if error.is_refusal() => return Err(error),
                 Err(error) => {
+                    let excess = error.reason == CallError::TOO_MANY_CONNECTIONS;
+                    if let Some(shared) = state.live.as_ref().filter(|_| excess) {
+                        if state.trouble.take().is_some() {
+                            self.options.tell(Notice::Back);
+                        }
+                        return Ok(shared.clone());
+                    }
                     let trouble = state
                         .trouble
                         .get_or_insert_with(|| Trouble::new(0, String::new()));

@@ -3,7 +3,10 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use legwork_client::{CallError, Client, JobSpec, Notice, Options, Patience, Target, TlsTarget};
+use legwork_client::{
+    CallError, Client, JobSpec, LogEvent, LogOptions, Notice, Options, Patience, Place, Stdin,
+    Target, TlsTarget,
+};
 use legwork_identity::tls::Credentials;
 use legwork_identity::{Role, SystemClock};
 use legwork_server::Limits;
@@ -241,4 +244,43 @@ async fn a_client_without_patience_tells_what_the_server_said() {
     let (third, _) = keeping(&net, &own, none).await;
     let id = uuid::Uuid::now_v7().to_string();
     assert_told(&third.signal(&id, 9).await.unwrap_err(), "alice", "1");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_may_have_no_other_connection_shares_the_one_it_has() {
+    let net = Net::start(few(2)).await;
+    let own = net.enrolled("alice", Role::Run);
+    let (client, heard) = keeping(&net, &own, Patience::Forever).await;
+    let spec = JobSpec {
+        place: Place {
+            dir: "/".into(),
+            ..Place::default()
+        },
+        stdin: Stdin::Pipe,
+        ..JobSpec::new(["/bin/sh", "-c", "echo begun; exec sleep 600"])
+    };
+    let id = client.start(&spec).await.unwrap().id.to_string();
+    // It shares a connection with small calls, and so keeps it from being lent.
+    let mut input = client.input(&id).await.unwrap();
+    assert!(input.write("x".into()).await.unwrap());
+    let follow = LogOptions {
+        follow: true,
+        ..LogOptions::default()
+    };
+    let mut followers = Vec::new();
+    for _ in 0..3 {
+        let mut logs = client.logs(&id, follow).await.unwrap();
+        let first = tokio::time::timeout(testkit::PATIENCE, logs.next()).await;
+        let first = first.unwrap().unwrap();
+        assert!(matches!(first, Some(LogEvent::Chunk(_))), "{first:?}");
+        client.get(&id).await.unwrap();
+        followers.push(logs);
+    }
+    client.stop(&id, Some(9), None).await.unwrap();
+    for mut logs in followers {
+        while let Some(event) = logs.next().await.unwrap() {
+            assert!(matches!(event, LogEvent::End { .. }), "nothing twice");
+        }
+    }
+    assert_eq!(heard.notices(), []);
 }
