@@ -28,6 +28,7 @@ def _has_to_wait_for_a_place(laptop: Host) -> float:
     begun = time.monotonic()
     said = laptop.run("ps").expect(0).error_text
     assert "contact with box lost" in said
+    assert "which is as many as one identity may have here" in said
     assert "box is back" in said
     return time.monotonic() - begun
 

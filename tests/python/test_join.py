@@ -76,15 +76,40 @@ def test_an_invite_that_was_taken_back(serving: Serving, host: Host, laptop: Hos
     assert "ask for another one" in error["message"]
 
 
+def _invite_ends(host: Host, seconds: int) -> None:
+    """Let the server believe that open invites end then."""
+    with sqlite3.connect(host.state / "identity.db") as known:
+        sql = "UPDATE invite SET expires_at = ? WHERE used_at IS NULL"
+        assert known.execute(sql, (seconds,)).rowcount > 0
+    known.close()
+
+
 def test_an_invite_that_is_over(serving: Serving, host: Host, laptop: Host) -> None:
-    assert serving.told
     invited = host.json("invite", "carol", "--ttl", "1s")
     until(lambda: time.time() > invited["expiresAtS"], "its second passes")
     error = _refused(laptop, invited["token"], 4)
-    assert error["reason"] == "BAD_INVITE"
+    assert error["reason"] == "INVITE_EXPIRED"
     assert "expired at" in error["message"]
-    assert "this machine's clock says" in error["message"]
+    assert "the server's clock says" in error["message"]
+    assert "disagree" not in error["message"]
     assert "ask for another one" in error["message"]
+    # Where there is nobody to say so, it is told as a guess.
+    serving.end()
+    error = _refused(laptop, invited["token"], 1)
+    assert error["reason"] == "UNREACHABLE"
+    assert "by this machine's clock, the invite has expired" in error["hint"]
+
+
+def test_an_invite_that_is_over_by_the_clock_of_the_client_alone(
+    serving: Serving, host: Host, laptop: Host
+) -> None:
+    assert serving.told
+    invited = host.json("invite", "carol", "--ttl", "1s")
+    # The end that the token tells is over; the one that the server goes by is not.
+    _invite_ends(host, int(time.time()) + 3600)
+    until(lambda: time.time() > invited["expiresAtS"], "its second passes")
+    laptop.ok("join", "--name", "box", stdin=invited["token"].encode())
+    assert laptop.json("context", "show", "box")["identity"] == "carol"
 
 
 def test_an_invite_that_is_over_by_the_clock_of_the_server(
@@ -92,9 +117,7 @@ def test_an_invite_that_is_over_by_the_clock_of_the_server(
 ) -> None:
     assert serving.told
     token = host.ok("invite", "carol").strip()
-    with sqlite3.connect(host.state / "identity.db") as known:
-        known.execute("UPDATE invite SET expires_at = 1000000000 WHERE used_at IS NULL")
-    known.close()
+    _invite_ends(host, 1_000_000_000)
     error = _refused(laptop, token, 4)
     assert error["reason"] == "INVITE_EXPIRED"
     assert "2001-09-09" in error["message"]

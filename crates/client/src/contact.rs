@@ -6,6 +6,9 @@
 //! A call that was lost with its connection says nothing about what the server did. What is safe to repeat is
 //! repeated here, as it was, on the next connection. A new connection counts only once the server has answered
 //! on it, so a listener that accepts and hangs up is not taken for a server that is back.
+//!
+//! A server that serves so many connections of ours and no more says so on the next one. That is a connection that was lost:
+//! the next is tried after a pause, for others may have ended by then. Where there is one to share, it is shared.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -21,7 +24,7 @@ use uuid::Uuid;
 
 use crate::connect::Channel;
 use crate::error::{CallError, Result};
-use crate::lost::{is_lost, is_unsent};
+use crate::lost::{is_excess, is_lost, is_unsent};
 use crate::options::{Notice, Options, Patience};
 use crate::target::Target;
 
@@ -150,7 +153,7 @@ impl Contact {
         Ok(live)
     }
 
-    /// A connection for one stream that carries much, which nobody else uses as long as there can be others. Is to be
+    /// A connection for one stream that carries much, which nobody else uses as long as the server lets us have others. Is to be
     /// given back. Cancel safe.
     ///
     /// # Errors
@@ -205,6 +208,13 @@ impl Contact {
                 }
                 Err(error) if error.is_refusal() => return Err(error),
                 Err(error) => {
+                    let excess = error.reason == CallError::TOO_MANY_CONNECTIONS;
+                    if let Some(shared) = state.live.as_ref().filter(|_| excess) {
+                        if state.trouble.take().is_some() {
+                            self.options.tell(Notice::Back);
+                        }
+                        return Ok(shared.clone());
+                    }
                     let trouble = state
                         .trouble
                         .get_or_insert_with(|| Trouble::new(0, String::new()));
@@ -319,11 +329,12 @@ impl Contact {
     where
         Made: Future<Output = std::result::Result<Response<T>, Status>>,
     {
-        let mut in_doubt = false;
+        let (mut in_doubt, mut excess) = (false, None);
         loop {
             let live = match self.live().await {
                 Ok(live) => live,
-                Err(error) => return (Err(error), in_doubt),
+                Err(error) if in_doubt => return (Err(error), true),
+                Err(error) => return (Err(not_done(error, excess)), false),
             };
             match call(live.channel.clone()).await {
                 Ok(answer) => {
@@ -332,6 +343,7 @@ impl Contact {
                 }
                 Err(status) if is_lost(&status) => {
                     in_doubt |= !is_unsent(&status);
+                    excess = is_excess(&status).then(|| status.clone().into());
                     if let Err(error) = self.lost(&live, status).await {
                         return (Err(error), in_doubt);
                     }
@@ -346,11 +358,16 @@ impl Contact {
     where
         Made: Future<Output = std::result::Result<Response<T>, Status>>,
     {
+        let mut excess = None;
         loop {
-            let live = self.live().await?;
+            let live = self.live().await;
+            let live = live.map_err(|error| not_done(error, excess.take()))?;
             match call(live.channel.clone()).await {
                 Ok(answer) => return Ok(answer.into_inner()),
-                Err(status) if is_unsent(&status) => self.lost(&live, status).await?,
+                Err(status) if is_unsent(&status) => {
+                    excess = is_excess(&status).then(|| status.clone().into());
+                    self.lost(&live, status).await?;
+                }
                 Err(status) if is_lost(&status) && self.target.is_some() => {
                     let error = CallError::from(status.clone());
                     self.lost(&live, status).await?;
@@ -360,6 +377,14 @@ impl Contact {
                 Err(status) => return Err(status.into()),
             }
         }
+    }
+}
+
+/// Why a call was not made. Where the server has refused it, its word is better than that contact was lost: there is no doubt.
+fn not_done(error: CallError, excess: Option<CallError>) -> CallError {
+    match excess {
+        Some(excess) if error.reason == CallError::CONTACT_LOST => excess,
+        _ => error,
     }
 }
 

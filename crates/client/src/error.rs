@@ -88,6 +88,8 @@ impl CallError {
 
     /// Reason of an error after which nobody knows whether what was asked for has been done.
     pub const CONTACT_LOST: &'static str = "CONTACT_LOST";
+    /// Reason of an error that says that the connection was one too many.
+    pub(crate) const TOO_MANY_CONNECTIONS: &'static str = "TOO_MANY_CONNECTIONS";
     /// Reasons of errors that say that the server's certificate is over, or has not begun, by our clock.
     pub(crate) const SERVER_EXPIRED: &'static str = "SERVER_EXPIRED";
     pub(crate) const SERVER_NOT_YET_VALID: &'static str = "SERVER_NOT_YET_VALID";

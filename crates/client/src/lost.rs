@@ -6,12 +6,15 @@ use std::io;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
+use crate::error::CallError;
+
 /// A call that failed before any of it was sent.
 #[derive(Debug, thiserror::Error)]
 #[error("the connection was closed before the call was sent")]
 pub(crate) struct NotSent(#[source] pub(crate) hyper::Error);
 
-/// Whether a call ended without the server's word on it: the connection broke, or the server is going away.
+/// Whether a call ended without the server's word on it: the connection broke, the server is going away, or it does not serve this
+/// connection because there are too many.
 pub(crate) fn is_lost(status: &Status) -> bool {
     // A status with a cause was made on this side, of whatever code: when a server says goodbye before its connection
     // breaks, that is `Unknown`.
@@ -19,14 +22,21 @@ pub(crate) fn is_lost(status: &Status) -> bool {
         return true;
     }
     match status.get_details_error_info() {
-        Some(info) => info.reason == "SHUTTING_DOWN",
+        Some(info) => ["SHUTTING_DOWN", CallError::TOO_MANY_CONNECTIONS].contains(&&*info.reason),
         None => matches!(status.code(), Code::Unavailable | Code::Unknown),
     }
 }
 
-/// Whether the server cannot have seen a call that was lost.
+/// Whether a call that was lost cannot have done anything: the server has not seen it, or would not look at it.
 pub(crate) fn is_unsent(status: &Status) -> bool {
-    chain(status.source()).any(<dyn Error + 'static>::is::<NotSent>)
+    is_excess(status) || chain(status.source()).any(<dyn Error + 'static>::is::<NotSent>)
+}
+
+/// Whether the server has refused the connection because we have too many. Another one is served once one of the others has
+/// ended.
+pub(crate) fn is_excess(status: &Status) -> bool {
+    let info = status.get_details_error_info();
+    info.is_some_and(|info| info.reason == CallError::TOO_MANY_CONNECTIONS)
 }
 
 /// What to say of a call that was lost.
@@ -111,8 +121,9 @@ mod tests {
     use std::io;
 
     use tonic::{Code, Status};
+    use tonic_types::{ErrorDetails, StatusExt};
 
-    use super::{CLOSED, in_words, is_lost, words};
+    use super::{CLOSED, in_words, is_excess, is_lost, is_unsent, words};
     use crate::error::CallError;
 
     #[test]
@@ -138,6 +149,21 @@ mod tests {
         assert_eq!(words(&odd), "the connection failed: it is odd");
         let silent = io::Error::from(io::ErrorKind::TimedOut);
         assert!(words(&silent).contains("does not answer"));
+    }
+
+    #[test]
+    fn a_connection_too_many_is_lost_and_leaves_no_doubt() {
+        let refused = |reason: &str| {
+            let details = ErrorDetails::with_error_info(reason, "legwork", []);
+            Status::with_error_details(Code::ResourceExhausted, "why", details)
+        };
+        let excess = refused("TOO_MANY_CONNECTIONS");
+        assert!(is_excess(&excess) && is_lost(&excess) && is_unsent(&excess));
+        assert_eq!(CallError::from(excess).message, "why");
+        let streams = refused("TOO_MANY_STREAMS");
+        assert!(!is_excess(&streams) && !is_lost(&streams) && !is_unsent(&streams));
+        let going = refused("SHUTTING_DOWN");
+        assert!(is_lost(&going) && !is_unsent(&going));
     }
 
     #[test]

@@ -59,7 +59,7 @@
 //! let token = Invite::new(addresses, store.server(), hash, offer.secret, offer.expires_at)?.token();
 //!
 //! // Alice makes a key, and connects. The handshake verifies the hash, and shows the authority's certificate.
-//! let invite = Invite::parse(&token, now)?;
+//! let invite = Invite::parse(&token)?;
 //! let joining = tls::join(invite.ca(), invite.server(), Arc::new(SystemClock))?;
 //! let key = PrivateKey::generate()?;
 //! let request = key.request()?;

@@ -23,7 +23,7 @@ use crate::answer::{Answer, STREAMS, Watched};
 use crate::authority::now;
 use crate::problem::Problem;
 use crate::protocol;
-use crate::quotas::Stream;
+use crate::quotas::{self, Stream};
 use crate::server::Shared;
 
 /// Who is at the other end of a connection.
@@ -37,6 +37,15 @@ pub(crate) enum Peer {
         id: Uuid,
         /// The certificate's last second: a connection may last longer.
         not_after: UnixTime,
+    },
+    /// The same, when that identity has as many connections as it may have: whatever it calls on this one is refused.
+    Excess {
+        /// Which one.
+        id: Uuid,
+        /// The certificate's last second.
+        not_after: UnixTime,
+        /// How many it may have.
+        limit: usize,
     },
     /// Somebody who has shown nothing.
     Stranger,
@@ -101,16 +110,25 @@ impl Guard {
                     .strip_prefix('/')
                     .and_then(|path| path.split_once('/'))
                     .unwrap_or_default();
-                let allowed = policy::check(caller.as_ref(), service, method);
-                let allowed = allowed.map_err(Problem::from);
-                (
-                    caller,
-                    allowed.and_then(|()| protocol::check(request.headers())),
-                )
+                let allowed = self.within_limit(caller.as_ref()).and_then(|()| {
+                    policy::check(caller.as_ref(), service, method)?;
+                    protocol::check(request.headers())
+                });
+                (caller, allowed)
             }
             Err(problem) => (None, Err(problem)),
         };
         (Arc::new(Call::new(caller, self.source)), admitted)
+    }
+
+    /// Refuses whatever somebody calls on a connection that it may not have. Who is nobody any more is told that.
+    fn within_limit(&self, caller: Option<&Principal>) -> Result<(), Problem> {
+        match (&*self.peer, caller) {
+            (Peer::Excess { limit, .. }, Some(caller)) => {
+                Err(quotas::too_many_connections(&caller.name, *limit))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Counts the call for whom it belongs to, if it is a stream and they may have another one.
@@ -134,7 +152,9 @@ impl Shared {
     fn caller(&self, peer: &Peer) -> Result<Option<Principal>, Problem> {
         let (id, not_after) = match peer {
             Peer::Local(principal) => return Ok(Some(principal.clone())),
-            Peer::Identity { id, not_after } => (*id, *not_after),
+            Peer::Identity { id, not_after } | Peer::Excess { id, not_after, .. } => {
+                (*id, *not_after)
+            }
             Peer::Stranger => return Ok(None),
         };
         let now = now();

@@ -42,7 +42,8 @@ use crate::server::{Server, Shared};
 pub struct Limits {
     /// Connections in all.
     pub connections: usize,
-    /// Connections that one identity, or the users of this host together, may have.
+    /// Connections that one identity, or the users of this host together, may have. A few more of an identity are taken for
+    /// a moment, to be told so.
     pub connections_each: usize,
     /// Connections without a certificate, handshakes included.
     pub strangers: usize,
@@ -161,7 +162,7 @@ impl Listening {
     }
 
     /// Who is connected, and how many of them.
-    pub(crate) fn connections(&self) -> [(&'static str, u64); 3] {
+    pub(crate) fn connections(&self) -> [(&'static str, u64); 4] {
         self.admission.counts()
     }
 

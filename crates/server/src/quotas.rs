@@ -160,6 +160,17 @@ impl Starting {
     }
 }
 
+/// Why whatever is called on a connection beyond the limit is refused.
+pub(crate) fn too_many_connections(name: &str, limit: usize) -> Problem {
+    let message = format!(
+        "{name} has {limit} connections to this server, which is as many as one identity may have here: end some of \
+         the commands that run as {name}, or ask the server's admin to raise `connections_each`"
+    );
+    Problem::new(Code::ResourceExhausted, "TOO_MANY_CONNECTIONS", message)
+        .with("identity", name)
+        .with("limit", limit)
+}
+
 fn too_many_streams(limit: usize) -> Problem {
     let message =
         format!("you have {limit} streams open, which is as many as you may have here: close one");

@@ -247,17 +247,20 @@ async fn a_join_whose_answer_is_lost_is_made_again_with_the_same_key() {
 async fn nothing_is_sent_to_another_authority_or_server() {
     let world = World::start().await;
     let key = PrivateKey::generate().unwrap();
-    let other = |ca: Fingerprint, server| {
+    let other = |ca: Fingerprint, server, expires| {
         let (addresses, secret) = (world.invite.addresses().to_vec(), world.fake.secret.clone());
-        let expires = world.invite.expires_at();
         Invite::new(addresses, server, ca, secret, expires).unwrap()
     };
-    let wrong_ca = other(Fingerprint::of(b"another"), SERVER);
-    let error = world.join(&key, wrong_ca).await.unwrap_err();
-    assert_eq!(error.reason, "WRONG_CA");
-    let wrong_server = other(world.invite.ca(), Uuid::from_u128(9));
-    let error = world.join(&key, wrong_server).await.unwrap_err();
-    assert_eq!(error.reason, "WRONG_SERVER");
+    // Not even when the server is to say whether the invite has expired.
+    let long_ago = UnixTime::since_unix_epoch(Duration::from_secs(1));
+    for expires in [world.invite.expires_at(), long_ago] {
+        let wrong_ca = other(Fingerprint::of(b"another"), SERVER, expires);
+        let error = world.join(&key, wrong_ca).await.unwrap_err();
+        assert_eq!(error.reason, "WRONG_CA");
+        let wrong_server = other(world.invite.ca(), Uuid::from_u128(9), expires);
+        let error = world.join(&key, wrong_server).await.unwrap_err();
+        assert_eq!(error.reason, "WRONG_SERVER");
+    }
     assert_eq!(world.fake.asked.load(Ordering::Relaxed), 0);
 }
 

@@ -96,7 +96,7 @@ async fn from_an_invite_to_a_principal() {
     let invite = Invite::new(vec![address], store.server(), hash, secret, until).unwrap();
     let token = invite.token();
 
-    let invite = Invite::parse(&token, NOW).unwrap();
+    let invite = Invite::parse(&token).unwrap();
     let met = meet(serving(), joining(invite.ca(), invite.server())).await;
     let joined = tls::joined(&met.client.unwrap(), invite.ca()).unwrap();
     let key = PrivateKey::generate().unwrap();

@@ -39,7 +39,7 @@ pub(crate) async fn run(app: &App, args: Join) -> Result<u8, CommandError> {
         contexts::check_name(name)?;
     }
     let token = token(app, args.token)?;
-    let invite = Invite::parse(&token, UnixTime::now())
+    let invite = Invite::parse(&token)
         .map_err(|e| CommandError::new(REFUSED, "BAD_INVITE", e.to_string()))?;
     let contexts = Contexts::open()?;
     let name = name(&contexts, args.name, &invite)?;
@@ -68,15 +68,24 @@ pub(crate) async fn run(app: &App, args: Join) -> Result<u8, CommandError> {
 }
 
 /// Why one could not join. There is no context yet that could be shown.
+///
+/// Whether the invite has expired is the server's to say. Where it did not come to that, what the clock of this machine makes
+/// of it is told.
 fn failed(error: CallError, invite: &Invite) -> CommandError {
+    let over = UnixTime::now() >= invite.expires_at();
     let reason = error.reason.clone();
     let error = CommandError::from(error);
     let places: Vec<_> = invite.addresses().iter().map(Address::as_str).collect();
     match reason.as_str() {
         "UNREACHABLE" | "NOT_TLS" | "NOT_LEGWORK" | "TLS_TOO_OLD" => error.hint(format!(
             "the invite says that the server is at {}: does it run there, and is there a way from here? \
-             its admin names other addresses with `legwork serve --advertise`",
+             its admin names other addresses with `legwork serve --advertise`{}",
             places.join(" or "),
+            if over {
+                "; by this machine's clock, the invite has expired"
+            } else {
+                ""
+            },
         )),
         "WRONG_CA" | "WRONG_SERVER" => error.hint(
             "another server is where the invite leads, or it was set up anew: ask its admin for an invite",

@@ -1,4 +1,4 @@
-//! How many connections there may be: in all, without a certificate, and of each.
+//! How many connections there may be: in all, without a certificate, of each, and beyond that to be told so.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -9,6 +9,11 @@ use uuid::Uuid;
 
 use super::Limits;
 
+/// Connections of identities beyond their limit that stay to be told so: in all, and of one identity. They are places of their
+/// own, so that they keep nobody from a handshake; whoever finds none is closed without a word.
+const EXCESS_MAX: usize = 64;
+const EXCESS_EACH: usize = 8;
+
 /// Whom a connection counts for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Holder {
@@ -16,6 +21,8 @@ pub(super) enum Holder {
     Stranger(IpAddr),
     /// An identity.
     Identity(Uuid),
+    /// An identity that has as many as it may have, and is told so.
+    Excess(Uuid),
     /// The users of this host.
     Local,
 }
@@ -44,6 +51,7 @@ pub(super) struct Admission {
 struct Counts {
     all: usize,
     strangers: usize,
+    excess: usize,
     each: HashMap<Holder, usize>,
 }
 
@@ -83,12 +91,13 @@ impl Admission {
     }
 
     /// How many places are taken, by whom.
-    pub(super) fn counts(&self) -> [(&'static str, u64); 3] {
+    pub(super) fn counts(&self) -> [(&'static str, u64); 4] {
         let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         let local = counts.each.get(&Holder::Local).copied().unwrap_or_default();
-        let identities = counts.all - counts.strangers - local;
+        let identities = counts.all - counts.strangers - counts.excess - local;
         [
             ("identity", identities as u64),
+            ("excess", counts.excess as u64),
             ("stranger", counts.strangers as u64),
             ("local", local as u64),
         ]
@@ -97,23 +106,12 @@ impl Admission {
     /// Takes a place, if there is one.
     pub(super) fn enter(self: &Arc<Self>, holder: Holder) -> Option<Place> {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        let stranger = matches!(holder, Holder::Stranger(_));
-        let each_max = if stranger {
-            self.limits.strangers_each
-        } else {
-            self.limits.connections_each
-        };
-        let each = counts.each.get(&holder).copied().unwrap_or_default();
         // Who may open the state directory finds a place to clear up, whoever holds all others.
-        let full = (holder != Holder::Local && counts.all >= self.limits.connections)
-            || (stranger && counts.strangers >= self.limits.strangers)
-            || each >= each_max;
-        if full {
+        let full = holder != Holder::Local && counts.all >= self.limits.connections;
+        if full || !counts.has_room(holder, &self.limits) {
             return None;
         }
-        counts.all += 1;
-        counts.strangers += usize::from(stranger);
-        counts.each.insert(holder, each + 1);
+        counts.add(holder);
         Some(Place {
             admission: Arc::clone(self),
             holder,
@@ -121,18 +119,57 @@ impl Admission {
     }
 }
 
+impl Counts {
+    /// Whether there may be one more of its kind, and of this holder.
+    fn has_room(&self, holder: Holder, limits: &Limits) -> bool {
+        let (kind, each_max) = match holder {
+            Holder::Stranger(_) => (self.strangers < limits.strangers, limits.strangers_each),
+            Holder::Excess(_) => (self.excess < EXCESS_MAX, EXCESS_EACH),
+            Holder::Identity(_) | Holder::Local => (true, limits.connections_each),
+        };
+        kind && self.each.get(&holder).copied().unwrap_or_default() < each_max
+    }
+
+    fn add(&mut self, holder: Holder) {
+        self.all += 1;
+        self.strangers += usize::from(matches!(holder, Holder::Stranger(_)));
+        self.excess += usize::from(matches!(holder, Holder::Excess(_)));
+        *self.each.entry(holder).or_default() += 1;
+    }
+
+    fn remove(&mut self, holder: Holder) {
+        self.all -= 1;
+        self.strangers -= usize::from(matches!(holder, Holder::Stranger(_)));
+        self.excess -= usize::from(matches!(holder, Holder::Excess(_)));
+        if let Some(each) = self.each.get_mut(&holder) {
+            *each -= 1;
+            if *each == 0 {
+                self.each.remove(&holder);
+            }
+        }
+    }
+}
+
+impl Place {
+    /// Makes it another's, if they may have one more. In all there are as many as before.
+    pub(super) fn pass_to(&mut self, holder: Holder) -> bool {
+        let Admission { limits, counts } = &*self.admission;
+        let mut counts = counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let room = counts.has_room(holder, limits);
+        if room {
+            counts.remove(self.holder);
+            counts.add(holder);
+            self.holder = holder;
+        }
+        room
+    }
+}
+
 impl Drop for Place {
     fn drop(&mut self) {
         let counts = &self.admission.counts;
         let mut counts = counts.lock().unwrap_or_else(PoisonError::into_inner);
-        counts.all -= 1;
-        counts.strangers -= usize::from(matches!(self.holder, Holder::Stranger(_)));
-        if let Some(each) = counts.each.get_mut(&self.holder) {
-            *each -= 1;
-            if *each == 0 {
-                counts.each.remove(&self.holder);
-            }
-        }
+        counts.remove(self.holder);
     }
 }
 
@@ -140,7 +177,7 @@ impl Drop for Place {
 mod tests {
     use std::sync::Arc;
 
-    use super::{Admission, Holder, Limits, affordable};
+    use super::{Admission, EXCESS_EACH, EXCESS_MAX, Holder, Limits, Place, affordable};
 
     #[test]
     fn connections_leave_files_for_the_work() {
@@ -176,6 +213,51 @@ mod tests {
         assert!(admission.enter(Holder::Local).is_none(), "two of this host");
         held.clear();
         assert!(admission.enter(stranger(1)).is_some());
+        assert!(admission.counts.lock().unwrap().each.is_empty());
+    }
+
+    #[test]
+    fn who_has_too_many_has_a_few_more_to_be_told_so() {
+        let admission = Arc::new(Admission::new(Limits {
+            connections_each: 1,
+            strangers: 1,
+            ..Limits::default()
+        }));
+        let identity = |number| uuid::Uuid::from_u128(number);
+        let shaken = |number| {
+            let mut place: Place = admission.enter(Holder::stranger([10, 0, 0, 1].into()))?;
+            let place_of = [Holder::Identity, Holder::Excess].map(|of| of(identity(number)));
+            let holder = place_of.into_iter().find(|of| place.pass_to(*of))?;
+            Some((place, holder))
+        };
+        let mut held = Vec::new();
+        let most = EXCESS_MAX / EXCESS_EACH;
+        for number in 0..=most as u128 {
+            let mut of = Vec::new();
+            while let Some((place, holder)) = shaken(number) {
+                held.push(place);
+                of.push(holder);
+            }
+            assert_eq!(of.first(), Some(&Holder::Identity(identity(number))));
+            let excess = Holder::Excess(identity(number));
+            assert!(of.iter().skip(1).all(|holder| *holder == excess));
+            // The last comes when all those places are taken, and has its own nevertheless.
+            let few = if number == most as u128 {
+                0
+            } else {
+                EXCESS_EACH
+            };
+            assert_eq!(of.len(), 1 + few, "{number}");
+        }
+        let counts = [
+            ("identity", 9),
+            ("excess", 64),
+            ("stranger", 0),
+            ("local", 0),
+        ];
+        assert_eq!(admission.counts(), counts, "no stranger's place is kept");
+        held.clear();
+        assert_eq!(admission.counts().map(|(_, count)| count), [0; 4]);
         assert!(admission.counts.lock().unwrap().each.is_empty());
     }
 

@@ -22,6 +22,9 @@ use crate::server;
 /// Calls at once on one connection; and of a stranger.
 const CALLS_MAX: u32 = 256;
 const CALLS_OF_STRANGER_MAX: u32 = 4;
+/// How long somebody who has too many connections may stay to be told so. Not long: a client that keeps the connection would be
+/// refused on it also when there is room for another.
+const EXCESS_LIFE: Duration = Duration::from_secs(10);
 /// Bytes of a call's headers.
 const HEADERS_MAX: u32 = 16 << 10;
 /// Bytes that a stranger may send before they are read, and that wait to be sent to it.
@@ -62,28 +65,37 @@ impl Listening {
         Ok((Prefaced::read(stream).await?, peer))
     }
 
-    /// Whoever has shown who it is takes a place of its own and gives the stranger's back.
+    /// Whoever has shown who it is takes a place of its own and gives the stranger's back. Where it has as many as it may
+    /// have, its calls on this one are told so.
     async fn identified(
         &self,
         stream: Prefaced<TlsStream<TcpStream>>,
         peer: Peer,
         source: IpAddr,
-        place: Place,
+        mut place: Place,
     ) {
-        let Peer::Identity { id, .. } = peer else {
+        let Peer::Identity { id, not_after } = peer else {
             let life = Some(self.limits.stranger_life);
             self.serve(stream, peer, Some(source), life).await;
             return drop(place);
         };
-        drop(place);
-        let Some(place) = self.admission.enter(Holder::Identity(id)) else {
-            tracing::warn!(%id, "too many connections of one identity: refused");
-            return;
-        };
-        let session = self.shared.sessions.open(id);
-        tokio::select! {
-            () = self.serve(stream, peer, Some(source), None) => {}
-            () = session.ended() => tracing::info!(%id, "revoked: its connection is closed"),
+        if place.pass_to(Holder::Identity(id)) {
+            let session = self.shared.sessions.open(id);
+            tokio::select! {
+                () = self.serve(stream, peer, Some(source), None) => {}
+                () = session.ended() => tracing::info!(%id, "revoked: its connection is closed"),
+            }
+        } else if place.pass_to(Holder::Excess(id)) {
+            tracing::warn!(%id, "too many connections of one identity: its calls are refused");
+            let excess = Peer::Excess {
+                id,
+                not_after,
+                limit: self.limits.connections_each,
+            };
+            let life = EXCESS_LIFE.min(self.limits.stranger_life);
+            self.serve(stream, excess, Some(source), Some(life)).await;
+        } else {
+            tracing::warn!(%id, "too many connections of one identity: closed");
         }
         drop(place);
     }
@@ -164,7 +176,7 @@ impl Listening {
             .keep_alive_timeout(self.limits.keepalive)
             .max_header_list_size(HEADERS_MAX)
             .max_concurrent_streams(CALLS_MAX);
-        if matches!(peer, Peer::Stranger) {
+        if matches!(peer, Peer::Stranger | Peer::Excess { .. }) {
             builder
                 .initial_stream_window_size(WINDOW_OF_STRANGER)
                 .initial_connection_window_size(WINDOW_OF_STRANGER)

@@ -108,10 +108,7 @@ impl From<InviteError> for Problem {
             | InviteError::Newer { .. }
             | InviteError::Truncated
             | InviteError::Damaged
-            | InviteError::TooLong
-            | InviteError::Expired { .. } => {
-                Self::new(Code::InvalidArgument, "BAD_INVITE", message)
-            }
+            | InviteError::TooLong => Self::new(Code::InvalidArgument, "BAD_INVITE", message),
         }
     }
 }

@@ -4,10 +4,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use legwork_client::{CallError, Client, Joining, Options, Target, TlsTarget, join};
+use legwork_client::{CallError, Client, Enrolled, Joining, Options, Target, TlsTarget, join};
 use legwork_identity::ca::{CLIENT_LIFETIME, SERVER_LIFETIME};
 use legwork_identity::invite::Invite;
-use legwork_identity::store::NewInvite;
+use legwork_identity::store::{INVITE_LIFETIME, NewInvite};
 use legwork_identity::tls::Credentials;
 use legwork_identity::{PrivateKey, Role, TimeProvider, UnixTime};
 use legwork_server::Limits;
@@ -55,6 +55,30 @@ async fn refusal(net: &Net, own: &Credentials, clock: UnixTime) -> CallError {
     }
 }
 
+/// The token of an invite that was made then.
+fn invited(net: &Net, made: UnixTime) -> String {
+    let offer = net.store.invite(&NewInvite::new("bob", Role::Run), made);
+    let offer = offer.unwrap();
+    let invite = Invite::new(
+        vec![net.address.to_string().parse().unwrap()],
+        net.store.server(),
+        net.ca.certificate().fingerprint(),
+        offer.secret,
+        offer.expires_at,
+    );
+    invite.unwrap().token()
+}
+
+/// Joins by a token and a clock.
+async fn joined(net: &Net, token: &str, clock: UnixTime) -> Result<Enrolled, CallError> {
+    let joining = Joining {
+        invite: Invite::parse(token).unwrap(),
+        certificate_request: PrivateKey::generate().unwrap().request().unwrap(),
+    };
+    let clock = Arc::new(Stopped(clock));
+    join(&joining, clock, &Options::default(), &net.tasks).await
+}
+
 /// The server told its time, and how far the other clock is from it was told last.
 fn assert_told(error: &CallError, reason: &str, word: &str) {
     assert_eq!(error.reason, reason, "{error:?}");
@@ -92,29 +116,49 @@ async fn a_client_by_whose_clock_the_server_has_no_date_is_told_of_the_clocks() 
     let net = Net::start(Limits::default()).await;
     let own = net.enrolled("alice", Role::Run);
     let late = off(hence(SERVER_LIFETIME.as_secs() + 24 * HOUR));
-    let joining = |net: &Net| {
-        let key = PrivateKey::generate().unwrap();
-        let new = NewInvite::new("bob", Role::Run);
-        let offer = net.store.invite(&new, UnixTime::now()).unwrap();
-        let invite = Invite::new(
-            vec![net.address.to_string().parse().unwrap()],
-            net.store.server(),
-            net.ca.certificate().fingerprint(),
-            offer.secret,
-            UnixTime::since_unix_epoch(Duration::from_secs(u64::from(u32::MAX))),
-        );
-        Joining {
-            invite: invite.unwrap(),
-            certificate_request: key.request().unwrap(),
-        }
-    };
     for (clock, reason, word) in [
         (off(ago(2 * HOUR)), "SERVER_NOT_YET_VALID", "behind"),
         (late, "SERVER_EXPIRED", "ahead"),
     ] {
         assert_told(&refusal(&net, &own, clock).await, reason, word);
-        let stopped = Arc::new(Stopped(clock));
-        let joined = join(&joining(&net), stopped, &Options::default(), &net.tasks).await;
+        let joined = joined(&net, &invited(&net, off(0)), clock).await;
         assert_told(&joined.unwrap_err(), reason, word);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_invite_that_is_over_by_the_clients_clock_alone_is_good() {
+    let net = Net::start(Limits::default()).await;
+    let clock = off(hence(2 * HOUR));
+    let token = invited(&net, off(0));
+    assert!(clock > Invite::parse(&token).unwrap().expires_at());
+    let joined = joined(&net, &token, clock).await.unwrap();
+    assert_eq!(joined.name, "bob");
+    let server = UnixTime::since_unix_epoch(Duration::from_millis(joined.server_time_ms));
+    let told = legwork_client::skew(clock, server).unwrap();
+    assert!(told.ends_with("ahead"), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_invite_that_is_over_by_the_servers_clock_is_refused_with_its_time() {
+    let net = Net::start(Limits::default()).await;
+    // It is over for two minutes, and is not by a clock that is slow.
+    let token = invited(&net, off(ago(INVITE_LIFETIME.as_secs() + 2 * MINUTE)));
+    let slow = off(ago(4 * MINUTE));
+    assert!(slow < Invite::parse(&token).unwrap().expires_at());
+    for (clock, differs) in [(slow, true), (off(0), false), (off(hence(2 * HOUR)), true)] {
+        let refused = joined(&net, &token, clock).await.unwrap_err();
+        assert_eq!(refused.reason, "INVITE_EXPIRED", "{refused:?}");
+        let server: u64 = refused.metadata["serverTimeS"].parse().unwrap();
+        assert!(
+            server.abs_diff(UnixTime::now().as_secs()) < MINUTE,
+            "{refused:?}"
+        );
+        assert!(
+            refused.message.contains("the server's clock says"),
+            "{refused:?}"
+        );
+        let skew = refused.skew(clock);
+        assert_eq!(skew.is_some(), differs, "{skew:?}");
     }
 }

@@ -6,6 +6,7 @@
 )]
 
 mod clocks;
+mod excess;
 mod jobs;
 mod listening;
 mod metrics;
