@@ -53,6 +53,8 @@ pub struct Limits {
     pub handshake: Duration,
     /// How long somebody without a certificate may stay.
     pub stranger_life: Duration,
+    /// How long of that it keeps its place when all are taken and another one comes.
+    pub stranger_grace: Duration,
     /// How long a peer may be silent before it is asked for a sign of life, and how long it has to give it.
     pub keepalive: Duration,
     /// How long calls may take to finish when the server stops.
@@ -70,6 +72,7 @@ impl Default for Limits {
             strangers_each: 64,
             handshake: Duration::from_secs(10),
             stranger_life: Duration::from_secs(60),
+            stranger_grace: Duration::from_secs(3),
             keepalive: Duration::from_secs(20),
             drain: Duration::from_secs(10),
             quotas: Quotas::default(),

@@ -57,7 +57,7 @@ def greeted(world: World, who: str = "admin") -> None:
 
 @pytest.mark.usefixtures("many_files")
 def test_strangers_of_one_address_and_of_all(serve: Callable[..., World]) -> None:
-    world = serve("[limits]\nhandshake_s = 60\n")
+    world = serve("[limits]\nhandshake_s = 60\nstranger_grace_s = 60\n")
     # Who of those that come at once is let in is up to the scheduler.
     held = [connect(world, "127.0.0.2") for _ in range(STRANGERS_EACH + 1)]
     until(lambda: sum(map(is_closed, held)) == 1, "65 of one address are one too many")
@@ -74,6 +74,18 @@ def test_strangers_of_one_address_and_of_all(serve: Callable[..., World]) -> Non
     world.host.ok("identities")
     held.pop().close()
     until(lambda: lets_in(world), "a place that is free is somebody else's")
+    for peer in held:
+        peer.close()
+
+
+@pytest.mark.usefixtures("many_files")
+def test_strangers_who_hold_all_places_keep_nobody_out(serve: Callable[..., World]) -> None:
+    world = serve("[limits]\nhandshake_s = 60\nstranger_grace_s = 0\n")
+    sources = [f"127.0.0.{last}" for last in range(2, 10)]
+    held = [connect(world, source) for source in sources for _ in range(STRANGERS_EACH)]
+    assert len(held) == STRANGERS
+    greeted(world)
+    until(lambda: sum(map(is_closed, held)) == 1, "one has given way")
     for peer in held:
         peer.close()
 

@@ -57,6 +57,7 @@ pub(super) struct Limits {
     pub(super) strangers_each: Option<usize>,
     pub(super) handshake_s: Option<u64>,
     pub(super) stranger_life_s: Option<u64>,
+    pub(super) stranger_grace_s: Option<u64>,
     pub(super) keepalive_s: Option<u64>,
     pub(super) drain_s: Option<u64>,
     pub(super) jobs_each: Option<usize>,

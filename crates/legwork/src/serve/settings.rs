@@ -183,6 +183,7 @@ fn limits(file: &file::Limits) -> Limits {
         strangers_each: file.strangers_each.unwrap_or(usual.strangers_each),
         handshake: seconds(file.handshake_s, usual.handshake),
         stranger_life: seconds(file.stranger_life_s, usual.stranger_life),
+        stranger_grace: seconds(file.stranger_grace_s, usual.stranger_grace),
         keepalive: seconds(file.keepalive_s, usual.keepalive),
         drain: seconds(file.drain_s, usual.drain),
         quotas: Quotas {

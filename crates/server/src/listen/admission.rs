@@ -1,10 +1,15 @@
 //! How many connections there may be: in all, without a certificate, of each, and beyond that to be told so.
+//!
+//! Everybody begins as a stranger, and anybody can be one. So that a few who only hold their places cannot keep all others from
+//! their handshakes, the one that has been there for longest gives way to a newcomer, once it has had a moment for its own.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::process::{Resource, getrlimit};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::Limits;
@@ -50,16 +55,34 @@ pub(super) struct Admission {
 #[derive(Debug, Default)]
 struct Counts {
     all: usize,
-    strangers: usize,
+    /// In the order in which they came.
+    strangers: BTreeMap<u64, Stranger>,
+    /// How many of them have come.
+    came: u64,
     excess: usize,
     each: HashMap<Holder, usize>,
 }
 
-/// A place that a connection takes, until it is dropped.
+#[derive(Debug)]
+struct Stranger {
+    holder: Holder,
+    since: Instant,
+    give_way: CancellationToken,
+}
+
+/// A place that a connection takes, until it is dropped, or has to give way.
 #[derive(Debug)]
 pub(super) struct Place {
     admission: Arc<Admission>,
-    holder: Holder,
+    taken: Taken,
+    give_way: CancellationToken,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Taken {
+    /// By the stranger of this number, unless another has it by now.
+    Stranger(u64),
+    By(Holder),
 }
 
 /// How many connections there may be when so many files may be open: one in four is for the work itself.
@@ -94,27 +117,31 @@ impl Admission {
     pub(super) fn counts(&self) -> [(&'static str, u64); 4] {
         let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         let local = counts.each.get(&Holder::Local).copied().unwrap_or_default();
-        let identities = counts.all - counts.strangers - counts.excess - local;
+        let identities = counts.all - counts.strangers.len() - counts.excess - local;
         [
             ("identity", identities as u64),
             ("excess", counts.excess as u64),
-            ("stranger", counts.strangers as u64),
+            ("stranger", counts.strangers.len() as u64),
             ("local", local as u64),
         ]
     }
 
-    /// Takes a place, if there is one.
+    /// Takes a place, if there is one, or a stranger has had one for long enough.
     pub(super) fn enter(self: &Arc<Self>, holder: Holder) -> Option<Place> {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        if matches!(holder, Holder::Stranger(_)) && !counts.has_room(holder, &self.limits) {
+            counts.clear_a_place(holder, &self.limits);
+        }
         // Who may open the state directory finds a place to clear up, whoever holds all others.
         let full = holder != Holder::Local && counts.all >= self.limits.connections;
         if full || !counts.has_room(holder, &self.limits) {
             return None;
         }
-        counts.add(holder);
+        let give_way = CancellationToken::new();
         Some(Place {
             admission: Arc::clone(self),
-            holder,
+            taken: counts.add(holder, &give_way),
+            give_way,
         })
     }
 }
@@ -123,23 +150,62 @@ impl Counts {
     /// Whether there may be one more of its kind, and of this holder.
     fn has_room(&self, holder: Holder, limits: &Limits) -> bool {
         let (kind, each_max) = match holder {
-            Holder::Stranger(_) => (self.strangers < limits.strangers, limits.strangers_each),
+            Holder::Stranger(_) => (
+                self.strangers.len() < limits.strangers,
+                limits.strangers_each,
+            ),
             Holder::Excess(_) => (self.excess < EXCESS_MAX, EXCESS_EACH),
             Holder::Identity(_) | Holder::Local => (true, limits.connections_each),
         };
-        kind && self.each.get(&holder).copied().unwrap_or_default() < each_max
+        kind && self.of(holder) < each_max
     }
 
-    fn add(&mut self, holder: Holder) {
+    fn of(&self, holder: Holder) -> usize {
+        self.each.get(&holder).copied().unwrap_or_default()
+    }
+
+    /// Sends the first stranger away whose place would help this one, if it has had its moment.
+    fn clear_a_place(&mut self, newcomer: Holder, limits: &Limits) {
+        let of_the_same = self.of(newcomer) >= limits.strangers_each;
+        let first = self
+            .strangers
+            .iter()
+            .find(|(_, stranger)| !of_the_same || stranger.holder == newcomer)
+            .filter(|(_, stranger)| stranger.since.elapsed() >= limits.stranger_grace);
+        let Some((&number, stranger)) = first else {
+            return;
+        };
+        stranger.give_way.cancel();
+        self.remove(Taken::Stranger(number));
+    }
+
+    fn add(&mut self, holder: Holder, give_way: &CancellationToken) -> Taken {
         self.all += 1;
-        self.strangers += usize::from(matches!(holder, Holder::Stranger(_)));
-        self.excess += usize::from(matches!(holder, Holder::Excess(_)));
         *self.each.entry(holder).or_default() += 1;
+        self.excess += usize::from(matches!(holder, Holder::Excess(_)));
+        if !matches!(holder, Holder::Stranger(_)) {
+            return Taken::By(holder);
+        }
+        self.came += 1;
+        let stranger = Stranger {
+            holder,
+            since: Instant::now(),
+            give_way: give_way.clone(),
+        };
+        self.strangers.insert(self.came, stranger);
+        Taken::Stranger(self.came)
     }
 
-    fn remove(&mut self, holder: Holder) {
+    /// `false` if it was taken away before.
+    fn remove(&mut self, taken: Taken) -> bool {
+        let holder = match taken {
+            Taken::By(holder) => holder,
+            Taken::Stranger(number) => match self.strangers.remove(&number) {
+                Some(stranger) => stranger.holder,
+                None => return false,
+            },
+        };
         self.all -= 1;
-        self.strangers -= usize::from(matches!(holder, Holder::Stranger(_)));
         self.excess -= usize::from(matches!(holder, Holder::Excess(_)));
         if let Some(each) = self.each.get_mut(&holder) {
             *each -= 1;
@@ -147,6 +213,7 @@ impl Counts {
                 self.each.remove(&holder);
             }
         }
+        true
     }
 }
 
@@ -155,13 +222,16 @@ impl Place {
     pub(super) fn pass_to(&mut self, holder: Holder) -> bool {
         let Admission { limits, counts } = &*self.admission;
         let mut counts = counts.lock().unwrap_or_else(PoisonError::into_inner);
-        let room = counts.has_room(holder, limits);
-        if room {
-            counts.remove(self.holder);
-            counts.add(holder);
-            self.holder = holder;
+        if !counts.has_room(holder, limits) || !counts.remove(self.taken) {
+            return false;
         }
-        room
+        self.taken = counts.add(holder, &self.give_way);
+        true
+    }
+
+    /// Cancelled when the place has become somebody else's.
+    pub(super) fn give_way(&self) -> CancellationToken {
+        self.give_way.clone()
     }
 }
 
@@ -169,7 +239,7 @@ impl Drop for Place {
     fn drop(&mut self) {
         let counts = &self.admission.counts;
         let mut counts = counts.lock().unwrap_or_else(PoisonError::into_inner);
-        counts.remove(self.holder);
+        counts.remove(self.taken);
     }
 }
 
@@ -259,6 +329,41 @@ mod tests {
         held.clear();
         assert_eq!(admission.counts().map(|(_, count)| count), [0; 4]);
         assert!(admission.counts.lock().unwrap().each.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_stranger_gives_way_once_it_has_had_its_moment() {
+        let limits = Limits {
+            strangers: 3,
+            strangers_each: 2,
+            ..Limits::default()
+        };
+        let admission = Arc::new(Admission::new(limits));
+        let enter = |last| admission.enter(Holder::stranger([10, 0, 0, last].into()));
+        let strangers = || admission.counts()[2].1;
+        let gave_way = |place: &Option<Place>| place.as_ref().unwrap().give_way.is_cancelled();
+        let mut held: Vec<_> = [1, 2, 2].map(enter).into();
+        assert!(enter(3).is_none(), "all have come just now");
+        tokio::time::advance(limits.stranger_grace).await;
+
+        held.push(enter(3));
+        assert!(gave_way(&held[0]), "the first of all");
+        held.push(enter(2));
+        assert!(gave_way(&held[1]), "the first of its address");
+        assert!([2, 3, 4].into_iter().all(|last| !gave_way(&held[last])));
+        assert_eq!(strangers(), 3);
+        // Whose place was taken is not counted again, and shakes hands too late.
+        let identity = Holder::Identity(uuid::Uuid::from_u128(1));
+        assert!(!held[0].as_mut().unwrap().pass_to(identity));
+        held.drain(..2);
+        assert_eq!(strangers(), 3);
+        // Who has shown who it is stays.
+        assert!(held[0].as_mut().unwrap().pass_to(identity));
+        tokio::time::advance(limits.stranger_grace).await;
+        held.extend((4..8).map(enter));
+        assert!(!gave_way(&held[0]));
+        held.clear();
+        assert_eq!(admission.counts().map(|(_, count)| count), [0; 4]);
     }
 
     #[test]

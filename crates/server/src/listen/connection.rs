@@ -39,10 +39,16 @@ impl Listening {
             return;
         };
         let deadline = Instant::now() + self.limits.handshake;
-        match timeout_at(deadline, self.handshake(stream)).await {
-            Ok(Ok((stream, peer))) => self.identified(stream, peer, address, place).await,
-            Ok(Err(refused)) => tracing::info!(%source, %refused, "handshake refused"),
-            Err(_elapsed) => tracing::info!(%source, "handshake not finished in time"),
+        let give_way = place.give_way();
+        let served = give_way.run_until_cancelled(async {
+            match timeout_at(deadline, self.handshake(stream)).await {
+                Ok(Ok((stream, peer))) => self.identified(stream, peer, address, place).await,
+                Ok(Err(refused)) => tracing::info!(%source, %refused, "handshake refused"),
+                Err(_elapsed) => tracing::info!(%source, "handshake not finished in time"),
+            }
+        });
+        if served.await.is_none() {
+            tracing::debug!(%source, "a stranger has given way to another");
         }
     }
 

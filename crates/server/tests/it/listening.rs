@@ -214,6 +214,22 @@ async fn strangers_are_few() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn strangers_who_only_stay_keep_nobody_out() {
+    let net = Net::start(Limits {
+        strangers: 2,
+        stranger_grace: Duration::ZERO,
+        ..Limits::default()
+    })
+    .await;
+    let alice = net.enrolled("alice", Role::Run);
+    let mut first = net.tls(None).await.unwrap();
+    let _second = net.tcp().await;
+    net.client(&alice).await.info().await.unwrap();
+    let mut rest = Vec::new();
+    drop(first.read_to_end(&mut rest).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_stops_lets_its_clients_go_and_its_jobs_run() {
     let net = Net::start(Limits::default()).await;
     let own = net.enrolled("alice", Role::Run);
