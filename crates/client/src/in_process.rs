@@ -5,12 +5,15 @@
 //! HTTP/2 frames and put together again, which was a third of what a line of output cost on its way through a command
 //! (`docs/design/in-process.md`).
 //!
-//! The server's side of each call runs as a task of its own, as it would behind a connection. So either side may wait for the other, and a
-//! client that goes away takes the call with it.
+//! The server's side of each call runs as a task of its own, as it would behind a connection, until it has heard all that the client
+//! has to say: so either side may wait for the other. What is left then is made by whoever reads it. A client that goes away takes the
+//! call with it.
 
 use std::convert::Infallible;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -55,8 +58,11 @@ impl InProcess {
     pub(crate) fn call(&self, request: Request<Body>) -> Answering {
         let mut services = self.services.clone();
         let (head, answered) = oneshot::channel();
+        let asked = Asked::default();
+        let note = asked.clone();
+        let request = request.map(|body| Body::new(Question { body, asked: note }));
         self.tasks.spawn(async move {
-            answer(services.call(request), head).await;
+            answer(services.call(request), asked, head).await;
         });
         Box::pin(async move {
             // Only a panic, or the end of the runtime, leaves a call without an answer.
@@ -70,6 +76,7 @@ impl InProcess {
 /// The server's side of one call, for as long as the client wants to hear of it.
 async fn answer(
     answering: impl Future<Output = Result<Response<Body>, Infallible>>,
+    asked: Asked,
     mut head: oneshot::Sender<Response<Body>>,
 ) {
     let Ok(response) = tokio::select! {
@@ -78,14 +85,21 @@ async fn answer(
         () = head.closed() => return,
     };
     let (parts, mut body) = response.into_parts();
-    let (frames, waiting) = mpsc::channel(FRAMES);
-    let frames_of_answer = Frames {
-        waiting,
-        // An answer may be all in its head.
-        is_complete: parts.headers.contains_key(Status::GRPC_STATUS),
+    // An answer may be all in its head.
+    let is_complete = parts.headers.contains_key(Status::GRPC_STATUS);
+    let answered = |source| {
+        let frames = Frames {
+            source,
+            is_complete,
+        };
+        Response::from_parts(parts, Body::new(frames))
     };
-    let answered = Response::from_parts(parts, Body::new(frames_of_answer));
-    if head.send(answered).is_err() {
+    if asked.is_over() {
+        drop(head.send(answered(Source::Body(body))));
+        return;
+    }
+    let (frames, waiting) = mpsc::channel(FRAMES);
+    if head.send(answered(Source::Task(waiting))).is_err() {
         return;
     }
     loop {
@@ -103,11 +117,49 @@ async fn answer(
     }
 }
 
+/// Whether the server has heard all that the client has to say in a call.
+#[derive(Debug, Clone, Default)]
+struct Asked(Arc<AtomicBool>);
+
+impl Asked {
+    fn is_over(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A request's body, which notes its end.
+struct Question {
+    body: Body,
+    asked: Asked,
+}
+
+impl http_body::Body for Question {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(cx));
+        if frame.is_none() {
+            self.asked.0.store(true, Ordering::Relaxed);
+        }
+        Poll::Ready(frame)
+    }
+}
+
 /// An answer's body.
 struct Frames {
-    waiting: mpsc::Receiver<Result<Frame<Bytes>, Status>>,
+    source: Source,
     /// The server has said how the call ended. A body that ends without was cut off.
     is_complete: bool,
+}
+
+/// Where an answer's frames come from.
+enum Source {
+    Body(Body),
+    Task(mpsc::Receiver<Result<Frame<Bytes>, Status>>),
 }
 
 impl http_body::Body for Frames {
@@ -118,7 +170,10 @@ impl http_body::Body for Frames {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        let frame = std::task::ready!(self.waiting.poll_recv(cx));
+        let frame = std::task::ready!(match &mut self.source {
+            Source::Body(body) => Pin::new(body).poll_frame(cx),
+            Source::Task(waiting) => waiting.poll_recv(cx),
+        });
         if let Some(Ok(frame)) = &frame {
             self.is_complete |= frame.is_trailers();
         }
@@ -204,6 +259,41 @@ mod tests {
         }
         assert_eq!(made.load(Ordering::Relaxed), 2);
         assert_eq!(answer.collect().await.unwrap().to_bytes().len(), 500);
+    }
+
+    #[tokio::test]
+    async fn an_answer_to_one_who_has_said_all_is_made_as_it_is_read() {
+        let tasks = TaskTracker::new();
+        let (alive, gone) = oneshot::channel::<()>();
+        let made = Arc::new(AtomicUsize::new(0));
+        let (alive, counter) = (Arc::new(alive), made.clone());
+        let service = tower::service_fn(move |request: Request<Body>| {
+            let (alive, counter) = (alive.clone(), counter.clone());
+            async move {
+                let asked = request.into_body().collect().await.unwrap().to_bytes();
+                let pieces = tokio_stream::iter(0..10).map(move |_| {
+                    counter.fetch_add(1, Ordering::Relaxed);
+                    let _alive = &alive;
+                    Ok::<_, Status>(Frame::data(asked.clone()))
+                });
+                Ok::<_, Infallible>(Response::new(Body::new(StreamBody::new(pieces))))
+            }
+        });
+        let calls = InProcess::new(service, tasks.clone());
+        let question = Body::new(StreamBody::new(tokio_stream::once(data(b"piece"))));
+        let mut answer = calls
+            .call(Request::new(question))
+            .await
+            .unwrap()
+            .into_body();
+        tasks.close();
+        tasks.wait().await;
+        assert_eq!(made.load(Ordering::Relaxed), 0);
+        let frame = answer.frame().await.unwrap().unwrap();
+        assert_eq!(frame.into_data().unwrap(), "piece");
+        assert_eq!(made.load(Ordering::Relaxed), 1);
+        drop((answer, calls));
+        assert!(gone.await.is_err(), "it goes with its reader");
     }
 
     #[tokio::test]

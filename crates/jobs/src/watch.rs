@@ -11,16 +11,16 @@
 
 mod kernel;
 
-use std::future::pending;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use legwork_shim::layout;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, Sleep, sleep, timeout};
 
-use self::kernel::{Kernel, Subscription};
+use self::kernel::{Ear, Kernel, Subscription};
 use crate::id::JobId;
 use crate::inner::Inner;
 use crate::tasks::Tasks;
@@ -69,7 +69,12 @@ enum Source {
 #[derive(Debug)]
 struct Told {
     kernel: Arc<Kernel>,
-    dir: Subscription,
+    ear: Arc<Ear>,
+    /// The number of the last news that was taken note of.
+    seen: u64,
+    /// When to look without news. It stands while news come: setting it anew with each would cost a line more than the news.
+    recheck: Option<Pin<Box<Sleep>>>,
+    _dir: Subscription,
     /// The file whose growth is news, by the number that its reader has given it.
     number: Option<u64>,
     /// Its growth; none when it was gone already.
@@ -107,9 +112,13 @@ impl Watcher {
             sees.then(|| Kernel::start(tasks).ok()).flatten()
         });
         let told = kernel.as_ref().and_then(|kernel| {
+            let ear = Arc::new(Ear::default());
             Some(Told {
-                dir: kernel.subscribe(dir, kernel::SHAPE).ok()?,
+                _dir: kernel.subscribe(dir, kernel::SHAPE, &ear).ok()?,
                 kernel: kernel.clone(),
+                ear,
+                seen: 0,
+                recheck: None,
                 number: None,
                 file: None,
                 index: None,
@@ -147,10 +156,8 @@ impl Watch {
     pub(crate) fn look(&mut self) -> u64 {
         match &mut self.source {
             Source::Kernel(told) => {
-                for growing in [&mut told.file, &mut told.index].into_iter().flatten() {
-                    growing.look();
-                }
-                told.dir.look() + self.rechecks
+                told.seen = told.ear.news();
+                told.ear.shape() + self.rechecks
             }
             Source::Young { news, .. } => *news.borrow_and_update() + self.rechecks,
             Source::Clock => self.rechecks,
@@ -168,7 +175,7 @@ impl Watch {
         }
         if told.attend(number, path).is_err() {
             // The number that says what is there goes on, and so do the looks, soon.
-            self.rechecks += told.dir.look() + 1;
+            self.rechecks += told.ear.shape() + 1;
             (self.source, self.pause) = (Source::Clock, POLL_MIN);
         }
         true
@@ -197,13 +204,12 @@ impl Watch {
             },
             Source::Clock => sleep(self.pause).await,
             Source::Kernel(told) => {
-                let closed = told.dir.closed();
+                let closed = told.ear.closed();
                 if closed != self.closed {
                     (self.closed, self.pause) = (closed, CLOSING_MIN);
                 }
-                let soon = self.pause < POLL_MAX;
-                let patience = if soon { self.pause } else { RECHECK };
-                if timeout(patience, told.changed()).await.is_ok() {
+                let soon = (self.pause < POLL_MAX).then_some(self.pause);
+                if told.changed(soon).await {
                     return;
                 }
             }
@@ -226,7 +232,7 @@ impl Told {
     }
 
     fn attend(&mut self, number: u64, path: &Path) -> io::Result<()> {
-        let growth = |path: &Path| match self.kernel.subscribe(path, kernel::GROWTH) {
+        let growth = |path: &Path| match self.kernel.subscribe(path, kernel::GROWTH, &self.ear) {
             Ok(growth) => Ok(Some(growth)),
             // What follows it is news of the directory.
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -240,20 +246,20 @@ impl Told {
         Ok(())
     }
 
-    async fn changed(&mut self) {
-        tokio::select! {
-            () = of(&mut self.index) => {}
-            () = of(&mut self.file) => {}
-            () = self.dir.changed() => {}
+    /// Waits for news; `false` when it is time to look without, which is as soon as this or after a while.
+    async fn changed(&mut self, soon: Option<Duration>) -> bool {
+        let news = self.ear.later_than(self.seen);
+        if let Some(soon) = soon {
+            return timeout(soon, news).await.is_ok();
         }
-    }
-}
-
-/// Waits for news of what may be looked at.
-async fn of(looked_at: &mut Option<Subscription>) {
-    match looked_at {
-        Some(looked_at) => looked_at.changed().await,
-        None => pending().await,
+        let recheck = self.recheck.get_or_insert_with(|| Box::pin(sleep(RECHECK)));
+        tokio::select! {
+            biased;
+            () = news => return true,
+            () = recheck.as_mut() => {}
+        }
+        recheck.as_mut().reset(Instant::now() + RECHECK);
+        false
     }
 }
 
@@ -339,7 +345,7 @@ mod tests {
         let Source::Kernel(told) = &watch.source else {
             return;
         };
-        assert_eq!(told.dir.closed(), 1);
+        assert_eq!(told.ear.closed(), 1);
     }
 
     #[tokio::test(start_paused = true)]

@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 
 use legwork_shim::index::{ENTRY_LEN, Entry, Stream};
 use legwork_shim::layout;
+use rustix::buffer::spare_capacity;
+use rustix::io::{pread, retry_on_intr};
 
 use super::Run;
 
@@ -115,9 +117,9 @@ impl Origins {
         let Some(file) = self.file()? else {
             return Ok(true);
         };
-        let mut raw = [0; BATCH * ENTRY_LEN];
-        let read = file.read_at(&mut raw, from)?;
-        let entries = raw[..read].as_chunks().0;
+        let mut raw = Vec::with_capacity(BATCH * ENTRY_LEN);
+        retry_on_intr(|| pread(file, spare_capacity(&mut raw), from))?;
+        let entries = raw.as_chunks().0;
         self.next += entries.len() as u64;
         self.ahead.extend(entries.iter().map(Entry::decode));
         Ok(entries.len() < BATCH)

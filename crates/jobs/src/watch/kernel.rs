@@ -6,13 +6,14 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use legwork_shim::layout;
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
 use rustix::io::Errno;
 use tokio::io::unix::AsyncFd;
-use tokio::sync::watch;
+use tokio::sync::Notify;
 
 use crate::tasks::{self, Tasks};
 
@@ -36,30 +37,72 @@ const EVENT_MAX: usize = EVENT + 256;
 #[derive(Debug)]
 pub(super) struct Kernel {
     instance: AsyncFd<OwnedFd>,
-    watched: Mutex<HashMap<i32, Watched>>,
+    watched: Mutex<HashMap<i32, Vec<Arc<Ear>>>>,
 }
 
+/// Where one who looks at some of it hears of all that it looks at.
 #[derive(Debug, Default)]
-struct Watched {
-    news: watch::Sender<News>,
-    users: usize,
-}
-
-/// What became of a directory or a file since somebody began to look at it.
-#[derive(Debug, Clone, Copy, Default)]
-struct News {
+pub(super) struct Ear {
     /// Counts up with everything.
-    changes: u64,
+    news: AtomicU64,
+    /// Counts up with what is no growth.
+    shape: AtomicU64,
     /// Counts up when the journal is closed by one who could write: a line is there, or the shim is about to be gone.
-    closed: u64,
+    closed: AtomicU64,
+    told: Notify,
 }
 
-/// One who looks at a directory or a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum News {
+    /// Bytes were written to a file.
+    Growth,
+    /// A journal was closed.
+    Closing,
+    /// Anything else.
+    Shape,
+}
+
+/// A directory or a file that somebody looks at.
 #[derive(Debug)]
 pub(super) struct Subscription {
     kernel: Arc<Kernel>,
     watch: i32,
-    news: watch::Receiver<News>,
+    ear: Arc<Ear>,
+}
+
+impl Ear {
+    /// The number of the last news.
+    pub(super) fn news(&self) -> u64 {
+        self.news.load(Ordering::Acquire)
+    }
+
+    /// The number of the last news that was no growth.
+    pub(super) fn shape(&self) -> u64 {
+        self.shape.load(Ordering::Acquire)
+    }
+
+    /// How often the journal was closed.
+    pub(super) fn closed(&self) -> u64 {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// Waits for news after that of this number. For one at a time.
+    pub(super) async fn later_than(&self, number: u64) {
+        while self.news() == number {
+            self.told.notified().await;
+        }
+    }
+
+    fn tell(&self, news: News) {
+        if news == News::Closing {
+            self.closed.fetch_add(1, Ordering::Release);
+        }
+        if news != News::Growth {
+            self.shape.fetch_add(1, Ordering::Release);
+        }
+        self.news.fetch_add(1, Ordering::Release);
+        self.told.notify_one();
+    }
 }
 
 impl Kernel {
@@ -80,24 +123,24 @@ impl Kernel {
         Ok(kernel)
     }
 
-    /// Begins to look for news of one kind. All who look at one path do so for the same.
+    /// Begins to look for news of one kind, and tells this ear. All who look at one path do so for the same.
     pub(super) fn subscribe(
         self: &Arc<Self>,
         path: &Path,
         news: WatchFlags,
+        ear: &Arc<Ear>,
     ) -> io::Result<Subscription> {
         let mut table = self.table();
         let watch = inotify::add_watch(self.instance.get_ref(), path, news)?;
-        let watched = table.entry(watch).or_default();
-        watched.users += 1;
+        table.entry(watch).or_default().push(ear.clone());
         Ok(Subscription {
             kernel: self.clone(),
             watch,
-            news: watched.news.subscribe(),
+            ear: ear.clone(),
         })
     }
 
-    fn table(&self) -> MutexGuard<'_, HashMap<i32, Watched>> {
+    fn table(&self) -> MutexGuard<'_, HashMap<i32, Vec<Arc<Ear>>>> {
         self.watched.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -140,35 +183,39 @@ impl Kernel {
 
     fn tell(&self, watch: i32, events: ReadFlags, of_the_journal: bool) {
         let mut table = self.table();
-        let change = |watched: &Watched, closed: bool| {
-            watched.news.send_modify(|news| {
-                news.changes += 1;
-                news.closed += u64::from(closed);
-            });
-        };
         if events.contains(ReadFlags::QUEUE_OVERFLOW) {
-            table.values().for_each(|watched| change(watched, false));
-            return;
+            let all = table.values().flatten();
+            return all.for_each(|ear| ear.tell(News::Shape));
         }
-        let Some(watched) = table.get(&watch) else {
+        let Some(ears) = table.get(&watch) else {
             return;
         };
-        let closed = events.contains(ReadFlags::CLOSE_WRITE);
-        if !closed || of_the_journal {
-            change(watched, closed);
+        let news = if events.contains(ReadFlags::MODIFY) {
+            Some(News::Growth)
+        } else if events.contains(ReadFlags::CLOSE_WRITE) {
+            of_the_journal.then_some(News::Closing)
+        } else {
+            Some(News::Shape)
+        };
+        if let Some(news) = news {
+            ears.iter().for_each(|ear| ear.tell(news));
         }
         if events.contains(ReadFlags::IGNORED) {
+            // What was looked at is gone; from now on the clock tells.
             table.remove(&watch);
         }
     }
 
-    fn unsubscribe(&self, watch: i32) {
+    fn unsubscribe(&self, watch: i32, ear: &Arc<Ear>) {
         let mut table = self.table();
         let hash_map::Entry::Occupied(mut entry) = table.entry(watch) else {
             return;
         };
-        entry.get_mut().users -= 1;
-        if entry.get().users == 0 {
+        let ears = entry.get_mut();
+        if let Some(place) = ears.iter().position(|known| Arc::ptr_eq(known, ear)) {
+            ears.swap_remove(place);
+        }
+        if ears.is_empty() {
             entry.remove();
             // Fails only when what was looked at is gone, and the watch with it.
             let gone = inotify::remove_watch(self.instance.get_ref(), watch);
@@ -177,29 +224,9 @@ impl Kernel {
     }
 }
 
-impl Subscription {
-    /// Takes note of the news so far. The number is another one after each.
-    pub(super) fn look(&mut self) -> u64 {
-        self.news.borrow_and_update().changes
-    }
-
-    /// How often the journal was closed.
-    pub(super) fn closed(&self) -> u64 {
-        self.news.borrow().closed
-    }
-
-    /// Waits for news.
-    pub(super) async fn changed(&mut self) {
-        // The sender goes only with what is looked at; then the clock tells.
-        if self.news.changed().await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    }
-}
-
 impl Drop for Subscription {
     fn drop(&mut self) {
-        self.kernel.unsubscribe(self.watch);
+        self.kernel.unsubscribe(self.watch, &self.ear);
     }
 }
 
