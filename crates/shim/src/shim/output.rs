@@ -108,19 +108,21 @@ impl<'a> Output<'a> {
         if self.resting(now_us) {
             return self.lose(pipe);
         }
-        let room = match self.segments.room() {
+        let (most, new) = match self.segments.room() {
             Room::Nowhere => return self.discard_over_limit(pipe, now_us),
-            Room::Here(most) => Ok(most),
-            Room::New(most) => self.begin_segment().map(|()| most),
+            Room::Here(most) => (most, false),
+            Room::New(most) => (most, true),
         };
         let entry = Entry {
             offset: self.segments.end(),
             time_us: now_us,
             stream,
         };
-        let stored = room
-            .and_then(|most| self.describe(entry).map(|()| most))
-            .and_then(|most| self.store(pipe, most));
+        // The index is there before the segment: whoever sees the one can watch the other.
+        let stored = self
+            .describe(entry)
+            .and_then(|()| if new { self.begin_segment() } else { Ok(()) })
+            .and_then(|()| self.store(pipe, most));
         match stored {
             Ok(Moved { kept, lost }) => {
                 self.segments.kept(kept);
@@ -417,6 +419,7 @@ mod tests {
         let place = bench.here.path().join("output.00000000000000000000");
         fs::create_dir(&place).unwrap();
         assert_eq!(bench.print(&mut output, b"lost", 1), Ok(4));
+        assert!(bench.here.path().join("index").exists());
         fs::remove_dir(&place).unwrap();
         assert_eq!(bench.print(&mut output, b"lost too", 2), Ok(8));
         assert_eq!(bench.print(&mut output, b"kept", 1 + REST_US), Ok(4));
