@@ -49,8 +49,7 @@ pub(crate) async fn run(app: &App, args: Ps) -> Result<u8, CommandError> {
     let mut jobs = session.client.list(&filter).await?;
     jobs.retain(|job| args.state.is_empty() || args.state.iter().any(|state| is(job, *state)));
     if app.out.json {
-        app.out
-            .json_line(&jobs.iter().map(render::json::Job::from).collect::<Vec<_>>())?;
+        app.out.json_line(&render::json::Jobs(&jobs))?;
     } else {
         app.out
             .text(&render::table::jobs(&jobs, SystemClock.now_ms()))?;

@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use legwork_client::{Cause, Finish, Status};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 /// Bytes: a string when they are UTF-8, else `{"base64": "…"}`.
 #[derive(Debug, Serialize)]
@@ -104,6 +104,16 @@ struct Usage {
 struct Survivor {
     pid: u32,
     name: Text,
+}
+
+/// Jobs as a list, each made when it is written: there may be very many.
+#[derive(Debug)]
+pub(crate) struct Jobs<'a>(pub(crate) &'a [legwork_client::Job]);
+
+impl Serialize for Jobs<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(Job::from))
+    }
 }
 
 impl From<&legwork_client::Job> for Job {
