@@ -268,7 +268,9 @@ mod tests {
     use std::fs::{self, File};
     use std::io::Write;
 
-    use super::{Source, Watch, Watcher};
+    use tokio::time::Instant;
+
+    use super::{RECHECK, Source, Watch, Watcher};
     use crate::tasks::Tasks;
 
     #[tokio::test]
@@ -346,6 +348,21 @@ mod tests {
             return;
         };
         assert_eq!(told.ear.closed(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_nothing_happens_it_is_time_to_look_now_and_then() {
+        let dir = tempfile::tempdir().unwrap();
+        let tasks = Tasks::default();
+        let mut watch = Watcher::new(dir.path()).watch(dir.path(), &tasks);
+        assert!(matches!(watch.source, Source::Kernel(_)));
+        for _ in 0..3 {
+            let (looked, since) = (watch.look(), Instant::now());
+            watch.changed().await;
+            assert_ne!(watch.look(), looked);
+            assert!(since.elapsed() >= RECHECK);
+        }
+        tasks.close().await;
     }
 
     #[tokio::test(start_paused = true)]
