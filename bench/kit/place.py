@@ -2,8 +2,10 @@
 
 import os
 import shutil
+import statistics
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +14,8 @@ from typing import Any
 from kit import tools
 
 MEMORY = Path("/dev/shm")
+DISK_WAITS = 51
+RECORD = 600
 
 
 @contextmanager
@@ -22,6 +26,18 @@ def scratch(where: Path | None = None) -> Iterator[Path]:
         yield made
     finally:
         shutil.rmtree(made, ignore_errors=True)
+
+
+def disk_wait(directory: Path) -> float:
+    """Seconds until a small new file is on the disk: what a durable record costs at least here."""
+    taken = []
+    for number in range(DISK_WAITS):
+        with (directory / f"wait-{number}").open("wb", buffering=0) as file:
+            file.write(bytes(RECORD))
+            begun = time.perf_counter()
+            os.fdatasync(file)
+            taken.append(time.perf_counter() - begun)
+    return statistics.median(taken)
 
 
 def environment(state: Path) -> dict[str, str]:

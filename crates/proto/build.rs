@@ -26,6 +26,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         .build_server(cfg!(feature = "server"))
         .build_transport(false)
         .bytes(".")
+        // Lists have many jobs, and these only where one is asked for by its id.
+        .boxed(".legwork.v1.Job.limits")
+        .boxed(".legwork.v1.Job.containment")
         .compile_fds(descriptors)?;
     Ok(())
 }

@@ -20,6 +20,8 @@ SELF = User("self")
 
 # Programs inherit what is ignored, and nohup(1) ignores this for a whole gate.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+# And a shell ignores this for what it starts in the background.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _nobody() -> User:

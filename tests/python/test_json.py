@@ -7,7 +7,9 @@ import pytest
 from harness.host import Host
 
 JOB = {"id", "shortId", "state", "owner", "argv", "dir", "labels", "createdAtMs"}
-JOB_MORE = {"name", "workspace", "startedAtMs", "pid", "why", "finish", "user"}
+JOB_MORE = {"name", "workspace", "startedAtMs", "pid", "why", "finish", "user", "pausedAtMs"}
+# Only of a job that was asked for by its id.
+JOB_ALONE = {"limits", "containment"}
 FINISH = {"cause", "exitCode", "endedAtMs", "outputEnd", "outputDropped"}
 
 
@@ -24,9 +26,25 @@ def test_lists_are_one_array(host: Host) -> None:
     assert set(jobs[0]["finish"]) >= FINISH
 
 
+def test_a_long_list_is_one_array_on_one_line(host: Host) -> None:
+    """Longer than what is printed in one piece, and than one page."""
+    words = [f"{number}-{'x' * 200}" for number in range(505)]
+    options = [part for word in words for part in ("-c", f": {word}")]
+    started = host.ok("start", "--no-sync", *options)
+    host.ok("wait", *started.split())
+    listed = host.ok("ps", "-a", "--json")
+    assert len(listed) > 128 << 10
+    assert listed.index("\n") == len(listed) - 1
+    jobs = json.loads(listed)
+    assert [job["argv"][-1] for job in jobs] == [f": {word}" for word in reversed(words)]
+    assert all(_is_job(job) for job in jobs)
+
+
 def test_one_job_is_one_object(host: Host) -> None:
     job = host.start("sleep", "60")
-    assert _is_job(host.status(job))
+    told = host.status(job)
+    assert {"containment"} <= JOB_ALONE & set(told)
+    assert _is_job({key: value for key, value in told.items() if key not in JOB_ALONE})
     host.ok("stop", job)
 
 

@@ -176,6 +176,7 @@ def test_doctor_names_the_jobs_whose_files_are_damaged(host: Host) -> None:
     seen = host.json("doctor", "--rebuild")
     assert (seen["rebuiltJobs"], seen["damagedJobs"]) == (1, [bad["id"]])
     assert directory.name in host.ok("doctor", "--rebuild")
+    del good["containment"]  # Lists do not tell it.
     assert host.json("ps", "-a") == [good]
     assert '{"exit":' in journal.path.read_text()
 

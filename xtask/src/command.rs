@@ -1,7 +1,8 @@
 //! Running programs and telling what is going on.
 
+use std::fs::File;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use crate::{Failure, Outcome};
 
@@ -55,6 +56,31 @@ impl Step {
         }
     }
 
+    /// The same, with everything that it says in a file, of which the end is told when it fails.
+    pub(crate) fn run_into(mut self, log: &Path) -> Outcome {
+        let file = create(log)?;
+        let both = file.try_clone().map_err(|error| unreadable(log, &error))?;
+        self.command.stdout(file).stderr(both);
+        let outcome = self.run();
+        if outcome.is_err() {
+            say(&tail(log));
+        }
+        outcome
+    }
+
+    /// Starts it: its standard output is for the caller, its standard error goes to a file.
+    pub(crate) fn start(mut self, errors: &Path) -> Result<Child, Failure> {
+        let errors = create(errors)?;
+        self.command.stdin(Stdio::null()).stdout(Stdio::piped());
+        self.command
+            .stderr(errors)
+            .spawn()
+            .map_err(|error| Failure::Spawn {
+                program: self.line,
+                error,
+            })
+    }
+
     /// Whether it can be run and ends with 0; its output is dropped.
     pub(crate) fn succeeds(mut self) -> bool {
         self.command
@@ -64,6 +90,30 @@ impl Step {
             .status()
             .is_ok_and(|status| status.success())
     }
+}
+
+fn create(path: &Path) -> Result<File, Failure> {
+    File::create(path).map_err(|error| unreadable(path, &error))
+}
+
+/// A file that could not be used.
+pub(crate) fn unreadable(path: &Path, error: &std::io::Error) -> Failure {
+    Failure::Read {
+        place: path.display().to_string(),
+        error: error.to_string(),
+    }
+}
+
+/// Lines of a log that are worth showing to somebody who has to find out why something failed.
+const TAIL_LINES: usize = 40;
+
+/// The end of a log, below its name.
+pub(crate) fn tail(log: &Path) -> String {
+    let bytes = std::fs::read(log).unwrap_or_default();
+    let text = String::from_utf8_lossy(&bytes);
+    let lines: Vec<_> = text.lines().collect();
+    let shown = &lines[lines.len().saturating_sub(TAIL_LINES)..];
+    format!("--- the end of {}\n{}", log.display(), shown.join("\n"))
 }
 
 /// Whether cargo set a variable for us, the package that it runs. Build scripts that look at such ones, as ring's does, would run

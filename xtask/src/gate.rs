@@ -107,7 +107,8 @@ fn cargo(root: &Path, arguments: &[&str]) -> Step {
 
 fn ruff(root: &Path, python: &Path, what: &[&str]) -> Step {
     let python = python.display().to_string();
-    let arguments = [&["-m", "ruff"], what, &["--quiet", "tests/python", "bench"]].concat();
+    let places = ["--quiet", "tests/python", "tests/vm", "bench"];
+    let arguments = [&["-m", "ruff"], what, &places[..]].concat();
     Step::new(root, &python, &arguments)
 }
 

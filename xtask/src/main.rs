@@ -7,6 +7,7 @@ mod command;
 mod gate;
 mod tidy;
 mod tools;
+mod vm;
 mod walls;
 
 use std::path::{Path, PathBuf};
@@ -19,7 +20,9 @@ usage: cargo xtask COMMAND
   test    install what the tests need, then every Rust, doc and Python test
   full    lint, test, dependency audit and the long soaks
   walls   who may depend on whom
-  tidy    module docs, file sizes, leftovers, links, changelog";
+  tidy    module docs, file sizes, leftovers, links, changelog
+  vm      tests/vm in a virtual machine with systemd and cgroup v2, where they can be made here:
+          vm [--require] [--shell-command CMD] [TESTNAME-SUBSTRING...]";
 
 /// Why a command of this runner failed.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +46,9 @@ enum Failure {
     /// Something a test run needs is not there and cannot be installed from here.
     #[error("{0}")]
     Missing(String),
+    /// The virtual machine was started, and its tests did not pass.
+    #[error("in the virtual machine: {0}")]
+    Machine(String),
     /// Rules of the workspace that do not hold, one a line.
     #[error("{rule}: {} broken\n  {}", found.len(), found.join("\n  "))]
     Rules {
@@ -66,7 +72,12 @@ type Outcome = Result<(), Failure>;
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
     let name = arguments.next().unwrap_or_default();
-    let outcome = match (name.as_str(), arguments.next()) {
+    let rest: Vec<String> = arguments.collect();
+    let outcome = match (name.as_str(), rest.first()) {
+        ("vm", _) => match vm::Options::parse(rest) {
+            Ok(options) => vm::run(&root(), &options),
+            Err(problem) => return usage(&problem),
+        },
         (_, Some(extra)) => return usage(&format!("unexpected argument: {extra}")),
         ("lint", _) => gate::lint(),
         ("test", _) => gate::test(),

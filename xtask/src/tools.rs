@@ -31,6 +31,10 @@ const PROGRAMS: &[Program] = &[
         probe: ("setpriv", &["--version"]),
         package: "util-linux",
     },
+    Program {
+        probe: ("strace", &["--version"]),
+        package: "strace",
+    },
 ];
 
 const PYTHON_AT_LEAST: &str = "import sys; sys.exit(sys.version_info < (3, 11))";
@@ -54,7 +58,8 @@ pub(crate) fn programs(root: &Path) -> Outcome {
     }
 }
 
-fn install_debian(root: &Path, packages: &[&str]) -> Outcome {
+/// Installs Debian packages, or says why that is not possible here.
+pub(crate) fn install_debian(root: &Path, packages: &[&str]) -> Outcome {
     let list = packages.join(" ");
     if !is_root() || !Step::new(root, "apt-get", &["--version"]).succeeds() {
         return Err(Failure::Missing(format!(
@@ -70,7 +75,7 @@ fn install_debian(root: &Path, packages: &[&str]) -> Outcome {
 }
 
 /// Whether this process's effective user is root, by the owner of its own /proc entry.
-fn is_root() -> bool {
+pub(crate) fn is_root() -> bool {
     use std::os::unix::fs::MetadataExt;
     std::fs::metadata("/proc/self").is_ok_and(|entry| entry.uid() == 0)
 }

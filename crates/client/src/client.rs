@@ -1,6 +1,5 @@
 //! The calls.
 
-use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Arc;
 
@@ -19,14 +18,13 @@ use crate::convert;
 use crate::error::{CallError, Result};
 use crate::in_process::InProcess;
 use crate::input::Input;
-use crate::job::Job;
-use crate::logs::{LogOptions, Logs};
+use crate::job::{Job, JobStats};
+use crate::list::{ListFilter, Pages};
+use crate::logs::{LogFilter, LogOptions, Logs};
 use crate::options::Options;
 use crate::spec::JobSpec;
 use crate::target::Target;
 
-/// Jobs per page of a list.
-const PAGE: u32 = 500;
 /// Characters of an id that no other job will ever begin with, as far as chance allows.
 const DISTINCT: usize = 8;
 
@@ -45,23 +43,12 @@ pub struct HostInfo {
     pub protocol: u32,
     /// Its clock, in milliseconds since the epoch.
     pub time_ms: u64,
-    /// How it holds a job's processes together.
+    /// How it holds a job's processes together: `cgroup` or `subreaper`.
     pub containment: String,
+    /// The controllers that limits can be made of, where jobs have control groups.
+    pub controllers: Vec<String>,
     /// Who it takes us for.
     pub principal: String,
-}
-
-/// Which jobs to list. The default is all of them.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct ListFilter {
-    /// Only those not finished, or only those finished.
-    pub finished: Option<bool>,
-    /// Only those with all of these labels.
-    pub labels: BTreeMap<String, String>,
-    /// Only those of this owner.
-    pub owner: Option<String>,
-    /// Only those of this name.
-    pub name: Option<String>,
 }
 
 pub(crate) fn jobs(channel: Channel) -> JobServiceClient<Channel> {
@@ -128,6 +115,7 @@ impl Client {
             protocol: info.protocol,
             time_ms: info.time_ms,
             containment: info.containment,
+            controllers: info.controllers,
             principal: info.principal,
         })
     }
@@ -194,35 +182,23 @@ impl Client {
         convert::job_of(self.contact.repeat(call).await?.job)
     }
 
-    /// All jobs that pass the filter, newest first, page by page.
+    /// All jobs that pass the filter, newest first.
     ///
     /// # Errors
     /// What the server or the connection says.
     pub async fn list(&self, filter: &ListFilter) -> Result<Vec<Job>> {
         let mut found = Vec::new();
-        let mut page_token = String::new();
-        loop {
-            let request = wire::ListRequest {
-                states: convert::states(filter.finished),
-                labels: filter.labels.clone().into_iter().collect(),
-                owner: filter.owner.clone(),
-                name: filter.name.clone(),
-                page_size: PAGE,
-                page_token,
-            };
-            let call = |channel| {
-                let request = request.clone();
-                async move { jobs(channel).list(request).await }
-            };
-            let page = self.contact.repeat(call).await?;
-            for job in page.jobs {
-                found.push(convert::job(job)?);
-            }
-            if page.next_page_token.is_empty() {
-                return Ok(found);
-            }
-            page_token = page.next_page_token;
+        let mut pages = self.pages(filter);
+        while let Some(page) = pages.next().await? {
+            found.extend(page);
         }
+        Ok(found)
+    }
+
+    /// The same a page at a time, for lists too long to hold.
+    #[must_use]
+    pub fn pages(&self, filter: &ListFilter) -> Pages {
+        Pages::new(Arc::clone(&self.contact), filter)
     }
 
     /// Waits until the job has ended.
@@ -253,7 +229,17 @@ impl Client {
     /// `JOB_NOT_FOUND`, `JOB_AMBIGUOUS`.
     pub async fn logs(&self, id: &str, options: LogOptions) -> Result<Logs> {
         let id = self.pinned(id).await?;
-        Logs::open(Arc::clone(&self.contact), id, options).await
+        Logs::open(Arc::clone(&self.contact), id, options, None).await
+    }
+
+    /// The lines of a job's output that match, found on the server. When the connection breaks, it goes on after the last line on which
+    /// the server has decided.
+    ///
+    /// # Errors
+    /// As [`Self::logs`], and `BAD_PATTERN`. `SEARCH_UNKNOWN` comes with the first event.
+    pub async fn search(&self, id: &str, options: LogOptions, filter: LogFilter) -> Result<Logs> {
+        let id = self.pinned(id).await?;
+        Logs::open(Arc::clone(&self.contact), id, options, Some(filter)).await
     }
 
     /// The writing end of the standard input of a job that was started with [`crate::Stdin::Pipe`]. When the
@@ -298,6 +284,45 @@ impl Client {
             async move { jobs(channel).signal(request).await }
         };
         self.contact.at_most_once(call).await.map(drop)
+    }
+
+    /// Holds a job still, all of it, and returns it. Its time limit goes on.
+    ///
+    /// # Errors
+    /// `JOB_NOT_FOUND`, `JOB_AMBIGUOUS`, `JOB_FINISHED`, `JOB_PENDING`.
+    pub async fn pause(&self, id: &str) -> Result<Job> {
+        let id = self.pinned(id).await?;
+        let call = |channel| {
+            let request = wire::PauseRequest { id: id.clone() };
+            async move { jobs(channel).pause(request).await }
+        };
+        convert::job_of(self.contact.repeat(call).await?.job)
+    }
+
+    /// Lets a paused job go on, and returns it.
+    ///
+    /// # Errors
+    /// As [`Self::pause`].
+    pub async fn resume(&self, id: &str) -> Result<Job> {
+        let id = self.pinned(id).await?;
+        let call = |channel| {
+            let request = wire::ResumeRequest { id: id.clone() };
+            async move { jobs(channel).resume(request).await }
+        };
+        convert::job_of(self.contact.repeat(call).await?.job)
+    }
+
+    /// What jobs have consumed until now, in the order of the ids; without any, of all that run, the newest first.
+    ///
+    /// # Errors
+    /// `JOB_NOT_FOUND`, `JOB_AMBIGUOUS`.
+    pub async fn stats(&self, ids: &[String]) -> Result<Vec<JobStats>> {
+        let call = |channel| {
+            let request = wire::StatsRequest { ids: ids.to_vec() };
+            async move { jobs(channel).stats(request).await }
+        };
+        let told = self.contact.repeat(call).await?.jobs;
+        told.into_iter().map(convert::stats).collect()
     }
 
     /// Removes a finished job with its output.

@@ -3,7 +3,6 @@
 //! tonic's own channel wants a dialler and a URI; ours are given streams that already lead to the
 //! right peer. Windows and frames are large because one stream may carry a gigabyte of output.
 
-use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -11,6 +10,7 @@ use std::time::Duration;
 use http::{HeaderValue, Request, Response};
 use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use legwork_identity::tls::PeerRefusal;
 use tokio_util::task::TaskTracker;
 use tonic::body::Body;
 
@@ -112,9 +112,9 @@ impl Channel {
         }
     }
 
-    /// What ended the stream below, for the first who asks.
-    pub(crate) fn ending(&self) -> Option<io::Error> {
-        self.ending.take()
+    /// What the other end has against us, if that ended the stream below.
+    pub(crate) fn refusal(&self) -> Option<PeerRefusal> {
+        self.ending.refusal()
     }
 
     /// What to say of a call on it that was lost. A connection that the heartbeat has given up is dropped without a cause,

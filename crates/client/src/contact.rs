@@ -144,7 +144,7 @@ impl Contact {
     /// [`CallError::CONTACT_LOST`] when patience is at its end, and what the server has against us.
     pub(crate) async fn live(&self) -> Result<Live> {
         let mut state = self.state.lock().await;
-        self.forget_closed(&mut state);
+        self.forget_closed(&mut state).await?;
         if let Some(live) = &state.live {
             return Ok(live.clone());
         }
@@ -163,7 +163,7 @@ impl Contact {
             return self.live().await;
         }
         let mut state = self.state.lock().await;
-        self.forget_closed(&mut state);
+        self.forget_closed(&mut state).await?;
         match state.live.take_if(|live| live.is_idle()) {
             Some(live) => Ok(live),
             None => self.seek(&mut state).await,
@@ -181,12 +181,17 @@ impl Contact {
         }
     }
 
-    fn forget_closed(&self, state: &mut State) {
-        if let Some(live) = state.live.clone()
-            && live.channel.is_closed()
-        {
+    async fn forget_closed(&self, state: &mut State) -> Result<()> {
+        let closed = state.live.as_ref().filter(|live| live.channel.is_closed());
+        if let Some(live) = closed.cloned() {
+            if let Some(target) = &self.target
+                && let Some(refused) = self.verdict(target, &live.channel).await
+            {
+                return Err(refused);
+            }
             self.note_loss(state, &live, "the connection was closed".to_owned());
         }
+        Ok(())
     }
 
     /// Makes a connection, as often as it takes. Where one was lost, there is a pause before the next.
@@ -244,7 +249,7 @@ impl Contact {
 
     /// What the peer has against our certificate, if that is what ended the connection.
     async fn verdict(&self, target: &Target, channel: &Channel) -> Option<CallError> {
-        let refused = target.verdict(channel.ending()?)?;
+        let refused = target.verdict(channel.refusal()?)?;
         let limit = self.options.connect_timeout;
         Some(target.with_server_time(refused, limit, &self.tasks).await)
     }

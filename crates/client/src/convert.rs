@@ -7,8 +7,9 @@ use bytes::Bytes;
 use legwork_proto::v1 as wire;
 
 use crate::error::{CallError, Result};
-use crate::job::{Cause, Finish, Job, NotStarted, State, Status, Survivor, Usage};
-use crate::logs::{LogFrom, LogOptions, LogStream, Run};
+use crate::job::{Cause, Finish, Job, JobStats, NotStarted, State, Status, Survivor, Usage};
+use crate::limits::Limits;
+use crate::logs::{FoundLine, LogFrom, LogOptions, LogStream, Run, Search};
 use crate::spec::{JobSpec, Place, Stdin, WorkspaceRef};
 
 fn bytes(text: &OsStr) -> Bytes {
@@ -43,6 +44,9 @@ pub(crate) fn spec(spec: &JobSpec) -> wire::JobSpec {
         output_limit: spec.output_limit,
         name: spec.name.clone(),
         labels: spec.labels.clone().into_iter().collect(),
+        limits: (spec.limits != Limits::default()).then(|| (&spec.limits).into()),
+        limits_mode: spec.limits_mode.to_wire(),
+        on_exit: spec.on_exit.to_wire(),
     }
 }
 
@@ -97,6 +101,8 @@ pub(crate) fn job(wire: wire::Job) -> Result<Job> {
         workspace: wire.workspace,
         created_at_ms: wire.created_at_ms,
         started_at_ms: wire.started_at_ms,
+        limits: wire.limits.map(|limits| Box::new((*limits).into())),
+        containment: wire.containment.map(|told| Box::new((*told).into())),
     })
 }
 
@@ -108,7 +114,10 @@ fn state(job: &wire::Job) -> Result<State> {
         }),
         wire::JobState::Starting => Ok(State::Starting),
         wire::JobState::Running => Ok(State::Running { pid }),
-        wire::JobState::Paused => Ok(State::Paused { pid }),
+        wire::JobState::Paused => Ok(State::Paused {
+            pid,
+            since_ms: job.paused_at_ms.unwrap_or_default(),
+        }),
         wire::JobState::Finished => match &job.finish {
             Some(end) => Ok(State::Finished(Box::new(finish(end)?))),
             None => Err(CallError::protocol("a finished job without its end")),
@@ -129,11 +138,7 @@ fn finish(wire: &wire::Finish) -> Result<Finish> {
         ended_at_ms: wire.ended_at_ms,
         output_end: wire.output_end,
         output_dropped: wire.output_dropped,
-        usage: wire.usage.as_ref().map(|usage| Usage {
-            user_us: usage.user_us,
-            system_us: usage.system_us,
-            max_rss_bytes: usage.max_rss_bytes,
-        }),
+        usage: wire.usage.as_ref().map(usage),
         survivors: wire
             .survivors
             .iter()
@@ -142,6 +147,31 @@ fn finish(wire: &wire::Finish) -> Result<Finish> {
                 name: os(&survivor.name),
             })
             .collect(),
+    })
+}
+
+fn usage(usage: &wire::Usage) -> Usage {
+    Usage {
+        user_us: usage.user_us,
+        system_us: usage.system_us,
+        max_rss_bytes: usage.max_rss_bytes,
+        exact: usage.exact,
+        memory_peak_bytes: usage.memory_peak_bytes,
+        pids_peak: usage.pids_peak,
+        read_bytes: usage.read_bytes,
+        written_bytes: usage.written_bytes,
+        throttled_us: usage.throttled_us,
+        oom_kills: usage.oom_kills,
+    }
+}
+
+pub(crate) fn stats(wire: wire::JobStats) -> Result<JobStats> {
+    Ok(JobStats {
+        job: job_of(wire.job)?,
+        usage: usage(&wire.usage.unwrap_or_default()),
+        memory_bytes: wire.memory_bytes,
+        processes: wire.processes,
+        elapsed_ms: wire.elapsed_ms,
     })
 }
 
@@ -155,6 +185,7 @@ fn cause(finish: &wire::Finish) -> Result<Cause> {
         }),
         wire::Cause::OutOfMemory => Ok(Cause::OutOfMemory),
         wire::Cause::Disk => Ok(Cause::Disk),
+        wire::Cause::CpuTime => Ok(Cause::CpuTime),
         wire::Cause::Lost => Ok(Cause::Lost { why: why() }),
         wire::Cause::NotStarted => {
             let detail = finish.not_started.clone().unwrap_or_default();
@@ -178,7 +209,11 @@ pub(crate) fn states(finished: Option<bool>) -> Vec<i32> {
     }
 }
 
-pub(crate) fn logs_request(id: &str, options: LogOptions) -> wire::LogsRequest {
+pub(crate) fn logs_request(
+    id: &str,
+    options: LogOptions,
+    search: Option<&Search>,
+) -> wire::LogsRequest {
     use wire::logs_request::From;
     wire::LogsRequest {
         id: id.to_owned(),
@@ -188,6 +223,13 @@ pub(crate) fn logs_request(id: &str, options: LogOptions) -> wire::LogsRequest {
             LogFrom::Offset(offset) => From::Offset(offset),
             LogFrom::Tail(lines) => From::TailLines(lines),
             LogFrom::Live => From::Live(true),
+        }),
+        filter: search.map(|search| wire::LogFilter {
+            pattern: search.filter.pattern.clone(),
+            fixed: search.filter.fixed,
+            ignore_case: search.filter.ignore_case,
+            stdout_from: search.from.map(|from| from.stdout),
+            stderr_from: search.from.map(|from| from.stderr),
         }),
     }
 }
@@ -203,10 +245,23 @@ fn log_stream(stream: LogStream) -> wire::LogStream {
 pub(crate) fn run(run: &wire::LogRun) -> Run {
     Run {
         length: run.length as usize,
-        stream: match run.stream() {
-            wire::LogStream::Stderr => LogStream::Stderr,
-            _ => LogStream::Stdout,
-        },
+        stream: origin(run.stream()),
         time_us: run.time_us,
+    }
+}
+
+pub(crate) fn found_line(line: &wire::LogLine) -> FoundLine {
+    FoundLine {
+        offset: line.offset,
+        length: line.length as usize,
+        stream: origin(line.stream()),
+        time_us: line.time_us,
+    }
+}
+
+fn origin(stream: wire::LogStream) -> LogStream {
+    match stream {
+        wire::LogStream::Stderr => LogStream::Stderr,
+        _ => LogStream::Stdout,
     }
 }

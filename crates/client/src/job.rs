@@ -5,6 +5,8 @@ use std::ffi::OsString;
 
 use uuid::Uuid;
 
+use crate::limits::{Containment, Limits};
+
 /// A job at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Job {
@@ -32,6 +34,10 @@ pub struct Job {
     pub created_at_ms: u64,
     /// When its program was executed, in milliseconds since the epoch.
     pub started_at_ms: Option<u64>,
+    /// The limits that were asked for; only of a job that was asked for by its id.
+    pub limits: Option<Box<Limits>>,
+    /// How it is held to them; only of a job that was asked for by its id.
+    pub containment: Option<Box<Containment>>,
 }
 
 /// Where a job is in its life.
@@ -49,10 +55,12 @@ pub enum State {
         /// Main process.
         pid: u32,
     },
-    /// Stopped by a pause.
+    /// Held still by a pause.
     Paused {
         /// Main process.
         pid: u32,
+        /// Since when, in milliseconds since the epoch.
+        since_ms: u64,
     },
     /// Over.
     Finished(Box<Finish>),
@@ -95,6 +103,8 @@ pub enum Cause {
     OutOfMemory,
     /// The disk limit.
     Disk,
+    /// The limit of processor time.
+    CpuTime,
     /// The outcome is unknown.
     Lost {
         /// What it was lost to.
@@ -135,6 +145,35 @@ pub struct Usage {
     pub system_us: u64,
     /// Peak resident bytes of the largest process.
     pub max_rss_bytes: u64,
+    /// The kernel has counted the processor times for the whole job; else they are lower bounds.
+    pub exact: bool,
+    /// Peak bytes of memory of the whole job, page cache included.
+    pub memory_peak_bytes: Option<u64>,
+    /// Most processes and threads at once.
+    pub pids_peak: Option<u64>,
+    /// Bytes read from block devices.
+    pub read_bytes: Option<u64>,
+    /// Bytes written to block devices.
+    pub written_bytes: Option<u64>,
+    /// Microseconds for which its limit of processors held it back.
+    pub throttled_us: Option<u64>,
+    /// Processes of it that were killed for want of memory.
+    pub oom_kills: Option<u64>,
+}
+
+/// What a job has consumed until now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobStats {
+    /// The job.
+    pub job: Job,
+    /// Since its beginning.
+    pub usage: Usage,
+    /// Bytes now: of the whole control group, page cache included; without one, the sum of what its processes have resident.
+    pub memory_bytes: u64,
+    /// Processes now; of a job with a control group, threads too.
+    pub processes: u64,
+    /// Milliseconds since its beginning, or from that to its end.
+    pub elapsed_ms: u64,
 }
 
 /// A process that would not die.
@@ -160,7 +199,7 @@ impl Job {
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
         match self.state {
-            State::Running { pid } | State::Paused { pid } => Some(pid),
+            State::Running { pid } | State::Paused { pid, .. } => Some(pid),
             _ => None,
         }
     }

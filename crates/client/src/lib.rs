@@ -26,6 +26,8 @@ mod gather;
 mod in_process;
 mod input;
 mod job;
+mod limits;
+mod list;
 mod logs;
 mod lost;
 mod mirror;
@@ -36,14 +38,18 @@ mod stream;
 mod target;
 
 pub use admin::{Identity, Invited};
-pub use client::{Client, HostInfo, ListFilter};
+pub use client::{Client, HostInfo};
 pub use clocks::skew;
 pub use connect::Heartbeat;
 pub use enroll::{Enrolled, Joining, join};
 pub use error::{CallError, Result};
 pub use input::Input;
-pub use job::{Cause, Finish, Job, NotStarted, State, Status, Survivor, Usage};
-pub use logs::{Chunk, LogEvent, LogFrom, LogOptions, LogStream, Logs, Run};
+pub use job::{Cause, Finish, Job, JobStats, NotStarted, State, Status, Survivor, Usage};
+pub use limits::{Containment, IoLimit, Limits, LimitsMode, OnExit, Rlimit};
+pub use list::{ListFilter, Pages};
+pub use logs::{
+    Chunk, Found, FoundLine, LogEvent, LogFilter, LogFrom, LogOptions, LogStream, Logs, Run,
+};
 pub use mirror::{PullRequest, PullSource, PushRequest, WaitObserver};
 pub use options::{Listener, Notice, Options, Patience};
 pub use spec::{JobSpec, Place, Stdin, WorkspaceRef};

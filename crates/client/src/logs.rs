@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use legwork_proto::v1 as wire;
-use tonic::{Status, Streaming};
+use tonic::{Code, Status, Streaming};
 
 use crate::client::jobs;
 use crate::contact::{Contact, Live};
@@ -53,11 +53,24 @@ impl Default for LogFrom {
     }
 }
 
+/// Which lines of a job's output.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct LogFilter {
+    /// A regular expression in the syntax of the crate `regex`, on bytes with Unicode's classes.
+    pub pattern: String,
+    /// It is text, not an expression.
+    pub fixed: bool,
+    /// Capital and small letters are the same.
+    pub ignore_case: bool,
+}
+
 /// What comes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LogEvent {
-    /// Bytes as printed.
+    /// Bytes as printed; never with a filter.
     Chunk(Chunk),
+    /// Lines that match; only with a filter.
+    Found(Found),
     /// Bytes that were printed but not kept.
     Gap {
         /// Position of the first of them.
@@ -96,12 +109,52 @@ pub struct Run {
     pub time_us: u64,
 }
 
+/// Lines that match, in the order of their ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// The lines as printed, one after the other, with the newlines that they have.
+    pub data: Bytes,
+    /// What they are; their lengths add up to that of `data`.
+    pub lines: Vec<FoundLine>,
+}
+
+/// A line that matches, or a piece of one that is longer than 1 MiB.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FoundLine {
+    /// Position of its first byte in the raw output.
+    pub offset: u64,
+    /// Bytes of it.
+    pub length: usize,
+    /// Where it came from; never `Raw`.
+    pub stream: LogStream,
+    /// Microseconds since the epoch, when the host read its first byte.
+    pub time_us: u64,
+}
+
+/// The first byte of each stream on which a search has not decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Undecided {
+    pub(crate) stdout: u64,
+    pub(crate) stderr: u64,
+}
+
+/// A filter, and where it is.
+#[derive(Debug, Clone)]
+pub(crate) struct Search {
+    pub(crate) filter: LogFilter,
+    /// Where to go on, if it has begun.
+    pub(crate) from: Option<Undecided>,
+    /// The server at the other end has shown that it searches.
+    is_heard: bool,
+}
+
 /// The events of one job's output. Ends after [`LogEvent::End`], and never without it.
 #[derive(Debug)]
 pub struct Logs {
     contact: Arc<Contact>,
     id: String,
     options: LogOptions,
+    search: Option<Search>,
     open: Option<(Live, Streaming<wire::LogsResponse>)>,
     ended: bool,
 }
@@ -111,11 +164,18 @@ impl Logs {
         contact: Arc<Contact>,
         id: String,
         options: LogOptions,
+        filter: Option<LogFilter>,
     ) -> Result<Self> {
+        let search = filter.map(|filter| Search {
+            filter,
+            from: None,
+            is_heard: false,
+        });
         let mut logs = Self {
             contact,
             id,
             options,
+            search,
             open: None,
             ended: false,
         };
@@ -137,6 +197,7 @@ impl Logs {
             contact: Arc::clone(&self.contact),
             id: self.id.clone(),
             options: look,
+            search: None,
             open: None,
             ended: false,
         };
@@ -151,7 +212,7 @@ impl Logs {
     async fn connect(&self) -> Result<(Live, Streaming<wire::LogsResponse>)> {
         loop {
             let live = self.contact.live_alone().await?;
-            let request = convert::logs_request(&self.id, self.options);
+            let request = convert::logs_request(&self.id, self.options, self.search.as_ref());
             match jobs(live.channel.clone()).logs(request).await {
                 Ok(answer) => return Ok((live, answer.into_inner())),
                 Err(status) if is_lost(&status) => self.contact.lost(&live, status).await?,
@@ -163,7 +224,8 @@ impl Logs {
     /// The next event; `None` after the end. Cancel safe.
     ///
     /// # Errors
-    /// What the server says, and the connection when there will be no other.
+    /// What the server says, and the connection when there will be no other. `SEARCH_UNKNOWN` from a server that is too old to know
+    /// filters.
     pub async fn next(&mut self) -> Result<Option<LogEvent>> {
         while !self.ended {
             let (live, events) = match &mut self.open {
@@ -176,7 +238,10 @@ impl Logs {
             let lost = match events.message().await {
                 Ok(Some(message)) => {
                     self.contact.progress();
-                    return self.take(message).map(Some);
+                    match self.take(message)? {
+                        Some(event) => return Ok(Some(event)),
+                        None => continue,
+                    }
                 }
                 Ok(None) => Status::unavailable("the output ended without its end"),
                 Err(status) if is_lost(&status) => status,
@@ -185,17 +250,24 @@ impl Logs {
             let live = live.clone();
             self.contact.lost(&live, lost).await?;
             self.open = None;
+            if let Some(search) = &mut self.search {
+                search.is_heard = false;
+            }
         }
         Ok(None)
     }
 
-    /// Converts an event, and takes note of where the next one begins.
-    fn take(&mut self, message: wire::LogsResponse) -> Result<LogEvent> {
-        let (event, next) = match message
+    /// Converts an event, and takes note of where the next one begins. `None` for one that tells only that.
+    fn take(&mut self, message: wire::LogsResponse) -> Result<Option<LogEvent>> {
+        use wire::logs_response::Event;
+        let event = message
             .event
-            .ok_or_else(|| CallError::protocol("a log message without an event"))?
-        {
-            wire::logs_response::Event::Chunk(chunk) => {
+            .ok_or_else(|| CallError::protocol("a log message without an event"))?;
+        if let Some(search) = &mut self.search {
+            search.hear(&event)?;
+        }
+        let (event, next) = match event {
+            Event::Chunk(chunk) => {
                 let next = chunk.offset.saturating_add(chunk.data.len() as u64);
                 let chunk = Chunk {
                     offset: chunk.offset,
@@ -204,12 +276,13 @@ impl Logs {
                 };
                 (LogEvent::Chunk(chunk), next)
             }
-            wire::logs_response::Event::Gap(gap) => {
+            Event::Found(found) => return Ok(self.found(found)),
+            Event::Gap(gap) => {
                 let (offset, length) = (gap.offset, gap.length);
                 let next = offset.saturating_add(length);
                 (LogEvent::Gap { offset, length }, next)
             }
-            wire::logs_response::Event::End(end) => {
+            Event::End(end) => {
                 self.ended = true;
                 if let Some((live, events)) = self.open.take() {
                     drop(events);
@@ -221,6 +294,66 @@ impl Logs {
             }
         };
         self.options.from = LogFrom::Offset(next);
-        Ok(event)
+        if let Some(search) = &mut self.search {
+            search.from = None;
+        }
+        Ok(Some(event))
+    }
+
+    fn found(&mut self, found: wire::LogFound) -> Option<LogEvent> {
+        let (stdout, stderr) = (found.stdout_next, found.stderr_next);
+        self.options.from = LogFrom::Offset(stdout.min(stderr));
+        if let Some(search) = &mut self.search {
+            search.from = Some(Undecided { stdout, stderr });
+        }
+        (!found.lines.is_empty()).then(|| {
+            LogEvent::Found(Found {
+                lines: found.lines.iter().map(convert::found_line).collect(),
+                data: found.data,
+            })
+        })
+    }
+}
+
+impl Search {
+    /// A server that does not know filters gives everything, and its first event shows it. Nothing of that is shown.
+    fn hear(&mut self, event: &wire::logs_response::Event) -> Result<()> {
+        use wire::logs_response::Event;
+        self.is_heard |= matches!(event, Event::Found(_));
+        if self.is_heard && !matches!(event, Event::Chunk(_)) {
+            return Ok(());
+        }
+        Err(CallError::new(
+            Code::Unimplemented,
+            "SEARCH_UNKNOWN",
+            "the server is older than this client and cannot search output",
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use legwork_proto::v1 as wire;
+    use wire::logs_response::Event;
+
+    use super::{LogFilter, Search};
+
+    #[test]
+    fn nothing_is_taken_for_found_before_the_server_has_shown_that_it_searches() {
+        let new = || Search {
+            filter: LogFilter::default(),
+            from: None,
+            is_heard: false,
+        };
+        let found = Event::Found(wire::LogFound::default());
+        let chunk = Event::Chunk(wire::LogChunk::default());
+        let end = Event::End(wire::LogEnd::default());
+        for event in [&chunk, &end, &Event::Gap(wire::LogGap::default())] {
+            assert_eq!(new().hear(event).unwrap_err().reason, "SEARCH_UNKNOWN");
+        }
+        let mut search = new();
+        search.hear(&found).unwrap();
+        search.hear(&end).unwrap();
+        assert!(search.hear(&chunk).is_err());
     }
 }

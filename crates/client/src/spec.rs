@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use uuid::{NoContext, Timestamp, Uuid};
 
+use crate::limits::{Limits, LimitsMode, OnExit};
+
 /// A job to start. Keep it until the start is answered: repeating it is safe.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JobSpec {
@@ -34,6 +36,12 @@ pub struct JobSpec {
     pub name: Option<String>,
     /// Key and value pairs to find it by.
     pub labels: BTreeMap<String, String>,
+    /// What it may consume.
+    pub limits: Limits,
+    /// What to do about limits that the host cannot apply.
+    pub limits_mode: LimitsMode,
+    /// What becomes of processes that the main process leaves behind.
+    pub on_exit: OnExit,
 }
 
 /// Where a job runs.
@@ -90,6 +98,9 @@ impl JobSpec {
             output_limit: None,
             name: None,
             labels: BTreeMap::new(),
+            limits: Limits::default(),
+            limits_mode: LimitsMode::Strict,
+            on_exit: OnExit::Kill,
         }
     }
 }

@@ -3,34 +3,31 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
+use legwork_identity::tls::PeerRefusal;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-
-/// Bytes looked at for a last word, once writing has failed.
-const LAST_WORD_BYTES: usize = 1024;
 
 /// Anything that leads to a server.
 pub trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> ByteStream for T {}
 
-/// What ended a stream, as it was said first.
+/// What ended a stream, for all who had calls on it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Ending(Arc<Seen>);
 
 #[derive(Debug, Default)]
 struct Seen {
-    error: Mutex<Option<io::Error>>,
+    refusal: OnceLock<PeerRefusal>,
     over: AtomicBool,
 }
 
 impl Ending {
-    /// Takes it, for whoever wants to know the cause behind the error that HTTP/2 made of it.
-    pub(crate) fn take(&self) -> Option<io::Error> {
-        let mut error = self.0.error.lock().unwrap_or_else(PoisonError::into_inner);
-        error.take()
+    /// What the other end has against us, if it said so: the cause behind the error that HTTP/2 makes of it.
+    pub(crate) fn refusal(&self) -> Option<PeerRefusal> {
+        self.0.refusal.get().copied()
     }
 
     /// Whether the other end, or what is between, has ended it; else it was this side.
@@ -42,21 +39,25 @@ impl Ending {
         self.0.over.store(true, Ordering::Relaxed);
     }
 
-    /// Keeps the first error and gives one like it to pass on.
-    fn note(&self, error: io::Error) -> io::Error {
+    fn note(&self, error: &io::Error) {
         self.note_over();
-        let told = io::Error::new(error.kind(), error.to_string());
-        let mut first = self.0.error.lock().unwrap_or_else(PoisonError::into_inner);
-        first.get_or_insert(error);
-        told
+        if let Some(refusal) = PeerRefusal::told_by(error) {
+            self.0.refusal.get_or_init(|| refusal);
+        }
     }
 }
 
 /// A stream that remembers what ended it. The verdict of a TLS peer over our certificate comes with a read
 /// after the handshake, where everybody else sees a broken connection.
+///
+/// Often it comes while we still write. So a write to somebody who has hung up is no error: what they said before they
+/// did is read first, and then their end, which is what the connection fails for. It is certain to come, since a socket
+/// that cannot be written to for this reason can be read to its end.
 pub(crate) struct Watched {
     io: Box<dyn ByteStream>,
     ending: Ending,
+    /// Nobody takes what is written.
+    hung_up: bool,
 }
 
 impl Watched {
@@ -65,26 +66,27 @@ impl Watched {
         let watched = Self {
             io,
             ending: ending.clone(),
+            hung_up: false,
         };
         (watched, ending)
     }
 
-    /// What to say of a write that failed: the peer's last word, if it left one before it hung up.
-    fn last_word(&mut self, cx: &mut Context<'_>, error: io::Error) -> io::Error {
-        let mut space = [0; LAST_WORD_BYTES];
-        let mut space = ReadBuf::new(&mut space);
-        match Pin::new(&mut self.io).poll_read(cx, &mut space) {
-            Poll::Ready(Err(word)) => self.ending.note(word),
-            _ => self.ending.note(error),
-        }
-    }
-
-    fn written(
-        &mut self,
-        cx: &mut Context<'_>,
-        done: Poll<io::Result<usize>>,
-    ) -> Poll<io::Result<usize>> {
-        done.map_err(|error| self.last_word(cx, error))
+    /// What comes of a write that would be `all` once done.
+    fn outcome<T>(&mut self, done: Poll<io::Result<T>>, all: T) -> Poll<io::Result<T>> {
+        use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
+        let gone = |error: &io::Error| {
+            matches!(
+                error.kind(),
+                BrokenPipe | ConnectionAborted | ConnectionReset
+            )
+        };
+        done.map(|done| match done {
+            Err(error) if gone(&error) => {
+                self.hung_up = true;
+                Ok(all)
+            }
+            done => done.inspect_err(|error| self.ending.note(error)),
+        })
     }
 }
 
@@ -99,27 +101,30 @@ impl AsyncRead for Watched {
         if matches!(done, Poll::Ready(Ok(()))) && room > 0 && buf.filled().len() == before {
             self.ending.note_over();
         }
-        done.map_err(|error| self.ending.note(error))
+        done.map(|done| done.inspect_err(|error| self.ending.note(error)))
     }
 }
 
 impl AsyncWrite for Watched {
     fn poll_write(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-        buf: &[u8],
+        bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let done = Pin::new(&mut self.io).poll_write(cx, buf);
-        self.written(cx, done)
+        self.poll_write_vectored(cx, &[io::IoSlice::new(bytes)])
     }
 
     fn poll_write_vectored(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
+        pieces: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let done = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
-        self.written(cx, done)
+        let all = pieces.iter().map(|piece| piece.len()).sum();
+        if self.hung_up {
+            return Poll::Ready(Ok(all));
+        }
+        let done = Pin::new(&mut self.io).poll_write_vectored(cx, pieces);
+        self.outcome(done, all)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -127,14 +132,97 @@ impl AsyncWrite for Watched {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let done = Pin::new(&mut self.io).poll_flush(cx);
-        if matches!(done, Poll::Ready(Err(_))) {
-            self.ending.note_over();
+        if self.hung_up {
+            return Poll::Ready(Ok(()));
         }
-        done
+        let done = Pin::new(&mut self.io).poll_flush(cx);
+        self.outcome(done, ())
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
+    use legwork_identity::tls::PeerRefusal;
+    use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+    use tokio_rustls::rustls::{self, AlertDescription};
+
+    use super::Watched;
+
+    /// Somebody who has hung up, and whose last word the reactor has not seen yet.
+    struct Gone {
+        seen: bool,
+        write: io::ErrorKind,
+    }
+
+    impl AsyncRead for Gone {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            _: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            cx.waker().wake_by_ref();
+            if std::mem::replace(&mut self.seen, true) {
+                let expired = rustls::Error::AlertReceived(AlertDescription::CertificateExpired);
+                return Poll::Ready(Err(io::Error::other(expired)));
+            }
+            Poll::Pending
+        }
+    }
+
+    impl AsyncWrite for Gone {
+        fn poll_write(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            _: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            Poll::Ready(Err(self.write.into()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Err(self.write.into()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    fn gone(write: io::ErrorKind) -> Box<Gone> {
+        Box::new(Gone { seen: false, write })
+    }
+
+    #[tokio::test]
+    async fn the_last_word_is_heard_also_where_a_write_fails_first() {
+        for kind in [
+            io::ErrorKind::BrokenPipe,
+            io::ErrorKind::ConnectionReset,
+            io::ErrorKind::ConnectionAborted,
+        ] {
+            let (mut stream, ending) = Watched::new(gone(kind));
+            stream.write_all(b"who is there?").await.unwrap();
+            stream.flush().await.unwrap();
+            assert!(!ending.was_theirs());
+            stream.read_u8().await.unwrap_err();
+            for _ in 0..2 {
+                assert_eq!(ending.refusal(), Some(PeerRefusal::NotValidNow));
+            }
+            assert!(ending.was_theirs());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_write_that_fails_for_another_cause_is_told_as_it_is() {
+        let (mut stream, ending) = Watched::new(gone(io::ErrorKind::TimedOut));
+        let told = stream.write_all(b"who is there?").await.unwrap_err();
+        assert_eq!(told.kind(), io::ErrorKind::TimedOut);
+        assert!(ending.was_theirs() && ending.refusal().is_none());
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use legwork_identity::TimeProvider;
 use legwork_identity::ca::CaCertificate;
 use legwork_identity::invite::Address;
-use legwork_identity::tls::{self, Credentials, PeerCertificate};
+use legwork_identity::tls::{self, Credentials, HandshakeError, PeerCertificate, PeerRefusal};
 use tokio::net::UnixStream;
 use tokio_rustls::TlsConnector;
 use tokio_util::task::TaskTracker;
@@ -168,16 +168,11 @@ impl Target {
         }
     }
 
-    /// Whether the peer has said, after the handshake, that it does not take our certificate.
-    pub(crate) fn verdict(&self, ending: std::io::Error) -> Option<CallError> {
+    /// What to say of a peer that does not take our certificate, which it says after the handshake.
+    pub(crate) fn verdict(&self, refusal: PeerRefusal) -> Option<CallError> {
         let Self::Tls(target) = self else { return None };
-        match tls::HandshakeError::from(ending) {
-            refused @ tls::HandshakeError::Refused(_) => {
-                let error = CallError::handshake(&refused);
-                Some(self.explain(error, target.shown().1.as_ref()))
-            }
-            _ => None,
-        }
+        let error = CallError::handshake(&HandshakeError::Refused(refusal));
+        Some(self.explain(error, target.shown().1.as_ref()))
     }
 
     /// Says what the server's clock says, where a certificate was not valid by one of the two.

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::launcher::Launcher;
+use crate::limits::Cgroups;
 
 /// Where a library object finds its jobs, and what it takes from outside.
 #[derive(Debug, Clone)]
@@ -20,6 +21,8 @@ pub struct Config {
     /// Look for news by the clock only, every few milliseconds at first and four times a second in the end. Meant for file
     /// systems that other hosts write to and that do not look like it; those that do are polled anyhow.
     pub poll: bool,
+    /// Where jobs get control groups of their own.
+    pub cgroups: Cgroups,
     /// What starts shims and knows whether they live. `None` means processes of this host.
     pub launcher: Option<Arc<dyn Launcher>>,
 }
@@ -34,6 +37,7 @@ impl Config {
             clock: Arc::new(SystemClock),
             boot_id: None,
             poll: false,
+            cgroups: Cgroups::None,
             launcher: None,
         }
     }

@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::id::{JobId, NotAnId};
+use crate::limits::{HostError, Unavailable};
 use crate::request::InvalidRequest;
 
 /// Why a state directory cannot be used.
@@ -73,6 +74,9 @@ pub enum OpenError {
         /// The system's word.
         source: io::Error,
     },
+    /// Jobs cannot have control groups where they are to have them.
+    #[error("jobs cannot have control groups there: {0}")]
+    Cgroups(#[from] HostError),
     /// The index cannot be used or rebuilt.
     #[error(transparent)]
     Index(#[from] IndexError),
@@ -135,6 +139,9 @@ pub enum StartError {
     /// The request cannot be a job.
     #[error(transparent)]
     Invalid(#[from] InvalidRequest),
+    /// A limit that was asked for cannot be applied on this host.
+    #[error(transparent)]
+    Limit(#[from] Unavailable),
     /// Another owner's job has that id.
     #[error("the id {id} is taken: make a new one")]
     IdTaken {

@@ -3,9 +3,11 @@
 use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::io;
+use std::num::NonZero;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread::available_parallelism;
 
 use legwork_shim::exit::Survivor;
 use legwork_shim::spec::Spec;
@@ -21,10 +23,11 @@ use crate::index::{self, Entry, Index, QueryError};
 use crate::job::{Asked, Job};
 use crate::job_dir::JobDir;
 use crate::launcher::{Launcher, LocalLauncher};
+use crate::limits::Host;
 use crate::shim_image;
 use crate::state::{self, Cause, Finished, JobState, LostWhy};
 use crate::state_dir::{self, StateDir};
-use crate::sweep;
+use crate::sweep::{self, LostGroup};
 use crate::tasks::{self, Tasks};
 use crate::watch::{Watch, Watcher};
 use crate::young::Young;
@@ -45,9 +48,13 @@ pub(crate) struct Inner {
     pub(crate) tasks: Tasks,
     pub(crate) starts: Semaphore,
     pub(crate) batch_starts: Arc<Semaphore>,
+    /// Places for threads that search output.
+    pub(crate) searches: Arc<Semaphore>,
     pub(crate) accepted: Arc<Accepted>,
     /// Cancelled when no job of a batch is to be started any more.
     pub(crate) launching: CancellationToken,
+    /// What jobs can be held to.
+    pub(crate) host: Host,
     /// Jobs that were started by this object a moment ago.
     pub(crate) young: Arc<Young>,
     boot_id: String,
@@ -63,6 +70,7 @@ impl Inner {
         let boot_id = config.boot_id.map_or_else(this_boot, Ok)?;
         let accepted = Arc::new(Accepted::new(&state.path));
         let tasks = Tasks::default();
+        let host = Host::look(&config.cgroups)?;
         Ok(Self {
             index: Index::new(
                 &state,
@@ -82,7 +90,11 @@ impl Inner {
             tasks,
             starts: Semaphore::new(STARTS_MAX),
             batch_starts: Arc::new(Semaphore::new(BATCH_STARTS_MAX)),
+            searches: Arc::new(Semaphore::new(
+                available_parallelism().map_or(1, NonZero::get),
+            )),
             accepted,
+            host,
             young: Arc::default(),
             boot_id,
             shim: OnceLock::new(),
@@ -275,7 +287,7 @@ pub(crate) async fn refresh(inner: &Arc<Inner>, entry: Entry) -> Result<Job, Job
     }
     let id = entry.job.id;
     if state.lost_its_shim() {
-        let survivors = swept(vec![id]).await?;
+        let survivors = swept(inner, vec![id]).await?;
         state = with_survivors(state, id, &survivors);
     }
     // That it runs is read from its directory anyway, for as long as its row is open: it is noted when jobs are listed.
@@ -320,7 +332,7 @@ async fn look(inner: &Arc<Inner>, open: Vec<Entry>) -> Result<Vec<(JobId, JobSta
         .map(|(id, _)| *id)
         .collect();
     if !lost.is_empty() {
-        let survivors = swept(lost).await?;
+        let survivors = swept(inner, lost).await?;
         for (id, state) in &mut changed {
             let swept = std::mem::replace(state, JobState::Starting);
             *state = with_survivors(swept, *id, &survivors);
@@ -330,10 +342,20 @@ async fn look(inner: &Arc<Inner>, open: Vec<Entry>) -> Result<Vec<(JobId, JobSta
 }
 
 /// Kills what these jobs left behind.
-async fn swept(lost: Vec<JobId>) -> Result<HashMap<JobId, Vec<Survivor>>, JobError> {
-    tasks::blocking(move || sweep::sweep(&lost))
-        .await
-        .ok_or(JobError::Closed)
+async fn swept(
+    inner: &Arc<Inner>,
+    lost: Vec<JobId>,
+) -> Result<HashMap<JobId, Vec<Survivor>>, JobError> {
+    let inner = inner.clone();
+    let sweep = move || {
+        let groups = lost.iter().filter_map(|id| {
+            let spec = inner.dir(*id).spec().ok().flatten()?;
+            let path = PathBuf::from(spec.confinement.cgroup?.path.as_os_str());
+            Some((*id, LostGroup::new(path)))
+        });
+        sweep::sweep(&lost, &groups.collect())
+    };
+    tasks::blocking(sweep).await.ok_or(JobError::Closed)
 }
 
 fn with_survivors(

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use legwork_shim::ByteString;
+use legwork_shim::limits::Limits;
 use legwork_shim::spec::{Meta, Spec, Stdin};
 
 use crate::id::JobId;
@@ -34,7 +35,7 @@ pub struct Asked {
     pub timeout_ms: Option<u64>,
     /// Milliseconds between a stop's signal and the end of the whole tree.
     pub stop_grace_ms: u64,
-    /// Name, labels, owner, workspace, and when it was accepted.
+    /// Name, labels, owner, workspace, and when it was accepted; without its limits.
     pub meta: Meta,
 }
 
@@ -47,7 +48,10 @@ impl From<&Spec> for Asked {
             merge: spec.merge,
             timeout_ms: spec.timeout_ms,
             stop_grace_ms: spec.stop_grace_ms,
-            meta: spec.meta.clone(),
+            meta: Meta {
+                limits: Limits::default(),
+                ..spec.meta.clone()
+            },
         }
     }
 }

@@ -50,9 +50,11 @@ impl Source for Looked<'_> {
         } else {
             Journal::parse(&raw)
         };
+        let over = ended || lines.exit.is_some();
         Ok(Told {
             launch: self.dir.record(lines.launch)?,
             exit: self.dir.record(lines.exit)?,
+            paused_ms: if over { None } else { self.dir.paused_ms() },
         })
     }
 
@@ -135,6 +137,13 @@ impl JobDir {
             .and_then(|()| files::sync_dir(&self.path))
             .map_err(|source| JobError::File { path, source })?;
         Ok(true)
+    }
+
+    /// Milliseconds since the epoch, when its shim paused it, unless it has gone on since. A file without a number is of a shim that is
+    /// about to write it.
+    fn paused_ms(&self) -> Option<u64> {
+        let told = std::fs::read_to_string(self.path.join(layout::PAUSED)).ok()?;
+        Some(told.parse().unwrap_or(0))
     }
 
     /// Whether it is there at all.

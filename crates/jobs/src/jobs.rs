@@ -1,28 +1,31 @@
 //! The library object.
 
+mod live;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use legwork_shim::control::{self, Request};
-use legwork_shim::spec::{Spec, Stdin};
+use legwork_shim::limits::Limits;
+use legwork_shim::spec::Spec;
 use tokio::task::JoinHandle;
 
+pub use self::live::Stop;
 use crate::accepted;
 use crate::config::Config;
-use crate::control as shims;
 use crate::error::{IndexError, JobError, OpenError, ResolveError, StartError};
 use crate::id::{JobId, TypedId};
 use crate::index;
 use crate::inner::{self, Inner};
 use crate::job::{Job, ListQuery, Page, Rebuilt};
+use crate::limits::{self, Host, Mode, Unavailable};
 use crate::output::{Output, Read};
 use crate::remove;
-use crate::request::{SIGNAL_MAX, StartRequest};
+use crate::request::StartRequest;
+use crate::retention::{self, Removed, Retention};
 use crate::start;
 use crate::state::{JobState, Phase};
-use crate::stdin::StdinWriter;
 use crate::tasks;
 
 /// Jobs that an ambiguous id names at most.
@@ -35,21 +38,6 @@ const MATCHES_MAX: usize = 5;
 #[derive(Debug, Clone)]
 pub struct Jobs {
     inner: Arc<Inner>,
-}
-
-/// How long a stopped job's end may take after the grace: the shim kills for ten seconds, reads what was printed for five, and
-/// writes output to the disk.
-const ENDING_MAX: Duration = Duration::from_secs(60);
-
-/// How to stop a job.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stop {
-    /// First signal; `None` means the one in the request that started it.
-    pub signal: Option<i32>,
-    /// Until the whole tree is killed; `None` means what that request says. To the millisecond.
-    pub grace: Option<Duration>,
-    /// The principal who asks, for the record.
-    pub by: String,
 }
 
 impl Jobs {
@@ -80,6 +68,9 @@ impl Jobs {
     /// When the directories cannot be read.
     pub async fn recover(&self) -> Result<usize, JobError> {
         remove::purge(&self.inner).await?;
+        if let Some(groups) = &self.inner.host.cgroups {
+            groups.purge(self.inner.clock.now_ms());
+        }
         inner::recover(&self.inner).await
     }
 
@@ -110,16 +101,36 @@ impl Jobs {
     }
 
     async fn start_at(&self, request: StartRequest, now_ms: u64) -> Result<Job, StartError> {
-        request.validate()?;
+        let spec = self.spec_of(request, now_ms)?;
         if self.inner.tasks.is_closed() {
             return Err(StartError::Closed);
         }
-        let started = self.inner.tasks.spawn(start::start(
-            self.inner.clone(),
-            request.into_spec(now_ms),
-            None,
-        ));
+        let start = start::start(self.inner.clone(), spec, None);
+        let started = self.inner.tasks.spawn(start);
         to_its_end(started).await
+    }
+
+    /// What the shim is told, if it can be a job on this host.
+    fn spec_of(&self, request: StartRequest, now_ms: u64) -> Result<Spec, StartError> {
+        request.validate()?;
+        let (limits, mode) = (&request.limits, request.limits_mode);
+        let confinement = limits::plan(request.id, limits, mode, &self.inner.host)?;
+        Ok(request.into_spec(now_ms, confinement))
+    }
+
+    /// Whether jobs can be held to these limits on this host.
+    ///
+    /// # Errors
+    /// The first that cannot be applied.
+    pub fn check(&self, limits: &Limits) -> Result<(), Unavailable> {
+        let nobody = JobId::from(uuid::Uuid::nil());
+        limits::plan(nobody, limits, Mode::Strict, &self.inner.host).map(drop)
+    }
+
+    /// What jobs can be held to on this host.
+    #[must_use]
+    pub fn host(&self) -> &Host {
+        &self.inner.host
     }
 
     /// Accepts several jobs: returns once all of them are durable, in the state [`JobState::Pending`], and starts them in the
@@ -142,9 +153,9 @@ impl Jobs {
         let mut invalid = Vec::with_capacity(requests.len());
         let mut specs = Vec::with_capacity(requests.len());
         for request in requests {
-            match request.validate() {
-                Ok(()) => {
-                    specs.push(request.into_spec(now_ms));
+            match self.spec_of(request, now_ms) {
+                Ok(spec) => {
+                    specs.push(spec);
                     invalid.push(None);
                 }
                 Err(error) => invalid.push(Some(error)),
@@ -155,7 +166,7 @@ impl Jobs {
             .await?
             .into_iter();
         let answer = |invalid: Option<_>| match invalid {
-            Some(error) => Err(StartError::Invalid(error)),
+            Some(error) => Err(error),
             None => answers.next().unwrap_or(Err(StartError::Closed)),
         };
         Ok(invalid.into_iter().map(answer).collect())
@@ -313,81 +324,6 @@ impl Jobs {
         }
     }
 
-    /// Stops a job: signal to the main process, grace, then the whole tree. Returns the finished job, which names
-    /// what could not be killed. When it is dropped after the shim was told, the stop goes on. A job that has ended is returned as it is.
-    ///
-    /// # Errors
-    /// As [`Self::get`], [`JobError::Unreachable`] and [`JobError::NoSocket`] when the shim cannot be told, and
-    /// [`JobError::StillEnding`] when it was and the end does not come.
-    pub async fn stop(&self, id: JobId, how: Stop) -> Result<Job, JobError> {
-        if let Some(number) = how.signal {
-            check_signal(number)?;
-        }
-        let grace = how.grace.map(|grace| grace.as_millis());
-        let stop = control::Stop {
-            signal: how.signal,
-            grace_ms: grace.map(|ms| u64::try_from(ms).unwrap_or(u64::MAX)),
-            by: how.by,
-        };
-        let job = self.begun(id, &stop.by).await?;
-        if job.state.finished().is_some() {
-            return Ok(job);
-        }
-        let grace = Duration::from_millis(stop.grace_ms.unwrap_or(job.asked.stop_grace_ms));
-        match shims::stop(&self.inner, id, stop).await {
-            Ok(()) | Err(JobError::Ended { .. }) => {}
-            Err(error) => return Err(error),
-        }
-        tokio::time::timeout(grace.saturating_add(ENDING_MAX), self.wait(id))
-            .await
-            .unwrap_or(Err(JobError::StillEnding { id }))
-    }
-
-    /// A job that is not pending, or not any more: then it was stopped.
-    async fn begun(&self, id: JobId, by: &str) -> Result<Job, JobError> {
-        let mut watch = self.inner.watch(id);
-        loop {
-            watch.look();
-            let job = self.get(id).await?;
-            if job.state.phase() != Phase::Pending {
-                return Ok(job);
-            }
-            let (inner, by) = (self.inner.clone(), by.to_owned());
-            let withdrawn = tasks::blocking(move || accepted::withdraw(&inner, id, by));
-            // Where it was not, somebody is about to start it.
-            if !withdrawn.await.ok_or(JobError::Closed)?? {
-                watch.changed().await;
-            }
-        }
-    }
-
-    /// Sends a signal, a number as in signal(7), to the main process.
-    ///
-    /// # Errors
-    /// [`JobError::Pending`], [`JobError::Ended`], [`JobError::NoSuchSignal`], [`JobError::Unreachable`], [`JobError::NoSocket`].
-    pub async fn signal(&self, id: JobId, number: i32) -> Result<(), JobError> {
-        check_signal(number)?;
-        if self.get(id).await?.state.finished().is_some() {
-            return Err(JobError::Ended { id });
-        }
-        shims::ask(&self.inner, id, &Request::Signal(number)).await
-    }
-
-    /// A writer to the job's standard input.
-    ///
-    /// # Errors
-    /// [`JobError::StdinClosed`] when it was started without, [`JobError::Ended`].
-    pub async fn stdin(&self, id: JobId) -> Result<StdinWriter, JobError> {
-        let job = self.get(id).await?;
-        if job.asked.stdin == Stdin::Null {
-            return Err(JobError::StdinClosed { id });
-        }
-        if job.state.finished().is_some() {
-            return Err(JobError::Ended { id });
-        }
-        Ok(StdinWriter::new(self.inner.clone(), id))
-    }
-
     /// Reads what a job printed.
     ///
     /// # Errors
@@ -403,6 +339,19 @@ impl Jobs {
     /// [`JobError::NotEnded`], or what keeps it from being removed.
     pub async fn remove(&self, id: JobId) -> Result<(), JobError> {
         remove::remove(&self.inner, id).await
+    }
+
+    /// Removes jobs that are not to be kept, and tells what it did; `None` if somebody has done so within `every`. Goes on with
+    /// the next one when one cannot be removed, and ends early when this object is closed.
+    ///
+    /// # Errors
+    /// What keeps the list of jobs from being read.
+    pub async fn retain(
+        &self,
+        retention: Retention,
+        every: Duration,
+    ) -> Result<Option<Removed>, JobError> {
+        retention::retain(&self.inner, retention, every).await
     }
 
     /// The directory of a job.
@@ -430,11 +379,4 @@ async fn to_its_end<T>(task: JoinHandle<Result<T, StartError>>) -> Result<T, Sta
         Err(Ok(panic)) => std::panic::resume_unwind(panic),
         Err(Err(_)) => Err(StartError::Closed),
     }
-}
-
-fn check_signal(number: i32) -> Result<(), JobError> {
-    if (1..=SIGNAL_MAX).contains(&number) {
-        return Ok(());
-    }
-    Err(JobError::NoSuchSignal { number })
 }

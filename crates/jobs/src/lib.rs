@@ -22,7 +22,7 @@
 //!
 //! The library object is [`Jobs`]; `start`, `accepted`, `stdin`, `control`, `remove` and [`output`] are what it does, `inner` is what its clones
 //! share. `job_dir` reads one directory, [`state`] judges it, `leftover` deletes what never became a job's, `index` remembers it, `watch` notices changes, `sweep` kills what was left,
-//! `shim_process` finds a shim whose socket fails. `state_dir`,
+//! `shim_process` finds a shim whose socket fails. `consumption` tells what a job has used until now. `retention` removes jobs that ended long ago. `limits` works out how a job is held to what it may consume, on this host. `state_dir`,
 //! `shim_image` and `files` are about what is on disk; [`Launcher`] is the seam to where shims run. Background tasks are
 //! made in `tasks` only: one passes on inotify events, and one waits for each shim that this process started.
 //!
@@ -53,6 +53,7 @@
 
 mod accepted;
 mod config;
+mod consumption;
 mod control;
 mod error;
 mod files;
@@ -64,9 +65,11 @@ mod job_dir;
 mod jobs;
 mod launcher;
 mod leftover;
+mod limits;
 pub mod output;
 mod remove;
 mod request;
+mod retention;
 mod shim_image;
 mod shim_process;
 mod start;
@@ -79,6 +82,7 @@ mod watch;
 mod young;
 
 pub use config::{Clock, Config, SystemClock};
+pub use consumption::Consumption;
 pub use error::{IndexError, JobError, OpenError, ResolveError, StartError};
 pub use id::{CODE_LEN, JobId, NotAnId, SHORT_LEN, TypedId};
 pub use job::{Asked, Cursor, Job, ListQuery, Page, Rebuilt};
@@ -86,8 +90,15 @@ pub use jobs::{Jobs, Stop};
 pub use launcher::{LaunchOrder, Launched, Launcher, LocalLauncher};
 pub use legwork_shim::ByteString;
 pub use legwork_shim::exit::{NotStarted, Step, Survivor, Usage};
+pub use legwork_shim::limits::{
+    Cgroup, Confinement, IoLimit, Limits, RESOURCES, Resource, Rlimit, Setting,
+};
 pub use legwork_shim::spec::{OnExit, RunAs, Spec, Stdin};
+pub use limits::{
+    CgroupRoot, Cgroups, Host, HostError, InvalidLimit, Mode as LimitsMode, Unavailable,
+};
 pub use request::{Field, InvalidRequest, OUTPUT_LIMIT, STOP_GRACE, STOP_SIGNAL, StartRequest};
+pub use retention::{Removed, Retention};
 pub use shim_image::EMBEDDED_SHIM;
 pub use state::{Cause, Finished, JobState, Liveness, LostWhy, PendingWhy, Phase, Status, Traces};
 pub use stdin::StdinWriter;

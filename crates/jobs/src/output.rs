@@ -6,6 +6,9 @@
 mod follow;
 mod lines;
 mod origins;
+mod pattern;
+mod search;
+mod sieve;
 mod tail;
 mod tape;
 
@@ -14,6 +17,9 @@ pub use legwork_shim::index::Stream;
 
 pub use self::follow::Output;
 pub use self::lines::{LINE_MAX, Line, Lines, LinesEvent};
+pub use self::pattern::{BadPattern, PATTERN_MAX, Pattern, Wanted};
+pub use self::search::{Search, SearchEvent};
+pub use self::sieve::{Found, FoundLine, Undecided};
 use crate::job::Job;
 
 /// What to read.

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use legwork_shim::limits::{Confinement, Limits};
 use legwork_shim::spec::{self, Meta, OnExit, RunAs, Spec, Stdin};
 use legwork_shim::{ByteString, layout};
 
 use crate::id::JobId;
+use crate::limits::{self, InvalidLimit, Mode};
 
 /// A job to start.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +38,10 @@ pub struct StartRequest {
     /// A file whose shared flock(2) the shim takes before the job starts, and holds while it runs. It does not wait for
     /// it: whoever may change what the file stands for must be kept away until the start has returned.
     pub lease: Option<ByteString>,
+    /// What it may consume.
+    pub limits: Limits,
+    /// What to do about limits that this host cannot apply.
+    pub limits_mode: Mode,
     /// Whom to run as; `None` means as the caller.
     pub run_as: Option<RunAs>,
     /// A name for people; need not be unique.
@@ -80,6 +86,8 @@ impl StartRequest {
             output_limit: OUTPUT_LIMIT,
             on_exit: OnExit::Kill,
             lease: None,
+            limits: Limits::default(),
+            limits_mode: Mode::Strict,
             run_as: None,
             name: None,
             labels: BTreeMap::new(),
@@ -96,6 +104,7 @@ impl StartRequest {
     /// The first thing that is wrong. [`crate::Jobs::start`] asks this first.
     pub fn validate(&self) -> Result<(), InvalidRequest> {
         self.validate_command()?;
+        limits::validate(&self.limits)?;
         self.validate_description()?;
         if !(1..=SIGNAL_MAX).contains(&self.stop_signal) {
             return Err(InvalidRequest::Signal {
@@ -182,7 +191,7 @@ impl StartRequest {
         Ok(())
     }
 
-    pub(crate) fn into_spec(mut self, created_at_ms: u64) -> Spec {
+    pub(crate) fn into_spec(mut self, created_at_ms: u64, confinement: Confinement) -> Spec {
         // A job that starts a job does not own it.
         self.env
             .retain(|(name, _)| name.as_bytes() != layout::JOB_ENV.as_bytes());
@@ -202,6 +211,7 @@ impl StartRequest {
             on_exit: self.on_exit,
             lease: self.lease,
             run_as: self.run_as,
+            confinement,
             meta: Meta {
                 created_at_ms,
                 name: self.name,
@@ -210,6 +220,7 @@ impl StartRequest {
                 workspace: self.workspace,
                 root: self.root,
                 user: self.user,
+                limits: self.limits,
             },
         }
     }
@@ -369,6 +380,9 @@ pub enum InvalidRequest {
     /// A time limit of nothing.
     #[error("a time limit of zero would stop the job before it began")]
     ZeroTimeout,
+    /// A limit that makes no sense.
+    #[error(transparent)]
+    Limit(#[from] InvalidLimit),
     /// Longer than can be counted.
     #[error("{duration:?} is too long")]
     TooLong {

@@ -50,6 +50,11 @@ impl ShimProcess {
         (found.is_named_so() && found.holds(&dir.path.join(layout::JOURNAL))?).then_some(found)
     }
 
+    /// Its process id, which means it for as long as it lives.
+    pub(crate) fn pid(&self) -> u32 {
+        self.pid
+    }
+
     /// Whether it is stopped, as by SIGSTOP, and so hears nothing.
     pub(crate) fn is_held(&self) -> bool {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap_or_default();

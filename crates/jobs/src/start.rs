@@ -202,9 +202,23 @@ async fn greet(inner: &Arc<Inner>, job: Job, launched: Launched) -> Result<Job, 
             ..job
         });
     }
-    // It could not be started, and says why in its exit record; or the shim died.
-    let entry = Entry { job, open: true };
-    inner::refresh(inner, entry).await.map_err(unread)
+    // It could not be started, and says why in its exit record; or the shim died. Its last word may be heard a moment before its lock is
+    // free, and until then nobody can tell.
+    let mut watch = inner.watch_directory(job.id);
+    loop {
+        watch.look();
+        let entry = Entry {
+            job: job.clone(),
+            open: true,
+        };
+        let seen = inner::refresh(inner, entry).await.map_err(unread)?;
+        // Of a launch of which nothing can be told, nothing more will be heard here.
+        let unknown = || inner.launcher.liveness(&dir.path) == Liveness::Unknown;
+        if seen.state != JobState::Starting || unknown() {
+            return Ok(seen);
+        }
+        watch.changed().await;
+    }
 }
 
 /// What the first start of this id answered; `None` when it came to nothing.

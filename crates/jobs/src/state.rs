@@ -26,12 +26,14 @@ pub enum JobState {
         /// Milliseconds since the epoch.
         since_ms: u64,
     },
-    /// The payload is held still. Reserved: nothing pauses jobs yet.
+    /// The payload is held still.
     Paused {
         /// The main process's id.
         pid: u32,
-        /// Milliseconds since the epoch, when it was paused.
+        /// Milliseconds since the epoch, when it began.
         since_ms: u64,
+        /// Milliseconds since the epoch, when it was paused.
+        paused_ms: u64,
     },
     /// It has ended, or will never begin.
     Finished(Box<Finished>),
@@ -86,6 +88,10 @@ pub enum Cause {
         /// The principal who asked.
         by: String,
     },
+    /// Killed for want of memory.
+    OutOfMemory,
+    /// Its limit of processor time.
+    CpuTime,
     /// It never ran.
     NotStarted(NotStarted),
     /// It ran, and nobody knows how it ended. May turn out otherwise when an exit record arrives late.
@@ -123,6 +129,8 @@ pub struct Facts {
     pub launch: Option<Launch>,
     /// The exit record.
     pub exit: Option<Exit>,
+    /// Milliseconds since the epoch, when it was paused, if it is.
+    pub paused_ms: Option<u64>,
     /// What is left of a job that ended without one.
     pub traces: Option<Traces>,
 }
@@ -158,6 +166,8 @@ pub(crate) struct Told {
     pub(crate) launch: Option<Launch>,
     /// The exit record.
     pub(crate) exit: Option<Exit>,
+    /// When it was paused, if it is.
+    pub(crate) paused_ms: Option<u64>,
 }
 
 /// Asks for the facts in the order that [`observe`] relies on.
@@ -178,6 +188,7 @@ pub(crate) fn gather<S: Source>(source: &mut S) -> Result<Facts, S::Error> {
         liveness,
         launch: told.launch,
         exit: told.exit,
+        paused_ms: told.paused_ms,
         traces,
     })
 }
@@ -191,10 +202,17 @@ pub fn observe(facts: &Facts, boot_id: &str) -> JobState {
         return JobState::ended(exit);
     }
     match (facts.liveness, &facts.launch) {
-        (Liveness::Alive | Liveness::Unknown, Some(launch)) => JobState::Running {
-            pid: launch.pid,
-            since_ms: launch.started_at_ms,
-        },
+        (Liveness::Alive | Liveness::Unknown, Some(launch)) => {
+            let (pid, since_ms) = (launch.pid, launch.started_at_ms);
+            match facts.paused_ms {
+                Some(paused_ms) => JobState::Paused {
+                    pid,
+                    since_ms,
+                    paused_ms,
+                },
+                None => JobState::Running { pid, since_ms },
+            }
+        }
         (Liveness::Alive | Liveness::Unknown, None) => JobState::Starting,
         (Liveness::Ended, Some(launch)) => {
             let why = if launch.boot_id == boot_id {
@@ -250,7 +268,11 @@ impl JobState {
     /// come late, and one whose launch came to nothing may be launched again.
     pub(crate) fn is_settled(&self) -> bool {
         self.finished().is_some_and(|end| match &end.cause {
-            Cause::Own | Cause::Timeout | Cause::Stopped { .. } => true,
+            Cause::Own
+            | Cause::Timeout
+            | Cause::Stopped { .. }
+            | Cause::OutOfMemory
+            | Cause::CpuTime => true,
             Cause::NotStarted(why) => why.step != Step::Launch || end.ended_at_ms.is_some(),
             Cause::Lost(_) => false,
         })
@@ -351,6 +373,8 @@ impl From<&Exit> for Finished {
                 exit::Cause::Own => Cause::Own,
                 exit::Cause::Timeout => Cause::Timeout,
                 exit::Cause::Stopped { by } => Cause::Stopped { by: by.clone() },
+                exit::Cause::OutOfMemory => Cause::OutOfMemory,
+                exit::Cause::CpuTime => Cause::CpuTime,
                 exit::Cause::NotStarted(why) => Cause::NotStarted(why.clone()),
             },
             status: exit.status,

@@ -3,10 +3,13 @@
 //! A shim that lives kills its own tree. When it dies instead, the kernel kills the main process with it, and the rest of
 //! the tree goes on with some other parent. Those processes are found by `LEGWORK_JOB` in their environment. Each is killed through
 //! a pidfd that was opened before the environment was read for the last time, so that a process id that changes
-//! hands in between never hits a stranger.
+//! hands in between never hits a stranger. Where the job had a control group, everything in that is killed by the kernel, whatever
+//! its environment says.
 
 use std::collections::HashMap;
 use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use legwork_shim::exit::Survivor;
@@ -21,12 +24,59 @@ const ROUNDS: u32 = 100;
 const PAUSE_MIN: Duration = Duration::from_micros(500);
 const PAUSE_MAX: Duration = Duration::from_millis(50);
 
+/// The control group of a job whose shim is gone.
+#[derive(Debug)]
+pub(crate) struct LostGroup(PathBuf);
+
+impl LostGroup {
+    /// It may be gone, too.
+    pub(crate) fn new(path: PathBuf) -> Self {
+        Self(path)
+    }
+
+    fn kill(&self) {
+        // A kernel without this leaves the rest to the environment.
+        fs::write(self.0.join("cgroup.kill"), "1").unwrap_or(());
+    }
+
+    /// Removes it with what is below; not as long as there are processes in it.
+    fn remove(&self) {
+        remove_groups(&self.0).unwrap_or(());
+    }
+
+    fn members(&self) -> Vec<u32> {
+        let list = fs::read_to_string(self.0.join("cgroup.procs")).unwrap_or_default();
+        list.lines().filter_map(|line| line.parse().ok()).collect()
+    }
+}
+
+fn remove_groups(path: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            remove_groups(&entry.path())?;
+        }
+    }
+    fs::remove_dir(path)
+}
+
 /// Kills the processes of these jobs and returns those that would not die. May block for some seconds.
-pub(crate) fn sweep(jobs: &[JobId]) -> HashMap<JobId, Vec<Survivor>> {
+pub(crate) fn sweep(
+    jobs: &[JobId],
+    groups: &HashMap<JobId, LostGroup>,
+) -> HashMap<JobId, Vec<Survivor>> {
+    let left = kill_all(jobs, groups);
+    groups.values().for_each(LostGroup::remove);
+    left
+}
+
+fn kill_all(jobs: &[JobId], groups: &HashMap<JobId, LostGroup>) -> HashMap<JobId, Vec<Survivor>> {
     let mut pause = PAUSE_MIN;
     for _ in 0..ROUNDS {
+        groups.values().for_each(LostGroup::kill);
         let found = processes_of(jobs);
-        if found.is_empty() {
+        let empty = groups.values().all(|group| group.members().is_empty());
+        if found.is_empty() && empty {
             return HashMap::new();
         }
         for (pid, job) in found {
@@ -36,7 +86,13 @@ pub(crate) fn sweep(jobs: &[JobId]) -> HashMap<JobId, Vec<Survivor>> {
         pause = (pause * 2).min(PAUSE_MAX);
     }
     let mut survivors: HashMap<_, Vec<_>> = HashMap::new();
-    for (pid, job) in processes_of(jobs) {
+    let in_groups = groups
+        .iter()
+        .flat_map(|(job, group)| group.members().into_iter().map(|pid| (pid, *job)));
+    let mut left: Vec<_> = in_groups.chain(processes_of(jobs)).collect();
+    left.sort_unstable_by_key(|(pid, _)| *pid);
+    left.dedup_by_key(|(pid, _)| *pid);
+    for (pid, job) in left {
         let mut name = fs::read(format!("/proc/{pid}/comm")).unwrap_or_default();
         name.truncate(name.trim_ascii_end().len());
         survivors.entry(job).or_default().push(Survivor {

@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -62,7 +62,14 @@ impl Drop for Tasks {
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Option<T> {
-    match tokio::task::spawn_blocking(work).await {
+    finished(tokio::task::spawn_blocking(work).await)
+}
+
+/// What became of such work. A panic goes on.
+///
+/// `None` when the runtime is shutting down.
+pub(crate) fn finished<T>(done: Result<T, JoinError>) -> Option<T> {
+    match done {
         Ok(done) => Some(done),
         Err(error) => match error.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),

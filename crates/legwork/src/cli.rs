@@ -93,12 +93,18 @@ pub(crate) enum Command {
     /// List jobs: those not finished, or all with -a
     #[command(visible_aliases = ["list", "ls"])]
     Ps(commands::ps::Ps),
+    /// Show what jobs have consumed until now
+    Stats(In<commands::stats::Stats>),
     /// Show a job's output, past and with -f live
     Logs(In<commands::logs::Logs>),
     /// Stop jobs: signal, grace, then everything they started
     Stop(In<commands::stop::Stop>),
     /// Send a signal to a job's main process
     Signal(In<commands::signal::Signal>),
+    /// Hold jobs still
+    Pause(In<commands::pause::Pause>),
+    /// Let paused jobs go on
+    Resume(In<commands::pause::Pause>),
     /// Wait for jobs and exit with the first code that is not 0
     Wait(In<commands::wait::Wait>),
     /// Remove finished jobs and their output

@@ -6,6 +6,7 @@ pub(crate) mod identities;
 pub(crate) mod invite;
 pub(crate) mod join;
 pub(crate) mod logs;
+pub(crate) mod pause;
 pub(crate) mod ps;
 pub(crate) mod pull;
 pub(crate) mod revoke;
@@ -14,6 +15,7 @@ pub(crate) mod run;
 pub(crate) mod serve;
 pub(crate) mod signal;
 pub(crate) mod start;
+pub(crate) mod stats;
 pub(crate) mod status;
 pub(crate) mod stop;
 pub(crate) mod sync;
@@ -37,10 +39,19 @@ pub(crate) async fn dispatch(mut app: App, command: Command) -> Result<u8, Comma
         Command::Run(given) => at!(given, run::run),
         Command::Start(given) => at!(given, start::run),
         Command::Status(given) => at!(given, status::run),
+        Command::Stats(given) => at!(given, stats::run),
         Command::Ps(args) => ps::run(&app, args).await,
         Command::Logs(given) => at!(given, logs::run),
         Command::Stop(given) => at!(given, stop::run),
         Command::Signal(given) => at!(given, signal::run),
+        Command::Pause(given) => {
+            app.state = given.state.or(app.state);
+            pause::run(&app, given.args, pause::Wanted::Still).await
+        }
+        Command::Resume(given) => {
+            app.state = given.state.or(app.state);
+            pause::run(&app, given.args, pause::Wanted::Going).await
+        }
         Command::Wait(given) => at!(given, wait::run),
         Command::Rm(given) => at!(given, rm::run),
         Command::Sync(given) => at!(given, sync::run),

@@ -23,7 +23,9 @@ pub(crate) struct CommandError {
 
 /// Something failed.
 pub(crate) const FAILED: u8 = 1;
-/// The command line makes no sense.
+/// A search found nothing.
+pub(crate) const NOTHING_FOUND: u8 = 1;
+/// The command line makes no sense; for a search, also what is [`FAILED`] elsewhere.
 pub(crate) const USAGE: u8 = 2;
 /// Not enrolled, or refused.
 pub(crate) const REFUSED: u8 = 4;
@@ -84,6 +86,14 @@ impl CommandError {
     pub(crate) fn after_start(mut self) -> Self {
         if self.exit == FAILED {
             self.exit = UNKNOWN;
+        }
+        self
+    }
+
+    /// The same failure of a command whose 1 says that nothing was found.
+    pub(crate) fn of_search(mut self) -> Self {
+        if self.exit == FAILED {
+            self.exit = USAGE;
         }
         self
     }
@@ -152,6 +162,13 @@ fn hint(error: &CallError) -> Option<String> {
     if let ("IO", Some(tree)) = (error.reason.as_str(), error.metadata.get("tree")) {
         return Some(format!("the mirror is in {tree}"));
     }
+    if error.reason == "LIMIT_UNAVAILABLE" {
+        let without = "--limits best-effort does without it";
+        return Some(match error.metadata.get("instead") {
+            Some(instead) => format!("{instead}; {without}"),
+            None => without.to_owned(),
+        });
+    }
     let text = match error.reason.as_str() {
         "UNREACHABLE" => {
             "is the server running, and the address right? `legwork context show` tells where it is sought"
@@ -176,6 +193,8 @@ fn hint(error: &CallError) -> Option<String> {
         "NOT_TLS" | "NOT_LEGWORK" | "TLS_TOO_OLD" => {
             "`legwork context show` tells where the server is sought"
         }
+        "BAD_PATTERN" => "--fixed searches for the text as it is",
+        "SEARCH_UNKNOWN" => "without --grep it shows all of it; pipe that to grep(1)",
         "JOB_NOT_FOUND" => "`legwork ps -a` lists the jobs there are",
         "JOB_AMBIGUOUS" => "type more characters of the id; `legwork ps -a` shows them",
         "WORKSPACE_NOT_FOUND" => "`legwork sync --workspace NAME` makes a mirror of that name",

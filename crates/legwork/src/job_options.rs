@@ -10,6 +10,7 @@ use clap::Args;
 use legwork_client::{JobSpec, Place, Stdin};
 
 use crate::error::CommandError;
+use crate::limit_options::LimitOptions;
 use crate::local::Session;
 use crate::signals;
 
@@ -55,6 +56,8 @@ pub(crate) struct JobOptions {
     /// Let the mirror delete however much this directory no longer has
     #[arg(long)]
     pub(crate) force_delete: bool,
+    #[command(flatten)]
+    limits: LimitOptions,
 }
 
 impl JobOptions {
@@ -90,6 +93,9 @@ impl JobOptions {
             output_limit: self.output_limit,
             name: self.name.clone(),
             labels: self.label.iter().cloned().collect(),
+            limits: self.limits.limits()?,
+            limits_mode: self.limits.mode(),
+            on_exit: self.limits.on_exit(),
             ..JobSpec::new(argv)
         })
     }

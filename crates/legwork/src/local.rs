@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use legwork_client::{ByteStream, CallError, Client, Dialler, Target};
 use legwork_identity::Principal;
-use legwork_server::{Config, Problem, Server};
+use legwork_server::{Config, JobRules, Problem, Server};
 use rustix::fs::{FlockOperation, flock};
 use tokio::io::DuplexStream;
 use tokio::net::UnixStream;
@@ -19,6 +19,7 @@ use uuid::Uuid;
 use crate::app::App;
 use crate::error::CommandError;
 use crate::files;
+use crate::paths;
 
 /// Bytes under way in the buffer between client and server, each way.
 const BUFFER: usize = 1 << 20;
@@ -72,6 +73,8 @@ fn session(client: Client, server: Option<Server>, state: &Path) -> Result<Sessi
 fn server(state: &Path, tasks: &TaskTracker) -> Result<Server, Problem> {
     let config = Config {
         state_dir: state.to_owned(),
+        cgroups: paths::cgroups().unwrap_or_default(),
+        job_rules: JobRules::default(),
     };
     let server = Server::open(config, tasks.clone())?;
     server.warm();

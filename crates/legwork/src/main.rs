@@ -16,6 +16,7 @@ mod error;
 mod files;
 mod interrupt;
 mod job_options;
+mod limit_options;
 mod local;
 mod mirror;
 mod output;

@@ -65,6 +65,39 @@ impl Output {
     }
 }
 
+/// A list of JSON values on one line of standard output, which goes out as it grows: a long list is never held as a whole. One that
+/// is not brought to its end is no JSON, so nobody takes a part for all.
+#[derive(Debug, Default)]
+pub(crate) struct JsonList {
+    begun: bool,
+    /// What is not out yet.
+    text: Vec<u8>,
+}
+
+impl JsonList {
+    /// Bytes that are worth a write of their own.
+    const PIECE: usize = 64 << 10;
+
+    pub(crate) fn add(&mut self, value: &impl Serialize) -> Result<(), CommandError> {
+        self.text.push(if self.begun { b',' } else { b'[' });
+        self.begun = true;
+        serde_json::to_writer(&mut self.text, value).map_err(io::Error::from)?;
+        if self.text.len() >= Self::PIECE {
+            bytes_to_stdout(&self.text)?;
+            self.text.clear();
+        }
+        Ok(())
+    }
+
+    pub(crate) fn end(mut self) -> Result<(), CommandError> {
+        if !self.begun {
+            self.text.push(b'[');
+        }
+        self.text.extend_from_slice(b"]\n");
+        bytes_to_stdout(&self.text)
+    }
+}
+
 /// Bytes of a job to standard output, unbuffered: what has come is shown.
 pub(crate) fn bytes_to_stdout(bytes: &[u8]) -> Result<(), CommandError> {
     write_all(rustix::stdio::stdout(), bytes).map_err(|e| cannot_write("standard output", &e))

@@ -1,6 +1,8 @@
 //! Where things live, by the XDG base directory specification.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use legwork_server::Cgroups;
 
 use crate::error::{CommandError, FAILED};
 
@@ -11,6 +13,21 @@ pub(crate) fn default_state_dir() -> Result<PathBuf, CommandError> {
     }
     base("XDG_STATE_HOME", ".local/state")
         .ok_or_else(|| no_home("jobs").hint("name a directory with --state or LEGWORK_STATE"))
+}
+
+/// Where jobs get control groups, if `$LEGWORK_CGROUP_ROOT` says so.
+pub(crate) fn cgroups() -> Option<Cgroups> {
+    let place = std::env::var_os("LEGWORK_CGROUP_ROOT").filter(|place| !place.is_empty());
+    Some(cgroups_at(Path::new(&place?)))
+}
+
+/// A directory, or one of the words `auto` and `none`.
+pub(crate) fn cgroups_at(place: &Path) -> Cgroups {
+    match place.to_str() {
+        Some("auto") => Cgroups::Auto,
+        Some("none") => Cgroups::None,
+        _ => Cgroups::At(place.to_owned()),
+    }
 }
 
 /// What the user has settled: `$XDG_CONFIG_HOME/legwork/config.toml`.

@@ -5,6 +5,7 @@
 use std::path::{Component, Path, PathBuf};
 
 use legwork_client::{Job, JobSpec, Place, WorkspaceRef};
+use legwork_server::Retention;
 use serde::Deserialize;
 
 use crate::app::App;
@@ -160,6 +161,7 @@ pub(crate) async fn start(
                     mirror::remember_id(session, id, workspace);
                 }
             }
+            tidy(app, session);
             return Ok(started);
         }
         left -= 1;
@@ -168,6 +170,19 @@ pub(crate) async fn start(
             spec.place = place.clone();
         }
     }
+}
+
+/// Where no server does, a command that starts jobs looks for those that ended long ago, beside whatever else it does.
+fn tidy(app: &App, session: &Session) {
+    let Some(server) = session.server.clone() else {
+        return;
+    };
+    let out = app.out;
+    app.in_background(async move {
+        if let Err(problem) = server.tidy(Retention::default()).await {
+            out.note(&format!("old jobs cannot be looked for: {problem}"));
+        }
+    });
 }
 
 /// The current directory.

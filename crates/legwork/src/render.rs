@@ -1,9 +1,13 @@
 //! From the client's types to what people and programs read.
 
 pub(crate) mod end;
+pub(crate) mod facts;
+pub(crate) mod found;
 pub(crate) mod json;
+mod limits;
 mod log_json;
 pub(crate) mod logs;
+pub(crate) mod stats;
 pub(crate) mod table;
 
 use legwork_client::{Job, State};

@@ -2,6 +2,7 @@
 
 mod file;
 mod logs;
+mod rules;
 mod settings;
 
 use std::io::{IsTerminal, Write};
@@ -47,6 +48,8 @@ pub(crate) async fn run(app: &App, args: Serve) -> Result<u8, CommandError> {
     let state = app.state_dir()?;
     let config = Config {
         state_dir: state.clone(),
+        cgroups: settings.cgroups.clone(),
+        job_rules: settings.job_rules.clone(),
     };
     let server = Server::open_for(config, &settings.run_as, app.tasks.clone())
         .await
@@ -65,6 +68,7 @@ pub(crate) async fn run(app: &App, args: Serve) -> Result<u8, CommandError> {
     if batches > 0 {
         tracing::info!(batches, "jobs that were accepted before are being started");
     }
+    server.keep_house(settings.retention);
     let mut sockets = Sockets::bind(&lock, &state, &settings.listen)
         .await
         .map_err(told)?;

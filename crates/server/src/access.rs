@@ -113,7 +113,8 @@ impl Shared {
     }
 
     /// A job as clients see it: its owner by name.
-    pub(crate) fn wire_job(&self, job: &Job) -> wire::Job {
-        convert::job(job, self.names.of(&job.asked.meta.owner))
+    pub(crate) fn wire_job(&self, job: Job) -> wire::Job {
+        let owner = self.names.of(&job.asked.meta.owner);
+        convert::job(job, owner)
     }
 }

@@ -1,54 +1,59 @@
 //! Between the jobs crate's types and the wire's.
 
 use bytes::Bytes;
-use legwork_jobs::output::{OutputEvent, Position, Read, Stream, Streams};
+use legwork_jobs::output::{OutputEvent, Position, Read, SearchEvent, Stream, Streams, Undecided};
 use legwork_jobs::{
     ByteString, Cause, Cursor, Finished, Job, JobState, ListQuery, LostWhy, NotStarted, PendingWhy,
-    Phase, Status, Step,
+    Phase, Status, Step, Usage,
 };
 use legwork_proto::v1 as wire;
 
 use crate::problem::Problem;
 
-fn bytes(text: &ByteString) -> Bytes {
-    Bytes::copy_from_slice(text.as_bytes())
+fn bytes(text: ByteString) -> Bytes {
+    text.0.into()
 }
 
 /// A job as clients see it, with the name of its owner.
-pub(crate) fn job(job: &Job, owner: String) -> wire::Job {
-    let meta = &job.asked.meta;
+pub(crate) fn job(job: Job, owner: String) -> wire::Job {
+    let meta = job.asked.meta;
     let mut wire = wire::Job {
         id: job.id.uuid().to_string(),
         short_id: job.id.to_string(),
         owner,
-        argv: job.asked.argv.iter().map(bytes).collect(),
-        dir: bytes(&job.asked.dir),
-        name: meta.name.clone(),
-        labels: meta.labels.clone().into_iter().collect(),
-        workspace: meta.workspace.clone(),
+        argv: job.asked.argv.into_iter().map(bytes).collect(),
+        dir: bytes(job.asked.dir),
+        name: meta.name,
+        labels: meta.labels.into_iter().collect(),
+        workspace: meta.workspace,
         created_at_ms: meta.created_at_ms,
-        user: meta.user.clone(),
+        user: meta.user,
         ..wire::Job::default()
     };
-    let state = match &job.state {
+    let state = match job.state {
         JobState::Pending { why } => {
-            wire.why = Some(pending(*why).to_owned());
+            wire.why = Some(pending(why).to_owned());
             wire::JobState::Pending
         }
         JobState::Starting => wire::JobState::Starting,
         JobState::Running { pid, since_ms } => {
-            wire.pid = Some(*pid);
-            wire.started_at_ms = Some(*since_ms);
+            wire.pid = Some(pid);
+            wire.started_at_ms = Some(since_ms);
             wire::JobState::Running
         }
-        JobState::Paused { pid, since_ms } => {
-            wire.pid = Some(*pid);
-            wire.started_at_ms = Some(*since_ms);
+        JobState::Paused {
+            pid,
+            since_ms,
+            paused_ms,
+        } => {
+            wire.pid = Some(pid);
+            wire.paused_at_ms = Some(paused_ms);
+            wire.started_at_ms = Some(since_ms);
             wire::JobState::Paused
         }
         JobState::Finished(end) => {
             wire.started_at_ms = end.started_at_ms;
-            wire.finish = Some(finish(end, meta.created_at_ms));
+            wire.finish = Some(finish(*end, meta.created_at_ms));
             wire::JobState::Finished
         }
     };
@@ -56,9 +61,9 @@ pub(crate) fn job(job: &Job, owner: String) -> wire::Job {
     wire
 }
 
-fn finish(end: &Finished, created_at_ms: u64) -> wire::Finish {
+fn finish(end: Finished, created_at_ms: u64) -> wire::Finish {
     let mut wire = wire::Finish {
-        exit_code: exit_code(end),
+        exit_code: exit_code(&end),
         // Of a job of which nothing is left, nobody knows; it was not before its beginning.
         ended_at_ms: end
             .ended_at_ms
@@ -72,38 +77,36 @@ fn finish(end: &Finished, created_at_ms: u64) -> wire::Finish {
         output_dropped: end.output_dropped,
         survivors: end
             .survivors
-            .iter()
+            .into_iter()
             .map(|left| wire::Survivor {
                 pid: left.pid,
-                name: bytes(&left.name),
+                name: bytes(left.name),
             })
             .collect(),
         ..wire::Finish::default()
     };
     if end.status.is_some() {
-        wire.usage = Some(wire::Usage {
-            user_us: end.usage.user_us,
-            system_us: end.usage.system_us,
-            max_rss_bytes: end.usage.max_rss_bytes,
-        });
+        wire.usage = Some(usage(&end.usage));
     }
-    let cause = match &end.cause {
+    let cause = match end.cause {
         Cause::Own => wire::Cause::Self_,
         Cause::Timeout => wire::Cause::Timeout,
+        Cause::OutOfMemory => wire::Cause::OutOfMemory,
+        Cause::CpuTime => wire::Cause::CpuTime,
         Cause::Stopped { by } => {
-            wire.by = Some(by.clone());
+            wire.by = Some(by);
             wire::Cause::Stopped
         }
         Cause::Lost(why) => {
-            wire.why = Some(lost(*why).to_owned());
+            wire.why = Some(lost(why).to_owned());
             wire::Cause::Lost
         }
         Cause::NotStarted(detail) => {
-            wire.why = Some(not_started(detail));
+            wire.why = Some(not_started(&detail));
             wire.not_started = Some(wire::NotStarted {
                 step: step(detail.step).to_owned(),
                 errno: detail.errno,
-                subject: bytes(&detail.subject),
+                subject: bytes(detail.subject),
             });
             wire::Cause::NotStarted
         }
@@ -112,10 +115,26 @@ fn finish(end: &Finished, created_at_ms: u64) -> wire::Finish {
     wire
 }
 
+/// What a job consumed.
+pub(crate) fn usage(usage: &Usage) -> wire::Usage {
+    wire::Usage {
+        user_us: usage.user_us,
+        system_us: usage.system_us,
+        max_rss_bytes: usage.max_rss_bytes,
+        exact: usage.exact,
+        memory_peak_bytes: usage.memory_peak_bytes,
+        pids_peak: usage.pids_peak,
+        read_bytes: usage.read_bytes,
+        written_bytes: usage.written_bytes,
+        throttled_us: usage.throttled_us,
+        oom_kills: usage.oom_kills,
+    }
+}
+
 /// What `run` exits with: the job's own code, or what says why there is none.
 fn exit_code(end: &Finished) -> i32 {
     match (&end.cause, end.status) {
-        (Cause::Timeout, _) => 124,
+        (Cause::Timeout | Cause::CpuTime, _) => 124,
         (Cause::NotStarted(detail), _) => match (detail.step, detail.errno) {
             (Step::Exec, NOENT | NOTDIR) => 127,
             (Step::Exec, _) => 126,
@@ -154,6 +173,7 @@ fn step(step: Step) -> &'static str {
         Step::Spec => "spec",
         Step::Lease => "lease",
         Step::Setup => "setup",
+        Step::Limit => "limit",
         Step::User => "user",
         Step::Dir => "dir",
         Step::Exec => "exec",
@@ -179,6 +199,7 @@ fn not_started(detail: &NotStarted) -> String {
         (Step::Dir, _) => format!("cannot enter the directory {subject}: {system}"),
         (Step::Lease, NOENT) => "nothing was ever committed to its workspace".to_owned(),
         (Step::Lease, _) => "its workspace was being changed".to_owned(),
+        (Step::Limit, _) => format!("cannot apply the limit {subject}: {system}"),
         (Step::User, _) => format!("cannot become user {subject}: {system}"),
         (Step::Spec, _) => format!("its spec cannot be used: {subject}"),
         (Step::Setup, _) => format!("cannot prepare it: {subject}: {system}"),
@@ -267,7 +288,7 @@ pub(crate) fn read(request: &wire::LogsRequest) -> Read {
 /// One event of a job's output; `job` converts the job at the end.
 pub(crate) fn log_event(
     event: OutputEvent,
-    job: impl FnOnce(&Job) -> wire::Job,
+    job: impl FnOnce(Job) -> wire::Job,
 ) -> wire::LogsResponse {
     use wire::logs_response::Event;
     let event = match event {
@@ -277,27 +298,81 @@ pub(crate) fn log_event(
                 .runs
                 .iter()
                 .map(|run| wire::LogRun {
-                    // A chunk has at most 256 KiB.
-                    length: u32::try_from(run.len).unwrap_or(u32::MAX),
-                    stream: match run.stream {
-                        Stream::Stderr => wire::LogStream::Stderr.into(),
-                        Stream::Stdout | Stream::Dropped => wire::LogStream::Stdout.into(),
-                    },
+                    length: length(run.len),
+                    stream: stream(run.stream).into(),
                     time_us: run.time_us,
                 })
                 .collect(),
             data: chunk.data,
         }),
-        OutputEvent::Gap { offset, len } => Event::Gap(wire::LogGap {
-            offset,
-            length: len,
-        }),
-        OutputEvent::End { offset, job: ended } => Event::End(wire::LogEnd {
-            offset,
-            job: ended.map(|ended| job(&ended)),
-        }),
+        OutputEvent::Gap { offset, len } => gap(offset, len),
+        OutputEvent::End { offset, job: ended } => end(offset, ended, job),
     };
     wire::LogsResponse { event: Some(event) }
+}
+
+/// One event of a search in a job's output.
+pub(crate) fn search_event(
+    event: SearchEvent,
+    job: impl FnOnce(Job) -> wire::Job,
+) -> wire::LogsResponse {
+    use wire::logs_response::Event;
+    let event = match event {
+        SearchEvent::Found(found) => Event::Found(wire::LogFound {
+            data: found.data,
+            lines: found
+                .lines
+                .iter()
+                .map(|line| wire::LogLine {
+                    offset: line.offset,
+                    length: length(line.len),
+                    stream: stream(line.stream).into(),
+                    time_us: line.time_us,
+                })
+                .collect(),
+            stdout_next: found.next.stdout,
+            stderr_next: found.next.stderr,
+        }),
+        SearchEvent::Gap { offset, len } => gap(offset, len),
+        SearchEvent::End { offset, job: ended } => end(offset, ended, job),
+    };
+    wire::LogsResponse { event: Some(event) }
+}
+
+/// Where a search goes on.
+pub(crate) fn undecided(request: &wire::LogsRequest) -> Undecided {
+    let filter = request.filter.as_ref();
+    Undecided {
+        stdout: filter.and_then(|filter| filter.stdout_from).unwrap_or(0),
+        stderr: filter.and_then(|filter| filter.stderr_from).unwrap_or(0),
+    }
+}
+
+fn gap(offset: u64, length: u64) -> wire::logs_response::Event {
+    wire::logs_response::Event::Gap(wire::LogGap { offset, length })
+}
+
+fn end(
+    offset: u64,
+    ended: Option<Box<Job>>,
+    job: impl FnOnce(Job) -> wire::Job,
+) -> wire::logs_response::Event {
+    wire::logs_response::Event::End(wire::LogEnd {
+        offset,
+        job: ended.map(|ended| job(*ended)),
+    })
+}
+
+/// Of what is told in one piece, which has at most 1 MiB.
+fn length(len: usize) -> u32 {
+    u32::try_from(len).unwrap_or(u32::MAX)
+}
+
+fn stream(stream: Stream) -> wire::LogStream {
+    match stream {
+        Stream::Stderr => wire::LogStream::Stderr,
+        Stream::Stdout | Stream::Dropped => wire::LogStream::Stdout,
+    }
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use tonic::{Request, Response, Status, Streaming};
 use crate::access::Call;
 use crate::problem::Problem;
 use crate::server::Shared;
-use crate::{convert, input, logs, start};
+use crate::{convert, input, limits, logs, start, stats};
 
 /// Jobs on a page at most, and by default.
 const PAGE_MAX: usize = 500;
@@ -67,9 +67,13 @@ impl JobService for JobRpc {
         let call = Call::of(&request)?;
         let id = self.0.seen(&call, &request.get_ref().id).await?;
         let job = self.0.jobs.get(id).await.map_err(Problem::from)?;
-        Ok(Response::new(wire::GetResponse {
-            job: Some(self.0.wire_job(&job)),
-        }))
+        let mut job = self.0.wire_job(job);
+        // What it was held to is in its directory only, and that may be gone.
+        if let Ok(spec) = self.0.jobs.spec(id).await {
+            job.limits = limits::told(spec.meta.limits).map(Box::new);
+            job.containment = Some(Box::new(limits::containment(spec.confinement)));
+        }
+        Ok(Response::new(wire::GetResponse { job: Some(job) }))
     }
 
     async fn list(
@@ -81,7 +85,11 @@ impl JobService for JobRpc {
         let query = convert::list_query(request.into_inner(), owners, PAGE_MAX)?;
         let page = self.0.jobs.list(&query).await.map_err(Problem::from)?;
         Ok(Response::new(wire::ListResponse {
-            jobs: page.jobs.iter().map(|job| self.0.wire_job(job)).collect(),
+            jobs: page
+                .jobs
+                .into_iter()
+                .map(|job| self.0.wire_job(job))
+                .collect(),
             next_page_token: page.next.map(convert::page_token).unwrap_or_default(),
         }))
     }
@@ -103,7 +111,7 @@ impl JobService for JobRpc {
             Ok(Some(ended)) => ended,
             Ok(None) | Err(_) => self.0.jobs.get(id).await,
         };
-        let job = self.0.wire_job(&job.map_err(Problem::from)?);
+        let job = self.0.wire_job(job.map_err(Problem::from)?);
         Ok(Response::new(wire::WaitResponse { job: Some(job) }))
     }
 
@@ -116,16 +124,62 @@ impl JobService for JobRpc {
         let call = Call::of(&request)?;
         let request = request.into_inner();
         let id = self.0.seen(&call, &request.id).await?;
+        let pattern = match &request.filter {
+            Some(filter) => {
+                let counted = self.0.usage.search(call.principal()?)?;
+                Some((logs::compiled(filter).await?, counted))
+            }
+            None => None,
+        };
         let output = self
             .0
             .jobs
             .output(id, convert::read(&request))
             .await
             .map_err(Problem::from)?;
-        Ok(Response::new(Box::pin(logs::events(
-            Arc::clone(&self.0),
-            output,
-        ))))
+        let shared = Arc::clone(&self.0);
+        Ok(Response::new(match pattern {
+            Some((pattern, counted)) => {
+                let search = output.search(pattern, convert::undecided(&request));
+                Box::pin(logs::found(shared, search, counted))
+            }
+            None => Box::pin(logs::events(shared, output)),
+        }))
+    }
+
+    async fn pause(
+        &self,
+        request: Request<wire::PauseRequest>,
+    ) -> Result<Response<wire::PauseResponse>, Status> {
+        let call = Call::of(&request)?;
+        let id = self.0.changeable(&call, &request.get_ref().id).await?;
+        let jobs = self.0.jobs.clone();
+        let paused = self.to_its_end(async move { jobs.pause(id).await }).await?;
+        let job = Some(self.0.wire_job(paused.map_err(Problem::from)?));
+        Ok(Response::new(wire::PauseResponse { job }))
+    }
+
+    async fn resume(
+        &self,
+        request: Request<wire::ResumeRequest>,
+    ) -> Result<Response<wire::ResumeResponse>, Status> {
+        let call = Call::of(&request)?;
+        let id = self.0.changeable(&call, &request.get_ref().id).await?;
+        let jobs = self.0.jobs.clone();
+        let resumed = self
+            .to_its_end(async move { jobs.resume(id).await })
+            .await?;
+        let job = Some(self.0.wire_job(resumed.map_err(Problem::from)?));
+        Ok(Response::new(wire::ResumeResponse { job }))
+    }
+
+    async fn stats(
+        &self,
+        request: Request<wire::StatsRequest>,
+    ) -> Result<Response<wire::StatsResponse>, Status> {
+        let call = Call::of(&request)?;
+        let jobs = stats::stats(&self.0, &call, &request.get_ref().ids).await?;
+        Ok(Response::new(wire::StatsResponse { jobs }))
     }
 
     type InputStream = Answers<wire::InputResponse>;
@@ -155,7 +209,7 @@ impl JobService for JobRpc {
         let job = self
             .to_its_end(async move { jobs.stop(id, how).await })
             .await?;
-        let job = self.0.wire_job(&job.map_err(Problem::from)?);
+        let job = self.0.wire_job(job.map_err(Problem::from)?);
         Ok(Response::new(wire::StopResponse { job: Some(job) }))
     }
 

@@ -6,12 +6,13 @@
 use std::sync::Arc;
 
 use futures_util::stream::{Stream, unfold};
-use legwork_jobs::output::Output;
+use legwork_jobs::output::{Output, Pattern, Search, Wanted};
 use legwork_proto::v1 as wire;
-use tonic::Status;
+use tonic::{Code, Status};
 
 use crate::convert;
 use crate::problem::Problem;
+use crate::quotas::Searching;
 use crate::server::Shared;
 
 /// The events of `output`, the end included.
@@ -26,4 +27,34 @@ pub(crate) fn events(
             .map_err(|e| Problem::from(e).into());
         Some((message, (shared, output)))
     })
+}
+
+/// The same of the lines that match. The search is counted for as long.
+pub(crate) fn found(
+    shared: Arc<Shared>,
+    search: Search,
+    counted: Searching,
+) -> impl Stream<Item = Result<wire::LogsResponse, Status>> + Send {
+    unfold(
+        (shared, search, counted),
+        |(shared, mut search, counted)| async move {
+            let event = search.next().await?;
+            let message = event
+                .map(|event| convert::search_event(event, |job| shared.wire_job(job)))
+                .map_err(|e| Problem::from(e).into());
+            Some((message, (shared, search, counted)))
+        },
+    )
+}
+
+/// Makes the programs of a pattern, on a thread for such work: it takes longer than other calls may wait.
+pub(crate) async fn compiled(filter: &wire::LogFilter) -> Result<Pattern, Problem> {
+    let wanted = Wanted {
+        pattern: filter.pattern.clone(),
+        fixed: filter.fixed,
+        ignore_case: filter.ignore_case,
+    };
+    let compiled = tokio::task::spawn_blocking(move || wanted.compile()).await;
+    let compiled = compiled.map_err(|e| Problem::new(Code::Internal, "PANIC", e.to_string()))?;
+    Ok(compiled?)
 }

@@ -8,6 +8,7 @@ mod identity;
 use std::collections::HashMap;
 use std::path::Path;
 
+use legwork_jobs::output::BadPattern;
 use legwork_jobs::{IndexError, InvalidRequest, JobError, OpenError, ResolveError, StartError};
 use legwork_proto::v1 as wire;
 use legwork_sync::error::StoreError;
@@ -113,6 +114,9 @@ impl From<OpenError> for Problem {
             OpenError::DiskFull { path } => problem(Code::ResourceExhausted, "NO_SPACE", path),
             OpenError::Damaged { path, .. } => problem(Code::DataLoss, "STATE_DAMAGED", path),
             OpenError::Io { path, .. } => problem(Code::Internal, "IO", path),
+            OpenError::Cgroups(_) => {
+                Self::new(Code::FailedPrecondition, "NO_CGROUPS", error.to_string())
+            }
             OpenError::Index(_) => match error {
                 OpenError::Index(index) => Self::from(index),
                 _ => Self::new(Code::Internal, "IO", error.to_string()),
@@ -148,6 +152,14 @@ impl From<StartError> for Problem {
         let message = error.to_string();
         match error {
             StartError::Invalid(invalid) => invalid.into(),
+            StartError::Limit(limit) => {
+                let refused = Self::new(Code::FailedPrecondition, "LIMIT_UNAVAILABLE", message)
+                    .with("limit", limit.limit);
+                match limit.instead {
+                    Some(instead) => refused.with("instead", instead),
+                    None => refused,
+                }
+            }
             StartError::IdTaken { id } => {
                 Self::new(Code::AlreadyExists, "ID_TAKEN", message).with("id", id.uuid())
             }
@@ -225,6 +237,16 @@ impl From<JobError> for Problem {
             }
             JobError::Index(index) => index.into(),
             JobError::Closed => Self::new(Code::Unavailable, "SHUTTING_DOWN", message),
+        }
+    }
+}
+
+impl From<BadPattern> for Problem {
+    fn from(error: BadPattern) -> Self {
+        let problem = Self::new(Code::InvalidArgument, "BAD_PATTERN", error.to_string());
+        match error {
+            BadPattern::Syntax { column, .. } => problem.with("column", column),
+            BadPattern::Newline | BadPattern::TooLong | BadPattern::TooLarge => problem,
         }
     }
 }

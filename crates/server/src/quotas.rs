@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use legwork_identity::{Principal, Via};
+use legwork_identity::{Principal, PrincipalId, Via};
 use legwork_jobs::{JobError, Jobs};
 use tonic::Code;
 use uuid::Uuid;
@@ -49,6 +49,7 @@ struct Counts {
     /// Jobs between having been let through and having a row in the index, by owner.
     starting: HashMap<String, usize>,
     streams: HashMap<Uuid, usize>,
+    searches: HashMap<Uuid, usize>,
 }
 
 /// The right to start some jobs; given back when the jobs can be counted by themselves.
@@ -69,6 +70,16 @@ pub(crate) struct Stream {
     counts: Arc<Mutex<Counts>>,
     id: Uuid,
 }
+
+/// A search of output that is counted, if it is an identity's, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Searching {
+    counts: Arc<Mutex<Counts>>,
+    id: Option<Uuid>,
+}
+
+/// Searches of output that one identity may have open: each may hold some MiB, and keep a processor busy.
+const SEARCHES_MAX: usize = 16;
 
 impl Usage {
     /// From now on identities have these limits; the first time counts.
@@ -130,6 +141,23 @@ impl Usage {
         Ok(Stream { counts, id })
     }
 
+    /// Lets a caller have one more search of output.
+    pub(crate) fn search(&self, caller: &Principal) -> Result<Searching, Problem> {
+        let counts = Arc::clone(&self.counts);
+        let PrincipalId::Identity(id) = caller.id else {
+            return Ok(Searching { counts, id: None });
+        };
+        let mut locked = counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let searches = locked.searches.entry(id).or_default();
+        if *searches >= SEARCHES_MAX {
+            return Err(too_many_searches());
+        }
+        *searches += 1;
+        drop(locked);
+        let id = Some(id);
+        Ok(Searching { counts, id })
+    }
+
     /// Bytes that the mirrors of an identity may hold, if that is limited.
     pub(crate) fn workspace_bytes(&self) -> Option<u64> {
         self.quotas.get().map(|quotas| quotas.workspace_bytes)
@@ -175,6 +203,13 @@ fn too_many_streams(limit: usize) -> Problem {
     let message =
         format!("you have {limit} streams open, which is as many as you may have here: close one");
     Problem::new(Code::ResourceExhausted, "TOO_MANY_STREAMS", message).with("limit", limit)
+}
+
+fn too_many_searches() -> Problem {
+    let message = format!(
+        "you have {SEARCHES_MAX} searches of output open, which is as many as you may have here: close one"
+    );
+    Problem::new(Code::ResourceExhausted, "TOO_MANY_SEARCHES", message).with("limit", SEARCHES_MAX)
 }
 
 /// Why a commit is refused.
@@ -232,9 +267,39 @@ impl Drop for Stream {
     }
 }
 
+impl Drop for Searching {
+    fn drop(&mut self) {
+        let Some(id) = self.id else { return };
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        take(&mut counts.searches, &id, 1);
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{size, too_many_bytes};
+    use legwork_identity::{Principal, PrincipalId, Role, Via};
+    use uuid::Uuid;
+
+    use super::{SEARCHES_MAX, Usage, size, too_many_bytes};
+
+    #[test]
+    fn an_identity_has_some_searches_and_one_that_ends_makes_room() {
+        let usage = Usage::default();
+        let who = |number| Principal {
+            id: PrincipalId::Identity(Uuid::from_u128(number)),
+            name: "alice".to_owned(),
+            roles: Role::Read.into(),
+            via: Via::Certificate,
+        };
+        let search = |number| usage.search(&who(number));
+        let mut open: Vec<_> = (0..SEARCHES_MAX).map(|_| search(1).unwrap()).collect();
+        assert_eq!(search(1).unwrap_err().reason, "TOO_MANY_SEARCHES");
+        assert!(search(2).is_ok(), "others have theirs");
+        open.pop();
+        assert!(search(1).is_ok());
+        let host = Principal::local(0, "root");
+        open.extend((0..2 * SEARCHES_MAX).map(|_| usage.search(&host).unwrap()));
+    }
 
     #[test]
     fn sizes_are_written_for_people() {

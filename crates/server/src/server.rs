@@ -9,7 +9,7 @@ use hyper::server::conn::http2::Builder;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::service::TowerToHyperService;
 use legwork_identity::Principal;
-use legwork_jobs::{Jobs, Rebuilt};
+use legwork_jobs::{Cgroups, Jobs, Rebuilt};
 use legwork_proto::v1::enroll_service_server::EnrollServiceServer;
 use legwork_proto::v1::host_service_server::HostServiceServer;
 use legwork_proto::v1::sync_service_server::SyncServiceServer;
@@ -27,6 +27,7 @@ use crate::guard::Guard;
 use crate::health::Health;
 use crate::host::HostRpc;
 use crate::job_calls::JobCalls;
+use crate::job_rules::JobRules;
 use crate::joins::Joins;
 use crate::names::Names;
 use crate::problem::Problem;
@@ -54,6 +55,10 @@ const ENROLL_BYTES_MAX: usize = 64 << 10;
 pub struct Config {
     /// Where jobs, their index, mirrors and identities live.
     pub state_dir: PathBuf,
+    /// Where jobs get control groups of their own.
+    pub cgroups: Cgroups,
+    /// What identities may ask of jobs.
+    pub job_rules: JobRules,
 }
 
 /// What every service works on.
@@ -67,6 +72,7 @@ pub(crate) struct Shared {
     pub(crate) joins: Joins,
     pub(crate) sessions: Sessions,
     pub(crate) usage: Usage,
+    pub(crate) job_rules: JobRules,
     pub(crate) space: Space,
     /// Cancelled when the server stops.
     pub(crate) draining: CancellationToken,
@@ -106,7 +112,16 @@ impl Server {
     }
 
     fn build(config: Config, accounts: Accounts, tasks: TaskTracker) -> Result<Self, Problem> {
-        let jobs = Jobs::open(legwork_jobs::Config::new(&config.state_dir))?;
+        let jobs = Jobs::open(legwork_jobs::Config {
+            cgroups: config.cgroups,
+            ..legwork_jobs::Config::new(&config.state_dir)
+        })?;
+        for limits in config.job_rules.demanded() {
+            jobs.check(&limits).map_err(|refused| {
+                let message = format!("jobs cannot be held to the rules of this server: {refused}");
+                Problem::new(Code::FailedPrecondition, "RULES_NOT_APPLICABLE", message)
+            })?;
+        }
         let accounts = Arc::new(accounts);
         let workspaces = config.state_dir.join(run_as::WORKSPACES);
         let workspaces = Workspaces::new(workspaces, Arc::clone(&accounts))?;
@@ -122,6 +137,7 @@ impl Server {
                 joins: Joins::default(),
                 sessions: Sessions::default(),
                 usage: Usage::default(),
+                job_rules: config.job_rules,
                 space,
                 draining: CancellationToken::new(),
                 tasks,
@@ -188,7 +204,7 @@ impl Server {
             .max_decoding_message_size(ENROLL_BYTES_MAX);
         Routes::new(JobCalls::new(&self.shared))
             .add_service(SyncServiceServer::new(SyncRpc(Arc::clone(&self.shared))))
-            .add_service(HostServiceServer::new(HostRpc))
+            .add_service(HostServiceServer::new(HostRpc::new(&self.shared)))
             .add_service(enroll)
             .prepare()
     }

@@ -14,6 +14,7 @@ use legwork_sync::workspace::SharedLease;
 use tonic::Code;
 
 use crate::access::Call;
+use crate::limits;
 use crate::problem::Problem;
 use crate::run_as::{self, Account};
 use crate::server::Shared;
@@ -72,7 +73,7 @@ pub(crate) async fn all(
     let results = results
         .map(|result| wire::StartResult {
             result: Some(match result {
-                Ok(job) => wire::start_result::Result::Job(shared.wire_job(&job)),
+                Ok(job) => wire::start_result::Result::Job(shared.wire_job(job)),
                 Err(problem) => wire::start_result::Result::Refusal(problem.into()),
             }),
         })
@@ -105,6 +106,7 @@ async fn prepare(
         wire::Stdin::Pipe => Stdin::Pipe,
         wire::Stdin::Null | wire::Stdin::Unspecified => Stdin::Null,
     };
+    let (limits_mode, on_exit) = (spec.limits_mode(), spec.on_exit());
     let user = shared.accounts.of(caller)?;
     let place = place(
         shared,
@@ -113,7 +115,11 @@ async fn prepare(
         spec.place.unwrap_or_default(),
     )
     .await?;
-    let request = StartRequest {
+    let output_asked = spec.output_limit.is_some();
+    let mut request = StartRequest {
+        limits: limits::asked(spec.limits)?,
+        limits_mode: limits::mode(limits_mode),
+        on_exit: limits::on_exit(on_exit),
         env: environment(caller, user.as_deref(), spec.env, &place.dir),
         stdin,
         merge: spec.merge,
@@ -138,6 +144,7 @@ async fn prepare(
             place.dir.as_path(),
         )
     };
+    shared.job_rules.apply(caller, &mut request, output_asked)?;
     Ok((request, place.lease))
 }
 

@@ -36,6 +36,10 @@ pub enum Request {
     Signal(i32),
     /// Stop the job: signal, grace, then the whole tree. Repeating it may shorten the grace.
     Stop(Stop),
+    /// Hold the whole job still. Repeating it changes nothing.
+    Pause,
+    /// Let it go on.
+    Resume,
 }
 
 /// How to stop.
@@ -86,6 +90,8 @@ const STDIN: u16 = 1;
 const STDIN_END: u16 = 2;
 const SIGNAL: u16 = 3;
 const STOP: u16 = 4;
+const PAUSE: u16 = 5;
+const RESUME: u16 = 6;
 const DONE: u16 = 0x8001;
 const STDIN_TAKEN: u16 = 0x8002;
 const STDIN_CLOSED: u16 = 0x8003;
@@ -165,6 +171,8 @@ impl Request {
         match self {
             Self::Stdin { offset, data } => frame(STDIN, &[&offset.to_le_bytes(), data]),
             Self::StdinEnd => frame(STDIN_END, &[]),
+            Self::Pause => frame(PAUSE, &[]),
+            Self::Resume => frame(RESUME, &[]),
             Self::Signal(number) => frame(SIGNAL, &[&number.to_le_bytes()]),
             Self::Stop(stop) => frame(
                 STOP,
@@ -189,6 +197,8 @@ impl Request {
                 })
             }
             STDIN_END => Ok(Self::StdinEnd),
+            PAUSE => Ok(Self::Pause),
+            RESUME => Ok(Self::Resume),
             SIGNAL => Ok(Self::Signal(i32::from_le_bytes(array(kind, payload)?))),
             STOP => serde_json::from_slice(payload)
                 .map(Self::Stop)

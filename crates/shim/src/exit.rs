@@ -78,6 +78,10 @@ pub enum Cause {
         /// The principal who asked.
         by: String,
     },
+    /// It was killed for want of memory: its own limit's, or the host's.
+    OutOfMemory,
+    /// Its limit of processor time.
+    CpuTime,
     /// It never ran.
     NotStarted(NotStarted),
 }
@@ -103,6 +107,8 @@ pub enum Step {
     Lease,
     /// Making pipes, output files or the claim.
     Setup,
+    /// Applying a limit.
+    Limit,
     /// Becoming the user.
     User,
     /// Entering the working directory.
@@ -123,8 +129,10 @@ pub enum Status {
     Signal(i32),
 }
 
-/// What a job consumed, from getrusage(2) of reaped children. Lower bounds: a process that nobody waits for, because its parent
-/// ignores SIGCHLD, is not in them, and nothing tells whether there was one.
+/// What a job consumed.
+///
+/// Without a control group, from getrusage(2) of reaped children, the processor times are lower bounds: a process that nobody waits for,
+/// because its parent ignores SIGCHLD, is not in them, and nothing tells whether there was one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Usage {
     /// User CPU time in microseconds.
@@ -133,6 +141,35 @@ pub struct Usage {
     pub system_us: u64,
     /// Peak resident bytes of the largest single process.
     pub max_rss_bytes: u64,
+    /// The processor times were counted by the kernel for the whole job.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub exact: bool,
+    /// Peak bytes of memory of the whole job, page cache included.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_peak_bytes: Option<u64>,
+    /// Most processes and threads at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pids_peak: Option<u64>,
+    /// Bytes read from block devices.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read_bytes: Option<u64>,
+    /// Bytes written to block devices.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub written_bytes: Option<u64>,
+    /// Microseconds for which it was held back by its limit of processors.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub throttled_us: Option<u64>,
+    /// Processes of it that were killed for want of memory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oom_kills: Option<u64>,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde asks for a reference"
+)]
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// A process that would not die.
@@ -164,6 +201,7 @@ mod tests {
                 user_us: 7,
                 system_us: 8,
                 max_rss_bytes: 9,
+                ..Usage::default()
             },
             survivors: vec![Survivor {
                 pid: 10,
@@ -190,6 +228,8 @@ mod tests {
         for (cause, json) in [
             (Cause::Own, r#""own""#),
             (Cause::Timeout, r#""timeout""#),
+            (Cause::OutOfMemory, r#""out_of_memory""#),
+            (Cause::CpuTime, r#""cpu_time""#),
             (
                 Cause::NotStarted(why),
                 r#"{"not_started":{"step":"exec","errno":2,"subject":"tool"}}"#,
@@ -198,8 +238,30 @@ mod tests {
             assert_eq!(serde_json::to_string(&cause).unwrap(), json);
             assert_eq!(serde_json::from_str::<Cause>(json).unwrap(), cause);
         }
+        let limit = serde_json::to_string(&Step::Limit).unwrap();
+        assert_eq!(limit, r#""limit""#);
         let code = serde_json::to_string(&Status::Code(101)).unwrap();
         assert_eq!(code, r#"{"code":101}"#);
+    }
+
+    #[test]
+    fn what_a_control_group_counts_is_pinned() {
+        let usage = Usage {
+            exact: true,
+            memory_peak_bytes: Some(1),
+            pids_peak: Some(2),
+            read_bytes: Some(3),
+            written_bytes: Some(4),
+            throttled_us: Some(5),
+            oom_kills: Some(6),
+            ..Usage::default()
+        };
+        let json = concat!(
+            r#"{"user_us":0,"system_us":0,"max_rss_bytes":0,"exact":true,"memory_peak_bytes":1,"pids_peak":2,"#,
+            r#""read_bytes":3,"written_bytes":4,"throttled_us":5,"oom_kills":6}"#,
+        );
+        assert_eq!(serde_json::to_string(&usage).unwrap(), json);
+        assert_eq!(serde_json::from_str::<Usage>(json).unwrap(), usage);
     }
 
     #[test]

@@ -85,11 +85,14 @@ impl<'a> Journal<'a> {
         journal
     }
 
-    /// Reads what nobody writes any more, so that a last line without its line feed is one all the same if it is JSON.
+    /// Reads what nobody writes any more, so that a last line without its line feed is one all the same if it is JSON. After a power
+    /// failure there may be zeros in its place: file systems may make a file's new length durable before what was written there.
     #[must_use]
     pub fn parse_ended(raw: &'a [u8]) -> Self {
         let mut journal = Self::parse(raw);
         let rest = &raw[journal.end..];
+        let zeros = rest.iter().rev().take_while(|byte| **byte == 0).count();
+        let rest = &rest[..rest.len() - zeros];
         if serde_json::from_slice::<serde::de::IgnoredAny>(rest).is_ok() {
             journal.take(rest);
         }
@@ -154,6 +157,20 @@ mod tests {
             let whole = ends.iter().filter(|end| **end <= cut).count();
             assert_eq!((found.iter().flatten().count(), journal.others), (whole, 0));
         }
+    }
+
+    #[test]
+    fn zeros_where_a_power_failure_left_no_line_feed_are_none() {
+        for zeros in 1..5 {
+            let mut raw = b"{\"spec\":1}\n{\"launch\":2}".to_vec();
+            raw.resize(raw.len() + zeros, 0);
+            assert_eq!(Journal::parse(&raw).launch, None, "it may still be written");
+            let journal = Journal::parse_ended(&raw);
+            assert_eq!((journal.launch, journal.others), (Some(b"2".as_slice()), 0));
+        }
+        // Half a line is none, whatever follows it.
+        let torn = Journal::parse_ended(b"{\"spec\":1}\n{\"launch\":2\0");
+        assert_eq!((torn.launch, torn.others), (None, 0));
     }
 
     #[test]

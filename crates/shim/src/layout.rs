@@ -17,6 +17,9 @@ pub const OUTPUT_PREFIX: &str = "output.";
 /// Environment variable every process of a job carries: the job's id, hyphenated.
 pub const JOB_ENV: &str = "LEGWORK_JOB";
 
+/// Is there while the job is held still; holds the milliseconds since the epoch of the pause, in decimal.
+pub const PAUSED: &str = "paused";
+
 /// The name of the output segment whose first byte has offset `start` (in bytes).
 #[must_use]
 pub fn segment_name(start: u64) -> String {

@@ -25,6 +25,7 @@ pub mod index;
 pub mod journal;
 pub mod launch;
 pub mod layout;
+pub mod limits;
 pub mod lock;
 pub mod spec;
 #[doc(hidden)]

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::ByteString;
+use crate::limits::{Confinement, Limits};
 
 /// The newest version of the spec that this build writes and reads.
 pub const VERSION: u32 = 1;
@@ -50,6 +51,9 @@ pub struct Spec {
     /// Whom to run as; absent means as the launcher's own user.
     #[serde(default)]
     pub run_as: Option<RunAs>,
+    /// What holds it in.
+    #[serde(default, skip_serializing_if = "Confinement::is_none")]
+    pub confinement: Confinement,
     /// What the shim does not look at.
     #[serde(default)]
     pub meta: Meta,
@@ -111,6 +115,9 @@ pub struct Meta {
     /// The name of the user as whom it runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
+    /// The limits that were asked for.
+    #[serde(default, skip_serializing_if = "Limits::is_none")]
+    pub limits: Limits,
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use legwork_client::{Client, Dialler};
 use legwork_identity::Principal;
-use legwork_server::{Config, Problem, Server};
+use legwork_server::{Cgroups, Config, JobRules, Problem, Server};
 use tempfile::TempDir;
 use tokio_util::task::TaskTracker;
 
@@ -123,7 +123,12 @@ impl Host {
 }
 
 fn open(state_dir: PathBuf, tasks: &TaskTracker) -> Result<Server, Problem> {
-    Server::open(Config { state_dir }, tasks.clone())
+    let config = Config {
+        state_dir,
+        cgroups: Cgroups::None,
+        job_rules: JobRules::default(),
+    };
+    Server::open(config, tasks.clone())
 }
 
 /// A stream to a server in this process.

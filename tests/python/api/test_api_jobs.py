@@ -126,6 +126,9 @@ def test_what_does_not_exist_or_is_somebody_elses_is_not_found(world: World) -> 
             lambda: bob.jobs.Wait(jobs.WaitRequest(id=id_)),  # noqa: B023
             lambda: bob.jobs.Stop(jobs.StopRequest(id=id_)),  # noqa: B023
             lambda: bob.jobs.Signal(jobs.SignalRequest(id=id_, signal=9)),  # noqa: B023
+            lambda: bob.jobs.Pause(jobs.PauseRequest(id=id_)),  # noqa: B023
+            lambda: bob.jobs.Resume(jobs.ResumeRequest(id=id_)),  # noqa: B023
+            lambda: bob.jobs.Stats(jobs.StatsRequest(ids=[id_])),  # noqa: B023
             lambda: bob.jobs.Remove(jobs.RemoveRequest(id=id_)),  # noqa: B023
             lambda: list(bob.jobs.Logs(jobs.LogsRequest(id=id_))),  # noqa: B023
             lambda: list(bob.jobs.Input(iter([jobs.InputRequest(id=id_)]))),  # noqa: B023
@@ -145,6 +148,8 @@ def test_a_reader_sees_all_and_changes_nothing(world: World) -> None:
     for call, request in [
         (eve.jobs.Stop, jobs.StopRequest(id=spec.id)),
         (eve.jobs.Signal, jobs.SignalRequest(id=spec.id, signal=9)),
+        (eve.jobs.Pause, jobs.PauseRequest(id=spec.id)),
+        (eve.jobs.Resume, jobs.ResumeRequest(id=spec.id)),
         (eve.jobs.Remove, jobs.RemoveRequest(id=spec.id)),
         (eve.jobs.Start, jobs.StartRequest()),
     ]:
@@ -170,6 +175,100 @@ def test_signals_reach_the_job(world: World) -> None:
     assert world.output(alice, job.id) == b"usr1\n"
     with alice.refused("JOB_FINISHED"):
         alice.jobs.Signal(jobs.SignalRequest(id=job.id, signal=signal.SIGUSR1))
+
+
+def test_limits_are_told_applied_and_refused(world: World) -> None:
+    jobs = world.stubs.jobs
+    alice = world.join("alice")
+    limits = jobs.Limits(
+        nice=2, oom_score_adj=100, rlimits=[jobs.Rlimit(resource="nofile", soft=40, hard=50)]
+    )
+    spec = world.shell("ulimit -n; ulimit -Hn; cat /proc/self/oom_score_adj", limits=limits)
+    world.start(alice, spec)
+    assert world.ended(alice, spec.id).finish.exit_code == 0
+    assert world.output(alice, spec.id) == b"40\n50\n100\n"
+    told = alice.jobs.Get(jobs.GetRequest(id=spec.id)).job
+    assert told.limits == limits
+    assert told.containment.kind == "subreaper"
+    (listed,) = alice.jobs.List(jobs.ListRequest()).jobs
+    assert not listed.HasField("limits")
+    memory = jobs.Limits(memory=1 << 30)
+    specs = [
+        world.shell("true", limits=memory),
+        world.shell("true", limits=jobs.Limits(nice=20)),
+        world.shell("true", limits=jobs.Limits(cpuset=[70_000])),
+        world.shell("true", limits=jobs.Limits(rlimits=[jobs.Rlimit(resource="no such")])),
+        world.shell("true", limits=memory, limits_mode=jobs.LIMITS_MODE_BEST_EFFORT),
+    ]
+    *refused, started = world.start_all(alice, specs)
+    reasons = [result.refusal.reason for result in refused]
+    assert reasons == ["LIMIT_UNAVAILABLE", "INVALID_JOB", "INVALID_JOB", "INVALID_JOB"]
+    assert refused[0].refusal.metadata["limit"] == "memory"
+    assert "--rlimit as" in refused[0].refusal.metadata["instead"]
+    held = alice.jobs.Get(jobs.GetRequest(id=started.job.id)).job.containment
+    assert list(held.left_out) == ["memory"]
+
+
+def test_processor_time_ends_a_job_by_its_own_cause(world: World) -> None:
+    jobs = world.stubs.jobs
+    alice = world.join("alice")
+    spec = world.shell("while :; do :; done", limits=jobs.Limits(cpu_time_ms=200))
+    world.start(alice, spec)
+    finish = world.ended(alice, spec.id).finish
+    assert (finish.cause, finish.exit_code) == (jobs.CAUSE_CPU_TIME, 124)
+    assert finish.usage.user_us + finish.usage.system_us > 100_000
+
+
+def test_what_is_left_behind_is_waited_for_on_request(world: World) -> None:
+    alice = world.join("alice")
+    spec = world.shell("(sleep 0.3; echo late) & echo early", on_exit=world.stubs.jobs.ON_EXIT_WAIT)
+    world.start(alice, spec)
+    assert world.ended(alice, spec.id).finish.exit_code == 0
+    assert world.output(alice, spec.id) == b"early\nlate\n"
+
+
+def test_a_job_is_held_still_and_goes_on(world: World) -> None:
+    jobs = world.stubs.jobs
+    alice = world.join("alice")
+    job = world.start(alice, world.shell("exec sleep 60"))
+    for _ in range(2):
+        paused = alice.jobs.Pause(jobs.PauseRequest(id=job.id)).job
+        assert paused.state == jobs.JOB_STATE_PAUSED
+        assert paused.pid == job.pid
+        assert paused.paused_at_ms >= job.started_at_ms
+    listing = jobs.ListRequest(states=[jobs.JOB_STATE_PAUSED])
+    assert [seen.id for seen in alice.jobs.List(listing).jobs] == [job.id]
+    for _ in range(2):
+        resumed = alice.jobs.Resume(jobs.ResumeRequest(id=job.id)).job
+        assert resumed.state == jobs.JOB_STATE_RUNNING
+    alice.jobs.Stop(jobs.StopRequest(id=job.id))
+    with alice.refused("JOB_FINISHED"):
+        alice.jobs.Pause(jobs.PauseRequest(id=job.id))
+    with alice.refused("JOB_FINISHED"):
+        alice.jobs.Resume(jobs.ResumeRequest(id=job.id))
+
+
+def test_what_jobs_consume_is_told_to_who_may_know_of_them(world: World) -> None:
+    jobs = world.stubs.jobs
+    alice, bob, eve = world.join("alice"), world.join("bob"), world.join("eve", "read")
+    job = world.start(alice, world.shell("exec sleep 60"))
+    other = world.start(bob, world.shell("exec sleep 60"))
+
+    def told(client: Client, *ids: str) -> list[str]:
+        request = jobs.StatsRequest(ids=ids)
+        return [one.job.id for one in client.jobs.Stats(request).jobs]
+
+    assert told(alice) == [job.id]
+    assert told(alice, job.id, job.short_id) == [job.id, job.id]
+    assert told(eve) == [other.id, job.id]
+    (stats,) = bob.jobs.Stats(jobs.StatsRequest()).jobs
+    assert stats.processes == 1
+    assert stats.memory_bytes > 0
+    with alice.refused("MALFORMED"):
+        alice.jobs.Stats(jobs.StatsRequest(ids=[job.id] * 501))
+    alice.jobs.Stop(jobs.StopRequest(id=job.id))
+    bob.jobs.Stop(jobs.StopRequest(id=other.id))
+    assert told(eve) == []
 
 
 def test_stopping_says_who_and_how(world: World) -> None:

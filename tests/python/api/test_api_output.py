@@ -134,6 +134,46 @@ def test_what_was_not_kept_is_a_gap(world: World) -> None:
     assert (at, dropped) == (finish.output_end, finish.output_dropped)
 
 
+def test_a_search_says_where_it_is_and_goes_on_there(world: World) -> None:
+    jobs = world.stubs.jobs
+    alice = world.join("alice")
+    job = world.start(alice, world.shell("seq 1 300000; echo '2 errors' >&2"))
+    world.ended(alice, job.id)
+
+    def search(pattern: str, **how: Any) -> list[Any]:
+        more = {key: how.pop(key) for key in ("stdout_from", "stderr_from") if key in how}
+        wanted = jobs.LogFilter(pattern=pattern, **more)
+        return list(world.logs(alice, job.id, filter=wanted, **how))
+
+    first, *messages, end = search("[27]$|errors")
+    assert first.WhichOneof("event") == "found"
+    assert (first.found.data, list(first.found.lines), first.found.stdout_next) == (b"", [], 0)
+    assert end.WhichOneof("event") == "end"
+    whole = world.output(alice, job.id)
+    expected = [n for n in range(1, 300_001) if n % 5 == 2]
+    seen = []
+    for message in messages:
+        data = message.found.data
+        for line in message.found.lines:
+            printed, data = data[: line.length], data[line.length :]
+            assert whole[line.offset :].startswith(printed) if len(seen) < 9 else line.time_us
+            seen.append(printed)
+    assert [line for line in seen if line != b"2 errors\n"] == [b"%d\n" % n for n in expected]
+    assert len(seen) == len(expected) + 1
+
+    then = messages[0].found
+    rest = search(
+        "[27]$|errors",
+        offset=min(then.stdout_next, then.stderr_next),
+        stdout_from=then.stdout_next,
+        stderr_from=then.stderr_next,
+    )
+    assert b"".join(m.found.data for m in rest) == b"".join(seen[len(then.lines) :])
+    for pattern in ("(", "(a{1000}){1000}"):
+        with alice.refused("BAD_PATTERN"):
+            search(pattern)
+
+
 def test_input_by_offset_with_repeats_and_an_end(world: World) -> None:
     jobs = world.stubs.jobs
     alice = world.join("alice")

@@ -71,13 +71,20 @@ def _has_open(pid: int, directory: Path) -> bool:
     return False
 
 
+def cmdline(pid: int) -> bytes:
+    """The words of a process, each with a zero behind it; nothing when it is gone."""
+    try:
+        return (PROC / str(pid) / "cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
 def describe(pid: int) -> str:
     """A process in words, for a failure."""
-    try:
-        words = (PROC / str(pid) / "cmdline").read_bytes().split(b"\0")
-    except OSError:
+    words = cmdline(pid)
+    if not words:
         return f"{pid} (gone)"
-    return f"{pid}: {b' '.join(words).decode(errors='replace')}"
+    return f"{pid}: {words.replace(bytes(1), b' ').decode(errors='replace')}"
 
 
 def kill(pid: int, number: int = signal.SIGKILL) -> None:

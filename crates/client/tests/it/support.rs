@@ -88,7 +88,7 @@ pub(crate) async fn drain(logs: &mut Logs) -> (Vec<u8>, u8) {
                 );
                 bytes.extend_from_slice(&chunk.data);
             }
-            LogEvent::Gap { .. } => panic!("nothing was dropped"),
+            LogEvent::Found(_) | LogEvent::Gap { .. } => panic!("nothing was sought or dropped"),
             LogEvent::End { offset, job } => {
                 assert_eq!(offset, bytes.len() as u64);
                 code = Some(job.unwrap().finish().unwrap().exit_code);

@@ -26,6 +26,9 @@ const EXPECTED: &[(&str, [u8; 5])] = &[
     ("legwork.v1.JobService/Input", [0, 1, 1, 0, 0]),
     ("legwork.v1.JobService/Stop", [0, 1, 1, 0, 0]),
     ("legwork.v1.JobService/Signal", [0, 1, 1, 0, 0]),
+    ("legwork.v1.JobService/Pause", [0, 1, 1, 0, 0]),
+    ("legwork.v1.JobService/Resume", [0, 1, 1, 0, 0]),
+    ("legwork.v1.JobService/Stats", [0, 1, 1, 0, 1]),
     ("legwork.v1.JobService/Remove", [0, 1, 1, 0, 0]),
     ("legwork.v1.SyncService/Commit", [0, 1, 1, 0, 0]),
     ("legwork.v1.SyncService/Pull", [0, 1, 1, 0, 0]),
@@ -111,7 +114,8 @@ fn others_things_are_not_found() {
 #[test]
 fn what_reads_only_changes_nothing() {
     let changing = [
-        "Start", "Input", "Stop", "Signal", "Remove", "Commit", "Invite", "Revoke",
+        "Start", "Input", "Stop", "Signal", "Pause", "Resume", "Remove", "Commit", "Invite",
+        "Revoke",
     ];
     for (_, method, requirement) in TABLE {
         if changing.contains(method)

@@ -94,6 +94,19 @@ pub enum PeerRefusal {
     Other(AlertDescription),
 }
 
+impl PeerRefusal {
+    /// What the other end has said, if that is what a stream failed for. In TLS 1.3 a server's verdict on a client comes after
+    /// the handshake, as the client sees it (RFC 8446, section 4.4.2.4).
+    #[must_use]
+    pub fn told_by(failure: &io::Error) -> Option<Self> {
+        let cause = failure.get_ref()?.downcast_ref::<Error>()?;
+        match HandshakeError::from(cause.clone()) {
+            HandshakeError::Refused(refusal) => Some(refusal),
+            _ => None,
+        }
+    }
+}
+
 impl From<Error> for HandshakeError {
     fn from(error: Error) -> Self {
         match error {

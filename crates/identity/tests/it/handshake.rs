@@ -6,7 +6,7 @@ use std::time::Duration;
 use legwork_identity::ca::{BACKDATED, CLIENT_LIFETIME, SERVER_LIFETIME};
 use legwork_identity::tls::{self, HandshakeError, PeerRefusal};
 use rustls::client::Resumption;
-use rustls::{HandshakeKind, ProtocolVersion};
+use rustls::{CipherSuite, HandshakeKind, ProtocolVersion};
 use tokio::io::AsyncReadExt;
 use uuid::Uuid;
 
@@ -59,6 +59,10 @@ async fn sessions_are_whole_each_time() {
             connection.protocol_version(),
             Some(ProtocolVersion::TLSv1_3)
         );
+        let suite = connection
+            .negotiated_cipher_suite()
+            .map(|suite| suite.suite());
+        assert_eq!(suite, Some(CipherSuite::TLS13_AES_128_GCM_SHA256));
         assert_eq!(connection.handshake_kind(), Some(HandshakeKind::Full));
     }
 }

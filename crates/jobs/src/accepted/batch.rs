@@ -197,13 +197,16 @@ pub(super) fn line(spec: &Spec) -> io::Result<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use legwork_shim::limits::Confinement;
+
     use super::{Batch, line};
     use crate::id::JobId;
     use crate::request::StartRequest;
 
     fn lines() -> (Vec<JobId>, Vec<Vec<u8>>) {
         let ids: Vec<_> = (0..3).map(JobId::generate).collect();
-        let spec = |id: &JobId| StartRequest::new(*id, ["true"], "/").into_spec(7);
+        let spec =
+            |id: &JobId| StartRequest::new(*id, ["true"], "/").into_spec(7, Confinement::default());
         let lines = ids.iter().map(|id| line(&spec(id)).unwrap()).collect();
         (ids, lines)
     }

@@ -25,7 +25,7 @@ use crate::state::{Finished, JobState};
 use crate::state_dir::StateDir;
 
 /// The form of the tables and of the blobs in them.
-const VERSION: i64 = 4;
+const VERSION: i64 = 5;
 
 /// How long to wait for another process's transaction. They take well under a millisecond.
 const BUSY: Duration = Duration::from_secs(10);
@@ -34,7 +34,7 @@ const BUSY: Duration = Duration::from_secs(10);
 /// to open the index after everybody has left reads the whole log: so it is kept short.
 const LOG_PAGES: u32 = 32;
 
-const SCHEMA: &str = "
+pub(super) const SCHEMA: &str = "
     CREATE TABLE job (
         created_ms INTEGER NOT NULL,
         id         BLOB    NOT NULL,

@@ -167,15 +167,21 @@ pub(crate) fn alive(connection: &Connection, owner: &str) -> Result<usize, Query
     usize::try_from(count).map_err(|_| QueryError::Row)
 }
 
-/// A page of jobs, newest first.
-pub(crate) fn list(connection: &Connection, query: &ListQuery) -> Result<Page, QueryError> {
-    let sql = format!(
+/// Jobs after a cursor, newest first. Where to begin is always given: the page is gone to, not looked for from the newest
+/// on.
+fn page_sql() -> String {
+    format!(
         "SELECT {COLUMNS} FROM job
-         WHERE (?1 IS NULL OR (created_ms, id) < (?1, ?2))
+         WHERE (created_ms, id) < (?1, ?2)
            AND (?3 IS NULL OR owner IN (SELECT value FROM json_each(?3))) AND (?4 IS NULL OR name = ?4)
            AND (?5 >> phase & 1)
          ORDER BY created_ms DESC, id DESC"
-    );
+    )
+}
+
+/// A page of jobs, newest first.
+pub(crate) fn list(connection: &Connection, query: &ListQuery) -> Result<Page, QueryError> {
+    let sql = page_sql();
     let mut select = connection.prepare_cached(&sql)?;
     let phases = query.phases.as_ref().map_or(!0, |phases| {
         phases
@@ -186,9 +192,13 @@ pub(crate) fn list(connection: &Connection, query: &ListQuery) -> Result<Page, Q
         .owners
         .as_ref()
         .map(|owners| serde_json::Value::from(owners.as_slice()).to_string());
+    // No job is at the very end.
+    let (created_ms, id) = query.after.map_or((i64::MAX, Uuid::max()), |cursor| {
+        (number(cursor.created_at_ms), cursor.id.uuid())
+    });
     let mut rows = select.query(params![
-        query.after.map(|cursor| number(cursor.created_at_ms)),
-        query.after.map(|cursor| cursor.id.uuid().into_bytes()),
+        created_ms,
+        id.as_bytes(),
         owners,
         query.name,
         phases,
@@ -212,4 +222,30 @@ pub(crate) fn list(connection: &Connection, query: &ListQuery) -> Result<Page, Q
         page.jobs.push(found.job);
     }
     Ok(page)
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::Connection;
+
+    #[test]
+    fn a_page_is_gone_to_and_not_looked_for() {
+        let connection = Connection::open_in_memory().unwrap();
+        connection
+            .execute_batch(super::super::connection::SCHEMA)
+            .unwrap();
+        let sql = format!("EXPLAIN QUERY PLAN {}", super::page_sql());
+        let mut plan = connection.prepare(&sql).unwrap();
+        let steps: Vec<String> = plan
+            .query_map([rusqlite::types::Null; 5], |row| row.get("detail"))
+            .unwrap()
+            .collect::<Result<_, _>>()
+            .unwrap();
+        let whole = "SEARCH job USING PRIMARY KEY ((created_ms,id)<(?,?))";
+        assert!(steps.iter().any(|step| step == whole), "{steps:?}");
+        assert!(
+            !steps.iter().any(|step| step.contains("TEMP B-TREE")),
+            "{steps:?}"
+        );
+    }
 }

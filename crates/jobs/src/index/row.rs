@@ -5,6 +5,7 @@
 
 use legwork_shim::ByteString;
 use legwork_shim::exit::{NotStarted, Status, Survivor, Usage};
+use legwork_shim::limits::Limits;
 use legwork_shim::spec::{Meta, Stdin};
 use serde::{Deserialize, Serialize};
 
@@ -87,6 +88,7 @@ pub(super) fn decode_asked(
             workspace: row.workspace.map(str::to_owned),
             root: row.root.map(str::to_owned),
             user: row.user.map(str::to_owned),
+            limits: Limits::default(),
         },
     }))
 }
@@ -96,9 +98,9 @@ enum StateRow<'a> {
     Pending(PendingWhy),
     Starting,
     Running(u32, u64),
-    Paused(u32, u64),
+    Paused(u32, u64, u64),
     #[serde(borrow)]
-    Finished(FinishedRow<'a>),
+    Finished(Box<FinishedRow<'a>>),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -112,8 +114,55 @@ struct FinishedRow<'a> {
     output_end: Option<u64>,
     output_dropped: u64,
     output_failed: u64,
-    usage: Usage,
+    usage: UsageRow,
     survivors: Vec<(u32, &'a [u8])>,
+}
+
+/// Field by field, for the form of a record leaves out what is absent, and this one cannot.
+#[derive(Serialize, Deserialize)]
+struct UsageRow {
+    user_us: u64,
+    system_us: u64,
+    max_rss_bytes: u64,
+    exact: bool,
+    others: [Option<u64>; 6],
+}
+
+impl From<Usage> for UsageRow {
+    fn from(usage: Usage) -> Self {
+        Self {
+            user_us: usage.user_us,
+            system_us: usage.system_us,
+            max_rss_bytes: usage.max_rss_bytes,
+            exact: usage.exact,
+            others: [
+                usage.memory_peak_bytes,
+                usage.pids_peak,
+                usage.read_bytes,
+                usage.written_bytes,
+                usage.throttled_us,
+                usage.oom_kills,
+            ],
+        }
+    }
+}
+
+impl From<UsageRow> for Usage {
+    fn from(row: UsageRow) -> Self {
+        let [memory, pids, read, written, throttled, kills] = row.others;
+        Self {
+            user_us: row.user_us,
+            system_us: row.system_us,
+            max_rss_bytes: row.max_rss_bytes,
+            exact: row.exact,
+            memory_peak_bytes: memory,
+            pids_peak: pids,
+            read_bytes: read,
+            written_bytes: written,
+            throttled_us: throttled,
+            oom_kills: kills,
+        }
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -121,6 +170,8 @@ enum CauseRow<'a> {
     Own,
     Timeout,
     Stopped(&'a str),
+    OutOfMemory,
+    CpuTime,
     NotStarted(legwork_shim::exit::Step, i32, &'a [u8]),
     Lost(LostWhy),
 }
@@ -131,12 +182,18 @@ pub(super) fn encode_state(state: &JobState) -> Vec<u8> {
         JobState::Pending { why } => StateRow::Pending(*why),
         JobState::Starting => StateRow::Starting,
         JobState::Running { pid, since_ms } => StateRow::Running(*pid, *since_ms),
-        JobState::Paused { pid, since_ms } => StateRow::Paused(*pid, *since_ms),
-        JobState::Finished(end) => StateRow::Finished(FinishedRow {
+        JobState::Paused {
+            pid,
+            since_ms,
+            paused_ms,
+        } => StateRow::Paused(*pid, *since_ms, *paused_ms),
+        JobState::Finished(end) => StateRow::Finished(Box::new(FinishedRow {
             cause: match &end.cause {
                 Cause::Own => CauseRow::Own,
                 Cause::Timeout => CauseRow::Timeout,
                 Cause::Stopped { by } => CauseRow::Stopped(by),
+                Cause::OutOfMemory => CauseRow::OutOfMemory,
+                Cause::CpuTime => CauseRow::CpuTime,
                 Cause::NotStarted(why) => {
                     CauseRow::NotStarted(why.step, why.errno, why.subject.as_bytes())
                 }
@@ -149,13 +206,13 @@ pub(super) fn encode_state(state: &JobState) -> Vec<u8> {
             output_end: end.output_end,
             output_dropped: end.output_dropped,
             output_failed: end.output_failed,
-            usage: end.usage,
+            usage: end.usage.into(),
             survivors: end
                 .survivors
                 .iter()
                 .map(|s| (s.pid, s.name.as_bytes()))
                 .collect(),
-        }),
+        })),
     })
 }
 
@@ -165,12 +222,18 @@ pub(super) fn decode_state(raw: &[u8]) -> Result<JobState, postcard::Error> {
         StateRow::Pending(why) => JobState::Pending { why },
         StateRow::Starting => JobState::Starting,
         StateRow::Running(pid, since_ms) => JobState::Running { pid, since_ms },
-        StateRow::Paused(pid, since_ms) => JobState::Paused { pid, since_ms },
+        StateRow::Paused(pid, since_ms, paused_ms) => JobState::Paused {
+            pid,
+            since_ms,
+            paused_ms,
+        },
         StateRow::Finished(row) => JobState::Finished(Box::new(Finished {
             cause: match row.cause {
                 CauseRow::Own => Cause::Own,
                 CauseRow::Timeout => Cause::Timeout,
                 CauseRow::Stopped(by) => Cause::Stopped { by: by.to_owned() },
+                CauseRow::OutOfMemory => Cause::OutOfMemory,
+                CauseRow::CpuTime => Cause::CpuTime,
                 CauseRow::NotStarted(step, errno, subject) => Cause::NotStarted(NotStarted {
                     step,
                     errno,
@@ -185,7 +248,7 @@ pub(super) fn decode_state(raw: &[u8]) -> Result<JobState, postcard::Error> {
             output_end: row.output_end,
             output_dropped: row.output_dropped,
             output_failed: row.output_failed,
-            usage: row.usage,
+            usage: row.usage.into(),
             survivors: row
                 .survivors
                 .iter()
@@ -227,6 +290,7 @@ mod tests {
                 workspace: None,
                 root: Some("00".into()),
                 user: Some("builder".into()),
+                ..Meta::default()
             },
         }
     }
@@ -247,6 +311,8 @@ mod tests {
             Cause::Own,
             Cause::Timeout,
             Cause::Stopped { by: "me".into() },
+            Cause::OutOfMemory,
+            Cause::CpuTime,
             Cause::Lost(LostWhy::HostRebooted),
             Cause::NotStarted(NotStarted {
                 step: Step::Exec,
@@ -262,7 +328,15 @@ mod tests {
                 output_end: Some(1 << 40),
                 usage: Usage {
                     user_us: 1,
-                    ..Usage::default()
+                    system_us: 2,
+                    max_rss_bytes: 3,
+                    exact: true,
+                    memory_peak_bytes: Some(4),
+                    pids_peak: Some(5),
+                    read_bytes: None,
+                    written_bytes: Some(7),
+                    throttled_us: Some(8),
+                    oom_kills: Some(9),
                 },
                 survivors: vec![Survivor {
                     pid: 4,
@@ -283,6 +357,7 @@ mod tests {
             JobState::Paused {
                 pid: 1,
                 since_ms: 2,
+                paused_ms: 3,
             },
         ];
         for state in others.into_iter().chain(ends) {

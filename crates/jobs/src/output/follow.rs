@@ -10,8 +10,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use legwork_shim::index::Stream;
+use tokio::sync::Semaphore;
 
 use super::origins::Origins;
+use super::pattern::Pattern;
+use super::search::Search;
+use super::sieve::Undecided;
 use super::tail::start_of_tail;
 use super::tape::{Found, Tape};
 use super::{CHUNK_MAX, Chunk, Lines, OutputEvent, Position, Read, Run, Streams};
@@ -118,6 +122,45 @@ impl Output {
         Lines::new(self)
     }
 
+    /// The lines that match, and only those. `from` is what an earlier search of this output told last, to go on with it, and
+    /// otherwise [`Undecided::default`].
+    #[must_use]
+    pub fn search(self, pattern: Pattern, from: Undecided) -> Search {
+        Search::new(self, pattern, from)
+    }
+
+    /// Offset of the next byte to read.
+    pub(super) fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// Gives both streams from now on; those that were wanted.
+    pub(super) fn read_both(&mut self) -> Streams {
+        std::mem::take(&mut self.streams)
+    }
+
+    /// The places for searches in this process.
+    pub(super) fn searches(&self) -> Arc<Semaphore> {
+        self.inner.searches.clone()
+    }
+
+    /// The next event, if it can be told without waiting and by a look at the open segment alone.
+    pub(super) fn at_once(&mut self) -> Result<Option<OutputEvent>, JobError> {
+        loop {
+            if let Some(event) = self.ready.pop_front() {
+                return Ok(Some(event));
+            }
+            if self.done || self.dry || self.has_enough() || !self.read(false)? {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// A reader that does not follow has read what was there when it came.
+    fn has_enough(&self) -> bool {
+        self.ended.is_none() && self.until.is_some_and(|until| self.offset >= until)
+    }
+
     /// One step: reads what is there, or finds the end, or waits.
     async fn advance(&mut self) -> Result<(), JobError> {
         if std::mem::take(&mut self.dry)
@@ -127,8 +170,7 @@ impl Output {
         }
         let shape = self.watch.as_mut().map(Watch::look);
         let list = shape.is_none() || shape != self.listed;
-        let enough = self.ended.is_none() && self.until.is_some_and(|until| self.offset >= until);
-        if !enough && self.read(list)? {
+        if !self.has_enough() && self.read(list)? {
             let told = |watch: &Watch| watch.attends_to(self.tape.number());
             self.dry =
                 !list && self.tape.is_read_to(self.offset) && self.watch.as_ref().is_some_and(told);

@@ -13,6 +13,8 @@ use super::{Cause, JobState, Liveness, LostWhy, Source, Told, Traces, gather, ob
 enum Event {
     /// The shim claims the launch.
     Claim,
+    /// The shim pauses the job, or lets it go on.
+    Pause(bool),
     /// The shim records an end: the payload's own, or that it could not be started.
     Record,
     /// The shim, or the launcher before there was one, is gone.
@@ -27,6 +29,7 @@ struct World {
     alive: bool,
     claimed_in: Option<u8>,
     recorded: Option<Exit>,
+    paused: bool,
     boot: u8,
 }
 
@@ -36,6 +39,7 @@ impl World {
             alive: true,
             claimed_in: None,
             recorded: None,
+            paused: false,
             boot: 0,
         }
     }
@@ -48,12 +52,15 @@ impl World {
             Event::Record if self.alive && self.recorded.is_none() => {
                 self.recorded = Some(record(self.claimed_in.is_some()));
             }
+            Event::Pause(still) if self.alive && self.claimed_in.is_some() => {
+                self.paused = still && self.recorded.is_none();
+            }
             Event::Die => self.alive = false,
             Event::Reboot => {
                 self.alive = false;
                 self.boot += 1;
             }
-            Event::Claim | Event::Record => {}
+            Event::Claim | Event::Record | Event::Pause(_) => {}
         }
     }
 
@@ -127,6 +134,7 @@ impl Source for Observer {
         Ok(Told {
             launch: self.world.claim(),
             exit: self.world.recorded.clone(),
+            paused_ms: self.world.paused.then_some(8),
         })
     }
 
@@ -142,7 +150,12 @@ const TRACES: Traces = Traces {
 };
 
 fn happening() -> impl Strategy<Value = Event> {
-    prop_oneof![Just(Event::Claim), Just(Event::Record), Just(Event::Die)]
+    prop_oneof![
+        Just(Event::Claim),
+        Just(Event::Record),
+        Just(Event::Die),
+        any::<bool>().prop_map(Event::Pause)
+    ]
 }
 
 fn history() -> impl Strategy<Value = Vec<Event>> {
@@ -193,6 +206,10 @@ proptest! {
                 }
             }
             JobState::Running { .. } => prop_assert!(world.claimed_in.is_some()),
+            JobState::Paused { paused_ms, .. } => {
+                prop_assert!(world.claimed_in.is_some());
+                prop_assert_eq!(*paused_ms, 8);
+            }
             JobState::Starting => {}
             other => prop_assert!(false, "{:?}", other),
         }

@@ -14,6 +14,7 @@ mod lifecycle;
 mod mounted;
 mod output;
 mod refusals;
+mod retention;
 mod sandbox;
 mod stdin;
 mod stop;

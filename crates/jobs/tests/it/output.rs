@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use legwork_jobs::output::{LinesEvent, OutputEvent, Position, Read, Stream, Streams};
+use legwork_jobs::output::{
+    LinesEvent, OutputEvent, Position, Read, SearchEvent, Stream, Streams, Undecided, Wanted,
+};
 use legwork_jobs::{JobId, Jobs};
 
 use crate::sandbox::{Sandbox, drain, end_of, printed, shell, until_printed};
@@ -207,4 +209,72 @@ async fn silence_has_an_end_too() {
     let jobs = sandbox.open();
     let id = jobs.start(shell("true")).await.unwrap().id;
     assert_eq!(printed(&jobs, id).await, "");
+}
+
+#[tokio::test]
+async fn a_search_tells_how_far_it_is_though_nothing_is_found() {
+    let sandbox = Sandbox::new();
+    let jobs = sandbox.open();
+    let script = "echo hit; yes miss | head -c 40000000; echo hit >&2; exit 3";
+    let id = jobs.start(shell(script)).await.unwrap().id;
+    jobs.wait(id).await.unwrap();
+    let wanted = Wanted {
+        pattern: "^hit$".into(),
+        ..Wanted::default()
+    };
+    for (streams, expected) in [(Streams::Raw, 2), (Streams::Stderr, 1)] {
+        let read = Read {
+            streams,
+            ..Read::past()
+        };
+        let output = jobs.output(id, read).await.unwrap();
+        let mut search = output.search(wanted.compile().unwrap(), Undecided::default());
+        let (mut told, mut lines, mut end) = (Vec::new(), 0, None);
+        while let Some(event) = search.next().await {
+            assert!(end.is_none(), "the end is last");
+            match event.unwrap() {
+                SearchEvent::Found(found) => {
+                    assert_eq!(
+                        found.data.len(),
+                        found.lines.iter().map(|line| line.len).sum::<usize>()
+                    );
+                    lines += found.lines.len();
+                    told.push((found.next.stdout, found.next.stderr));
+                }
+                SearchEvent::Gap { .. } => panic!("all of it is there"),
+                SearchEvent::End { job, .. } => end = job,
+            }
+        }
+        assert_eq!(lines, expected);
+        assert!(end.is_some());
+        assert_eq!(told[0], (0, 0), "the first says where it begins");
+        assert!(told.len() > 3 && told.is_sorted());
+        let farthest = told.windows(2).map(|pair| pair[1].0 - pair[0].0).max();
+        assert!(farthest < Some(20_000_000), "{told:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_search_that_is_asked_impatiently_loses_nothing() {
+    let sandbox = Sandbox::new();
+    let jobs = sandbox.open();
+    let id = jobs.start(shell("seq 1 300000")).await.unwrap().id;
+    let wanted = Wanted {
+        pattern: "7$".into(),
+        ..Wanted::default()
+    };
+    let output = jobs.output(id, Read::all()).await.unwrap();
+    let mut search = output.search(wanted.compile().unwrap(), Undecided::default());
+    let mut found = 0;
+    loop {
+        // Dropped whenever it is not ready, as by a select.
+        let next = tokio::time::timeout(Duration::ZERO, search.next());
+        match next.await {
+            Err(_) => tokio::task::yield_now().await,
+            Ok(Some(Ok(SearchEvent::Found(told)))) => found += told.lines.len(),
+            Ok(Some(event)) => drop(event.unwrap()),
+            Ok(None) => break,
+        }
+    }
+    assert_eq!(found, 30_000);
 }

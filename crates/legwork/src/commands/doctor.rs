@@ -1,6 +1,7 @@
 //! `legwork doctor`.
 
 use clap::Args;
+use legwork_client::HostInfo;
 use legwork_server::Rebuilt;
 use serde_json::json;
 
@@ -35,6 +36,7 @@ pub(crate) async fn run(app: &App, args: Doctor) -> Result<u8, CommandError> {
             "stateDir": state.to_string_lossy(),
             "principal": info.principal,
             "containment": info.containment,
+            "controllers": info.controllers,
             "rebuiltJobs": rebuilt.as_ref().map(|rebuilt| rebuilt.jobs),
             "damagedJobs": rebuilt.as_ref().map(|rebuilt| damaged(rebuilt).collect::<Vec<_>>()),
         }))?;
@@ -45,7 +47,7 @@ pub(crate) async fn run(app: &App, args: Doctor) -> Result<u8, CommandError> {
         info.version,
         state.display(),
         info.principal,
-        info.containment,
+        containment(&info),
     ))?;
     if let Some(rebuilt) = &rebuilt {
         app.out.text(&format!(
@@ -63,6 +65,22 @@ pub(crate) async fn run(app: &App, args: Doctor) -> Result<u8, CommandError> {
         }
     }
     Ok(0)
+}
+
+/// How jobs are held together, what limits that allows, and what would allow more.
+fn containment(info: &HostInfo) -> String {
+    let controllers = info.controllers.join(", ");
+    let explained = match (info.containment.as_str(), controllers.as_str()) {
+        ("cgroup", "") => {
+            "every job has a control group, but there are no controllers: --memory, --cpus, --pids and --io-max are refused"
+                .to_owned()
+        }
+        ("cgroup", some) => format!("every job has a control group, with the controllers {some}"),
+        _ => "a job's processes are found as descendants of its supervisor; --memory, --cpus, --pids and --io-max need \
+              control groups: `legwork serve --cgroup-root DIR`, or LEGWORK_CGROUP_ROOT for jobs without a server"
+            .to_owned(),
+    };
+    format!("{}: {explained}", info.containment)
 }
 
 /// The jobs that are not in the index, by the names of their directories.

@@ -7,6 +7,7 @@ use legwork_jobs::{Clock, SystemClock};
 use crate::app::App;
 use crate::error::CommandError;
 use crate::job_options::label;
+use crate::output::JsonList;
 use crate::render;
 
 /// List jobs, newest first: those not finished, or all with -a.
@@ -46,13 +47,23 @@ pub(crate) async fn run(app: &App, args: Ps) -> Result<u8, CommandError> {
         owner: args.user.clone(),
         name: args.name.clone(),
     };
-    let mut jobs = session.client.list(&filter).await?;
-    jobs.retain(|job| args.state.is_empty() || args.state.iter().any(|state| is(job, *state)));
+    let mut pages = session.client.pages(&filter);
+    let asked = |job: &Job| args.state.is_empty() || args.state.iter().any(|state| is(job, *state));
     if app.out.json {
-        app.out.json_line(&render::json::Jobs(&jobs))?;
+        let mut list = JsonList::default();
+        while let Some(jobs) = pages.next().await? {
+            for job in jobs.iter().filter(|job| asked(job)) {
+                list.add(&render::json::Job::from(job))?;
+            }
+        }
+        list.end()?;
     } else {
+        let mut found = Vec::new();
+        while let Some(jobs) = pages.next().await? {
+            found.extend(jobs.into_iter().filter(asked));
+        }
         app.out
-            .text(&render::table::jobs(&jobs, SystemClock.now_ms()))?;
+            .text(&render::table::jobs(&found, SystemClock.now_ms()))?;
     }
     Ok(0)
 }

@@ -11,7 +11,7 @@ use crate::serve;
 /// Serve this state directory to others, until SIGTERM or Ctrl-C; jobs go on without it.
 ///
 /// Without an address, only users of this host who may open the state directory reach it. Settings come from flags, else from
-/// `LEGWORK_LISTEN`, `LEGWORK_ADVERTISE`, `LEGWORK_RUN_USER`, `LEGWORK_LOG_LEVEL`, `LEGWORK_LOG_FILE`, `LEGWORK_ACCESS_LOG`
+/// `LEGWORK_LISTEN`, `LEGWORK_ADVERTISE`, `LEGWORK_RUN_USER`, `LEGWORK_CGROUP_ROOT`, `LEGWORK_LOG_LEVEL`, `LEGWORK_LOG_FILE`, `LEGWORK_ACCESS_LOG`
 /// and `LEGWORK_METRICS`, else from the settings file.
 #[derive(Debug, Args)]
 pub(crate) struct Serve {
@@ -34,6 +34,10 @@ pub(crate) struct Serve {
     /// Let jobs run as root: whoever may run jobs without another user named for them is then root on this host
     #[arg(long)]
     pub(crate) allow_root: bool,
+    /// Give every job a control group in this directory of a cgroup2 file system, which must belong to the server alone; `none`
+    /// for no groups, or `auto`, as without this option, for what the server finds to be its own
+    #[arg(long, value_name = "DIR")]
+    pub(crate) cgroup_root: Option<PathBuf>,
     /// How much is told of what the server does: error, warn, info, debug
     #[arg(long, value_name = "LEVEL")]
     pub(crate) log_level: Option<String>,

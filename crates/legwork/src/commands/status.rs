@@ -19,7 +19,7 @@ pub(crate) async fn run(app: &App, args: Status) -> Result<u8, CommandError> {
     if app.out.json {
         app.out.json_line(&render::json::Job::from(&job))?;
     } else {
-        app.out.text(&render::table::job(&job))?;
+        app.out.text(&render::facts::job(&job))?;
     }
     Ok(0)
 }

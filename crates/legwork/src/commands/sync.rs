@@ -136,7 +136,7 @@ fn list(what: &str, listing: &Listing) -> String {
 fn to_json(pushed: &Pushed) -> serde_json::Value {
     let summary = &pushed.summary;
     let listing = |listing: &Listing| {
-        let paths: Vec<Text> = listing.paths.iter().map(|path| Text::new(path)).collect();
+        let paths: Vec<Text<'_>> = listing.paths.iter().map(|path| Text::new(path)).collect();
         json!({"total": listing.total, "paths": paths})
     };
     let unreadable: Vec<_> = pushed

@@ -18,6 +18,7 @@ pub(crate) fn summary(finish: &Finish) -> String {
         Cause::Stopped { .. } => "stopped",
         Cause::OutOfMemory => "out of memory",
         Cause::Disk => "disk limit",
+        Cause::CpuTime => "processor time",
         Cause::Lost { .. } => "lost",
         Cause::NotStarted(_) => "not started",
     };
@@ -49,7 +50,11 @@ pub(crate) fn problem(job: &Job, finish: &Finish) -> Option<CommandError> {
             failure("STOPPED", "the job was stopped".to_owned())
         }
         Cause::Stopped { by } => failure("STOPPED", format!("the job was stopped by {by}")),
-        Cause::OutOfMemory => failure("OUT_OF_MEMORY", "the job ran out of memory".to_owned()),
+        Cause::OutOfMemory => failure("OUT_OF_MEMORY", out_of_memory(finish)),
+        Cause::CpuTime => failure(
+            "CPU_TIME",
+            "the command was stopped at its limit of processor time".to_owned(),
+        ),
         Cause::Disk => failure("DISK", "the job went over its disk limit".to_owned()),
         Cause::Lost { why } => failure("LOST", format!("the outcome is unknown: {why}"))
             .map(|e| e.hint(format!("what it printed is kept: `legwork logs {short}`"))),
@@ -67,6 +72,16 @@ pub(crate) fn problem(job: &Job, finish: &Finish) -> Option<CommandError> {
     }
 }
 
+fn out_of_memory(finish: &Finish) -> String {
+    match finish.usage.and_then(|usage| usage.memory_peak_bytes) {
+        Some(peak) => format!(
+            "the job ran out of memory; it had used {}",
+            super::bytes(peak)
+        ),
+        None => "the job ran out of memory".to_owned(),
+    }
+}
+
 fn not_started(step: &str, errno: i32) -> &'static str {
     match (step, errno) {
         ("exec", ENOENT) => "PROGRAM_NOT_FOUND",
@@ -74,6 +89,7 @@ fn not_started(step: &str, errno: i32) -> &'static str {
         ("dir", _) => "DIR_NOT_USABLE",
         ("lease", _) => "WORKSPACE_BUSY",
         ("user", _) => "USER_NOT_USABLE",
+        ("limit", _) => "LIMIT_UNAVAILABLE",
         (_, ENOSPC) => "NO_SPACE",
         _ => "NOT_STARTED",
     }

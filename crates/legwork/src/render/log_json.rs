@@ -1,4 +1,4 @@
-//! Output events as JSON values, one for each part of one origin.
+//! Output events as JSON values, one for each part of one origin, or for each line that was searched for.
 //!
 //! What a job prints is cut where a read of its pipe ended, if need be in the middle of a character. So that text stays text, the
 //! beginning of a character at the end of a piece is held back and told with the next piece, if that goes on where this one
@@ -6,8 +6,6 @@
 
 use legwork_client::{Chunk, LogEvent, LogStream};
 use serde_json::{Value, json};
-
-use super::json::Text;
 
 /// Longest beginning of a character.
 const BEGUN_MAX: usize = 3;
@@ -33,6 +31,7 @@ impl LogValues {
         let mut values = Vec::new();
         match event {
             LogEvent::Chunk(chunk) => self.chunk(chunk, &mut values),
+            LogEvent::Found(found) => values.extend(super::found::values(found)),
             LogEvent::Gap { offset, length } => {
                 values.extend(self.rest());
                 values.push(json!({"event": "gap", "offset": offset, "length": length}));
@@ -112,18 +111,7 @@ impl Piece {
     }
 
     fn value(&self) -> Value {
-        let name = if self.stream == LogStream::Stderr {
-            "stderr"
-        } else {
-            "stdout"
-        };
-        json!({
-            "event": "output",
-            "offset": self.offset,
-            "stream": name,
-            "timeUs": self.time_us,
-            "data": Text::new(&self.data),
-        })
+        super::found::output(self.offset, self.stream, self.time_us, &self.data)
     }
 }
 

@@ -35,6 +35,8 @@ impl<'a> Viewer<'a> {
         }
         match event {
             LogEvent::Chunk(chunk) => Ok(self.printer.print_chunk(chunk).await),
+            // Only `logs` asks for lines, and shows them itself.
+            LogEvent::Found(found) => Ok(self.printer.print(Target::Stdout, found.data).await),
             LogEvent::Gap { length, .. } => {
                 self.out.note(&gap(length));
                 Ok(true)
@@ -100,7 +102,7 @@ impl Stamper {
 }
 
 /// RFC 3339 in UTC, to the microsecond, always of the same width.
-fn time(us: u64) -> String {
+pub(super) fn time(us: u64) -> String {
     let stamp = i64::try_from(us)
         .ok()
         .and_then(|us| jiff::Timestamp::from_microsecond(us).ok());

@@ -1,13 +1,23 @@
-//! Tables and the long form of a job.
+//! Jobs as a table.
 
-use legwork_client::{Cause, Job, State};
+use std::time::Duration;
 
-use super::{bytes, command_line, end, short, state, time};
+use legwork_client::Job;
+
+use super::{command_line, end, short, state};
 
 /// Jobs as a table, a line each.
 pub(crate) fn jobs(jobs: &[Job], now_ms: u64) -> String {
-    let rows: Vec<[String; 5]> = jobs.iter().map(|job| row(job, now_ms)).collect();
     let heads = ["ID", "STATE", "AGE", "NAME", "COMMAND"];
+    aligned(heads, jobs.iter().map(|job| row(job, now_ms)))
+}
+
+/// Rows below their heads.
+pub(super) fn aligned<const N: usize>(
+    heads: [&str; N],
+    rows: impl Iterator<Item = [String; N]>,
+) -> String {
+    let rows: Vec<_> = rows.collect();
     let mut widths = heads.map(str::len);
     for row in &rows {
         for (width, cell) in widths.iter_mut().zip(row) {
@@ -32,7 +42,7 @@ fn row(job: &Job, now_ms: u64) -> [String; 5] {
         Some(finish) => end::summary(finish),
         None => state(job).to_owned(),
     };
-    let age = std::time::Duration::from_secs(now_ms.saturating_sub(job.created_at_ms) / 1000);
+    let age = Duration::from_secs(now_ms.saturating_sub(job.created_at_ms) / 1000);
     [
         short(job).to_owned(),
         word,
@@ -43,84 +53,11 @@ fn row(job: &Job, now_ms: u64) -> [String; 5] {
 }
 
 /// A duration in its largest unit.
-fn coarse(age: std::time::Duration) -> String {
+fn coarse(age: Duration) -> String {
     match age.as_secs() {
         s @ 0..60 => format!("{s}s"),
         s @ 60..3600 => format!("{}m", s / 60),
         s @ 3600..86400 => format!("{}h", s / 3600),
         s => format!("{}d", s / 86400),
     }
-}
-
-/// Everything about one job, a fact a line.
-pub(crate) fn job(job: &Job) -> String {
-    let mut text = String::new();
-    let mut fact = |name: &str, value: &str| {
-        text.push_str(&format!("{name:<10} {}\n", crate::output::printable(value)));
-    };
-    fact("id", &format!("{} ({})", short(job), job.id));
-    fact(
-        "state",
-        &job.finish()
-            .map_or_else(|| state(job).to_owned(), end::summary),
-    );
-    match &job.state {
-        State::Pending { why } => fact("why", why),
-        State::Running { pid } | State::Paused { pid } => fact("pid", &pid.to_string()),
-        State::Starting | State::Finished(_) => {}
-    }
-    fact("command", &command_line(job));
-    fact("directory", &job.dir.to_string_lossy());
-    if let Some(name) = &job.name {
-        fact("name", name);
-    }
-    for (key, value) in &job.labels {
-        fact("label", &format!("{key}={value}"));
-    }
-    if let Some(workspace) = &job.workspace {
-        fact("workspace", workspace);
-    }
-    fact("owner", &job.owner);
-    if let Some(user) = &job.user {
-        fact("runs as", user);
-    }
-    fact("created", &time(job.created_at_ms));
-    if let Some(started) = job.started_at_ms {
-        fact("started", &time(started));
-    }
-    if let Some(finish) = job.finish() {
-        let ended = match finish.cause {
-            // Nobody saw its end: this is its last sign of life.
-            Cause::Lost { .. } => "last seen",
-            _ => "ended",
-        };
-        fact(ended, &time(finish.ended_at_ms));
-        match &finish.cause {
-            Cause::Lost { why } => fact("why", why),
-            Cause::NotStarted(detail) => fact("why", &detail.why),
-            Cause::Stopped { by } => fact("by", by),
-            _ => {}
-        }
-        fact("exit code", &finish.exit_code.to_string());
-        fact("output", &bytes(finish.output_end));
-        if let Some(usage) = finish.usage {
-            let micros = std::time::Duration::from_micros;
-            fact(
-                "cpu",
-                &format!(
-                    "at least {:.2?} user, {:.2?} system",
-                    micros(usage.user_us),
-                    micros(usage.system_us)
-                ),
-            );
-            fact(
-                "memory",
-                &format!("{} in the largest process", bytes(usage.max_rss_bytes)),
-            );
-        }
-        for remark in end::remarks(finish) {
-            fact("note", &remark);
-        }
-    }
-    text
 }

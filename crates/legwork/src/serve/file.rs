@@ -12,12 +12,24 @@ use crate::error::{CommandError, FAILED};
 #[serde(deny_unknown_fields, default)]
 pub(super) struct File {
     pub(super) state: Option<PathBuf>,
+    pub(super) cgroup_root: Option<PathBuf>,
     pub(super) listen: Option<Vec<String>>,
     pub(super) advertise: Option<Vec<String>>,
     pub(super) run: Run,
     pub(super) log: Log,
     pub(super) metrics: Metrics,
     pub(super) limits: Limits,
+    pub(super) retention: Retention,
+    pub(super) jobs: super::rules::Jobs,
+}
+
+/// How long jobs that have ended are kept. Zero means for ever.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Retention {
+    pub(super) age_s: Option<u64>,
+    pub(super) jobs: Option<u64>,
+    pub(super) bytes: Option<u64>,
 }
 
 /// How jobs run.

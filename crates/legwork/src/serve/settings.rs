@@ -5,11 +5,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use legwork_identity::invite::{ADDRESSES_MAX, Address};
-use legwork_server::{Limits, Quotas, RunAs};
+use legwork_server::{Cgroups, JobRules, Limits, Quotas, Retention, RunAs};
 
 use super::file::{self, File};
+use super::rules;
 use crate::commands::serve::Serve;
 use crate::error::CommandError;
+use crate::paths;
 
 /// The port of a server that is not told another.
 const PORT: u16 = 7005;
@@ -23,6 +25,7 @@ const KEEP: usize = 4;
 pub(super) struct Settings {
     /// As the file says: the flag and the environment have been looked at before.
     pub(super) state: Option<PathBuf>,
+    pub(super) cgroups: Cgroups,
     pub(super) listen: Vec<SocketAddr>,
     pub(super) advertise: Vec<Address>,
     pub(super) run_as: RunAs,
@@ -32,6 +35,8 @@ pub(super) struct Settings {
     pub(super) rotation: Rotation,
     pub(super) metrics: Option<SocketAddr>,
     pub(super) limits: Limits,
+    pub(super) retention: Retention,
+    pub(super) job_rules: JobRules,
 }
 
 /// When a log's file is begun anew.
@@ -54,6 +59,10 @@ impl Settings {
         let advertise = first(args.advertise, "LEGWORK_ADVERTISE", file.advertise);
         Ok(Self {
             state: file.state.filter(|_| path("LEGWORK_STATE").is_none()),
+            cgroups: cgroups(args.cgroup_root)
+                .or_else(paths::cgroups)
+                .or_else(|| cgroups(file.cgroup_root))
+                .unwrap_or(Cgroups::Auto),
             listen: resolved,
             advertise: advertise
                 .iter()
@@ -89,6 +98,8 @@ impl Settings {
                     .or(file.metrics.listen),
             )?,
             limits: limits(&file.limits),
+            retention: retention(&file.retention),
+            job_rules: rules::of(&file.jobs),
         })
     }
 
@@ -116,6 +127,10 @@ impl Settings {
         addresses.truncate(ADDRESSES_MAX);
         Ok(addresses)
     }
+}
+
+fn cgroups(place: Option<PathBuf>) -> Option<Cgroups> {
+    place.map(|place| paths::cgroups_at(&place))
 }
 
 fn path(variable: &str) -> Option<PathBuf> {
@@ -196,9 +211,37 @@ fn limits(file: &file::Limits) -> Limits {
     }
 }
 
+/// Zero is for no bound: who wants to keep nothing says one.
+fn retention(file: &file::Retention) -> Retention {
+    let usual = Retention::default();
+    let bound =
+        |told: Option<u64>, usual: Option<u64>| told.map_or(usual, |set| (set > 0).then_some(set));
+    let age = usual.age.map(|age| age.as_secs());
+    Retention {
+        age: bound(file.age_s, age).map(Duration::from_secs),
+        jobs: bound(file.jobs, usual.jobs),
+        bytes: bound(file.bytes, usual.bytes),
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{address, resolve};
+    use std::time::Duration;
+
+    use super::{address, file, resolve, retention};
+
+    #[test]
+    fn jobs_are_kept_for_two_weeks_unless_said_otherwise() {
+        let told = retention(&file::Retention::default());
+        assert_eq!(told.age, Some(Duration::from_hours(14 * 24)));
+        assert_eq!((told.jobs, told.bytes), (Some(10_000), None));
+        let told = retention(&file::Retention {
+            age_s: Some(0),
+            jobs: Some(5),
+            bytes: Some(9),
+        });
+        assert_eq!((told.age, told.jobs, told.bytes), (None, Some(5), Some(9)));
+    }
 
     #[test]
     fn addresses_without_a_port_have_the_usual_one() {

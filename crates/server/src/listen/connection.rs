@@ -4,6 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use hyper::server::conn::http2::Builder;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -30,26 +32,44 @@ const HEADERS_MAX: u32 = 16 << 10;
 /// Bytes that a stranger may send before they are read, and that wait to be sent to it.
 const WINDOW_OF_STRANGER: u32 = 64 << 10;
 
+/// The calls of a connection, until its last. In a box, as what comes before them is: a connection that is idle, as most are for most of
+/// their time, then holds what it needs for the next call, and no room for a handshake or for its parts on their way here.
+type Calls<'a> = BoxFuture<'a, ()>;
+
 impl Listening {
     /// A connection over a network: TLS, then HTTP/2.
     pub(super) async fn over_tcp(self: Arc<Self>, stream: TcpStream, source: SocketAddr) {
-        let address = source.ip();
-        let Some(place) = self.admission.enter(Holder::stranger(address)) else {
+        let Some(place) = self.admission.enter(Holder::stranger(source.ip())) else {
             tracing::debug!(%source, "too many connections: refused");
             return;
         };
         let deadline = Instant::now() + self.limits.handshake;
         let give_way = place.give_way();
         let served = give_way.run_until_cancelled(async {
-            match timeout_at(deadline, self.handshake(stream)).await {
-                Ok(Ok((stream, peer))) => self.identified(stream, peer, address, place).await,
-                Ok(Err(refused)) => tracing::info!(%source, %refused, "handshake refused"),
-                Err(_elapsed) => tracing::info!(%source, "handshake not finished in time"),
+            let received = Box::pin(self.received(stream, source, deadline, place)).await;
+            if let Some(calls) = received {
+                calls.await;
             }
         });
         if served.await.is_none() {
             tracing::debug!(%source, "a stranger has given way to another");
         }
+    }
+
+    /// The handshake, in time; nothing to serve if it fails.
+    async fn received(
+        &self,
+        stream: TcpStream,
+        source: SocketAddr,
+        deadline: Instant,
+        place: Place,
+    ) -> Option<Calls<'_>> {
+        match timeout_at(deadline, self.handshake(stream)).await {
+            Ok(Ok((stream, peer))) => return self.identified(stream, peer, source.ip(), place),
+            Ok(Err(refused)) => tracing::info!(%source, %refused, "handshake refused"),
+            Err(_elapsed) => tracing::info!(%source, "handshake not finished in time"),
+        }
+        None
     }
 
     async fn handshake(
@@ -73,25 +93,29 @@ impl Listening {
 
     /// Whoever has shown who it is takes a place of its own and gives the stranger's back. Where it has as many as it may
     /// have, its calls on this one are told so.
-    async fn identified(
+    fn identified(
         &self,
         stream: Prefaced<TlsStream<TcpStream>>,
         peer: Peer,
         source: IpAddr,
         mut place: Place,
-    ) {
+    ) -> Option<Calls<'_>> {
         let Peer::Identity { id, not_after } = peer else {
-            let life = Some(self.limits.stranger_life);
-            self.serve(stream, peer, Some(source), life).await;
-            return drop(place);
+            let calls = self.calls(stream, peer, Some(source), Some(self.limits.stranger_life));
+            return Some(Box::pin(calls.map(|()| drop(place))));
         };
         if place.pass_to(Holder::Identity(id)) {
             let session = self.shared.sessions.open(id);
-            tokio::select! {
-                () = self.serve(stream, peer, Some(source), None) => {}
-                () = session.ended() => tracing::info!(%id, "revoked: its connection is closed"),
-            }
-        } else if place.pass_to(Holder::Excess(id)) {
+            let calls = self.calls(stream, peer, Some(source), None);
+            return Some(Box::pin(async move {
+                tokio::select! {
+                    () = calls => {}
+                    () = session.ended() => tracing::info!(%id, "revoked: its connection is closed"),
+                }
+                drop(place);
+            }));
+        }
+        if place.pass_to(Holder::Excess(id)) {
             tracing::warn!(%id, "too many connections of one identity: its calls are refused");
             let excess = Peer::Excess {
                 id,
@@ -99,11 +123,11 @@ impl Listening {
                 limit: self.limits.connections_each,
             };
             let life = EXCESS_LIFE.min(self.limits.stranger_life);
-            self.serve(stream, excess, Some(source), Some(life)).await;
-        } else {
-            tracing::warn!(%id, "too many connections of one identity: closed");
+            let calls = self.calls(stream, excess, Some(source), Some(life));
+            return Some(Box::pin(calls.map(|()| drop(place))));
         }
-        drop(place);
+        tracing::warn!(%id, "too many connections of one identity: closed");
+        None
     }
 
     /// A connection of a user of this host.
@@ -120,7 +144,7 @@ impl Listening {
             Ok(principal) => {
                 self.shared.names.learn(&principal);
                 match timeout(self.limits.handshake, Prefaced::read(stream)).await {
-                    Ok(Ok(stream)) => self.serve(stream, Peer::Local(principal), None, None).await,
+                    Ok(Ok(stream)) => self.calls(stream, Peer::Local(principal), None, None).await,
                     Ok(Err(error)) => tracing::debug!(%error, "local connection refused"),
                     Err(_elapsed) => tracing::debug!("a local connection said nothing"),
                 }
@@ -131,7 +155,13 @@ impl Listening {
     }
 
     /// Serves calls until the peer leaves, its time is over, or the server stops.
-    async fn serve<T>(&self, io: T, peer: Peer, source: Option<IpAddr>, life: Option<Duration>)
+    fn calls<T>(
+        &self,
+        io: T,
+        peer: Peer,
+        source: Option<IpAddr>,
+        life: Option<Duration>,
+    ) -> Calls<'_>
     where
         T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
@@ -143,35 +173,34 @@ impl Listening {
             source,
             self.watched.clone(),
         );
-        let connection = builder.serve_connection(
-            TokioIo::new(io),
-            TowerToHyperService::new(guard.behind_http()),
-        );
-        let mut connection = std::pin::pin!(connection);
-        let over = async {
-            match life {
-                Some(life) => tokio::time::sleep(life).await,
-                None => std::future::pending().await,
-            }
-        };
-        let ended = tokio::select! {
-            ended = &mut connection => Some(ended),
-            () = over => None,
-            () = self.watched.draining.cancelled() => None,
-        };
-        let ended = match ended {
-            Some(ended) => ended,
-            None => {
-                connection.as_mut().graceful_shutdown();
-                match timeout(self.limits.drain, connection).await {
-                    Ok(ended) => ended,
-                    Err(_elapsed) => return tracing::debug!("a connection was cut off"),
+        let service = TowerToHyperService::new(guard.behind_http());
+        let mut connection = Box::pin(builder.serve_connection(TokioIo::new(io), service));
+        Box::pin(async move {
+            let over = async {
+                match life {
+                    Some(life) => tokio::time::sleep(life).await,
+                    None => std::future::pending().await,
                 }
+            };
+            let ended = tokio::select! {
+                ended = &mut connection => Some(ended),
+                () = over => None,
+                () = self.watched.draining.cancelled() => None,
+            };
+            let ended = match ended {
+                Some(ended) => ended,
+                None => {
+                    connection.as_mut().graceful_shutdown();
+                    match timeout(self.limits.drain, connection).await {
+                        Ok(ended) => ended,
+                        Err(_elapsed) => return tracing::debug!("a connection was cut off"),
+                    }
+                }
+            };
+            if let Err(error) = ended {
+                tracing::debug!(%error, "a connection ended");
             }
-        };
-        if let Err(error) = ended {
-            tracing::debug!(%error, "a connection ended");
-        }
+        })
     }
 
     fn builder(&self, peer: &Peer) -> Builder<TokioExecutor> {

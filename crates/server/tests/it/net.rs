@@ -14,7 +14,9 @@ use legwork_identity::ca::{CA_LIFETIME, CLIENT_LIFETIME, Ca};
 use legwork_identity::store::{NewInvite, Store};
 use legwork_identity::tls::{self, Credentials, HandshakeError};
 use legwork_identity::{CertificateRequest, PrivateKey, Role, SystemClock, UnixTime};
-use legwork_server::{Config, Limits, Problem, RunAs, Server, ServerLock, Sockets};
+use legwork_server::{
+    Cgroups, Config, JobRules, Limits, Problem, RunAs, Server, ServerLock, Sockets,
+};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
@@ -49,6 +51,8 @@ impl Net {
         let tasks = TaskTracker::new();
         let config = Config {
             state_dir: state_dir.clone(),
+            cgroups: Cgroups::None,
+            job_rules: JobRules::default(),
         };
         let server = match run_as {
             Some(run_as) => Server::open_for(config, run_as, tasks.clone()).await,

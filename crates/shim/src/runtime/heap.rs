@@ -2,7 +2,7 @@
 //!
 //! A [`Page`] holds blocks of one size, and knows which of them are free and how many are not, so that one whose last
 //! block is freed is a free page. What is larger than half a page has pages of its own. Free pages are kept for whatever
-//! wants some next, until [`Heap::release`] gives them back to the kernel. There is no lock: the program has one thread.
+//! wants some next, until [`Heap::release`] gives their memory back to the kernel. There is no lock: the program has one thread.
 #![expect(unsafe_code, reason = "raw memory is what this is about")]
 
 use core::alloc::Layout;
@@ -134,7 +134,7 @@ impl Heap {
         true
     }
 
-    /// Gives free pages back to the kernel.
+    /// Gives the memory of free pages back to the kernel.
     pub(super) fn release(&mut self) {
         self.pages.release();
     }
@@ -300,8 +300,8 @@ mod tests {
         }
     }
 
-    fn is_empty(heap: &Heap) -> bool {
-        heap.pages.is_empty() && heap.open.iter().all(|page| page.is_null())
+    fn is_unused(heap: &Heap) -> bool {
+        heap.pages.is_unused() && heap.open.iter().all(|page| page.is_null())
     }
 
     proptest! {
@@ -347,7 +347,7 @@ mod tests {
                 unsafe { heap.free(block.at, block.layout) };
             }
             heap.release();
-            prop_assert!(is_empty(&heap));
+            prop_assert!(is_unused(&heap));
         }
     }
 
@@ -389,6 +389,6 @@ mod tests {
         // SAFETY: as above, and it has not moved.
         unsafe { heap.free(block.at, layout) };
         heap.release();
-        assert!(is_empty(&heap));
+        assert!(is_unused(&heap));
     }
 }

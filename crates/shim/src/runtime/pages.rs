@@ -1,8 +1,9 @@
-//! Whole pages: had from the kernel, kept while they are likely to be wanted again, and given back on request.
+//! Whole pages: had from the kernel, kept while they are likely to be wanted again, and emptied on request.
 //!
 //! Nobody's pages are known as *runs* in the order of their addresses. What is wanted is cut off the first run that is
 //! long enough; what comes back is joined to its neighbours. So the memory that a busy shim uses again and again is touched
-//! for the first time only once, which is what costs on a virtual machine, and a shim that goes to sleep keeps none.
+//! for the first time only once, which is what costs on a virtual machine, and a shim that goes to sleep keeps
+//! the content of none. It keeps the places of some, though: the end of a job must not wait for memory that the kernel will not give.
 #![expect(unsafe_code, reason = "raw memory is what this is about")]
 
 use core::ptr;
@@ -15,6 +16,8 @@ use crate::shim::best_effort;
 pub(super) const PAGE: usize = 4096;
 /// Bytes asked of the kernel at least. Nothing is used of it that has not been touched.
 const CHUNK: usize = 16 * PAGE;
+/// Bytes whose places stay through a release, or a run more: what the end of a job takes.
+const KEPT: usize = CHUNK;
 /// Runs that can be remembered. One too many goes back to the kernel.
 const RUNS: usize = 16;
 
@@ -37,6 +40,9 @@ pub(super) struct Pages {
     /// In the order of their addresses, and no two of them meet.
     runs: [Run; RUNS],
     count: usize,
+    /// Bytes that the kernel has given.
+    #[cfg(test)]
+    mapped: usize,
 }
 
 impl Pages {
@@ -45,6 +51,8 @@ impl Pages {
         Self {
             runs: [Run { at: 0, length: 0 }; RUNS],
             count: 0,
+            #[cfg(test)]
+            mapped: 0,
         }
     }
 
@@ -55,7 +63,7 @@ impl Pages {
             Some(number) => self.cut(number, length),
             None => {
                 let mapped = length.max(CHUNK);
-                let Some(at) = map(mapped) else {
+                let Some(at) = self.map(mapped) else {
                     return ptr::null_mut();
                 };
                 self.insert(at + length, mapped - length);
@@ -84,12 +92,21 @@ impl Pages {
         found.is_some()
     }
 
-    /// Gives all of them back to the kernel.
+    /// Gives the memory of all of them back to the kernel, and the pages beyond [`KEPT`].
     pub(super) fn release(&mut self) {
-        for run in self.runs() {
-            unmap(*run);
+        let mut kept = 0;
+        let mut number = 0;
+        while number < self.count {
+            let run = self.runs[number];
+            if kept < KEPT {
+                empty(run);
+                kept += run.length;
+                number += 1;
+            } else {
+                self.remove(number);
+                self.unmap(run);
+            }
         }
-        self.count = 0;
     }
 
     fn runs(&self) -> &[Run] {
@@ -131,7 +148,7 @@ impl Pages {
                 self.runs[number].at = at;
                 self.runs[number].length += length;
             }
-            (false, false) if self.count == RUNS => unmap(new),
+            (false, false) if self.count == RUNS => self.unmap(new),
             (false, false) => {
                 self.runs.copy_within(number..self.count, number + 1);
                 self.runs[number] = new;
@@ -140,10 +157,10 @@ impl Pages {
         }
     }
 
-    /// Whether there are none.
+    /// Whether nobody uses any.
     #[cfg(test)]
-    pub(super) fn is_empty(&self) -> bool {
-        self.count == 0
+    pub(super) fn is_unused(&self) -> bool {
+        self.length() == self.mapped
     }
 
     /// How many bytes there are.
@@ -153,21 +170,40 @@ impl Pages {
     }
 }
 
-/// New memory of the kernel's.
-fn map(length: usize) -> Option<usize> {
-    let access = (libc::PROT_READ | libc::PROT_WRITE).cast_unsigned() as usize;
-    let kind = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS).cast_unsigned() as usize;
-    let no_file = usize::MAX;
-    // SAFETY: the kernel chooses a place where nothing is.
-    unsafe { call(libc::SYS_mmap, [0, length, access, kind, no_file, 0]) }.ok()
+impl Pages {
+    /// New memory of the kernel's.
+    fn map(&mut self, length: usize) -> Option<usize> {
+        let access = (libc::PROT_READ | libc::PROT_WRITE).cast_unsigned() as usize;
+        let kind = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS).cast_unsigned() as usize;
+        let no_file = usize::MAX;
+        // SAFETY: the kernel chooses a place where nothing is.
+        let at = unsafe { call(libc::SYS_mmap, [0, length, access, kind, no_file, 0]) }.ok()?;
+        #[cfg(test)]
+        {
+            self.mapped += length;
+        }
+        Some(at)
+    }
+
+    /// Gives up pages that nobody uses. If the kernel cannot take them (it would have to split one mapping too many), they
+    /// are lost.
+    fn unmap(&mut self, run: Run) {
+        let arguments = [run.at, run.length, 0, 0, 0, 0];
+        // SAFETY: runs are of pages that came from the kernel and that nobody uses, and nobody will: this one is forgotten.
+        best_effort(unsafe { call(libc::SYS_munmap, arguments) });
+        #[cfg(test)]
+        {
+            self.mapped -= run.length;
+        }
+    }
 }
 
-/// Gives up pages that nobody uses. If the kernel cannot take them (it would have to split one mapping too many), they
-/// are lost.
-fn unmap(run: Run) {
-    let arguments = [run.at, run.length, 0, 0, 0, 0];
-    // SAFETY: runs are of pages that came from the kernel and that nobody uses, and nobody will: this one is forgotten.
-    best_effort(unsafe { call(libc::SYS_munmap, arguments) });
+/// Forgets what is in pages that nobody uses, so that no memory stands behind them until they are touched again.
+fn empty(run: Run) {
+    let advice = libc::MADV_DONTNEED.cast_unsigned() as usize;
+    let arguments = [run.at, run.length, advice, 0, 0, 0];
+    // SAFETY: runs are of pages that came from the kernel and whose content nobody wants.
+    best_effort(unsafe { call(libc::SYS_madvise, arguments) });
 }
 
 #[cfg(test)]
@@ -195,7 +231,8 @@ mod tests {
             assert_eq!((pages.count, pages.length()), (1, CHUNK));
         }
         pages.release();
-        assert!(pages.is_empty());
+        assert!(pages.is_unused());
+        assert_eq!(pages.length(), CHUNK);
     }
 
     #[test]
@@ -205,6 +242,25 @@ mod tests {
         assert!(pages.extend(first, PAGE, 3 * PAGE));
         assert_eq!(pages.take(PAGE), first.wrapping_add(3 * PAGE));
         assert!(!pages.extend(first, 3 * PAGE, 4 * PAGE));
+    }
+
+    #[test]
+    fn what_is_kept_is_empty_and_enough_for_an_end() {
+        let mut pages = Pages::new();
+        let (first, second) = (pages.take(3 * CHUNK), pages.take(2 * CHUNK));
+        // SAFETY: it has just been taken, and is as long as that.
+        unsafe { first.write_bytes(7, 3 * CHUNK) };
+        for (at, length) in [(first, 3 * CHUNK), (second, 2 * CHUNK)] {
+            // SAFETY: it was taken above, and nobody uses it.
+            unsafe { pages.give(at, length) };
+        }
+        pages.release();
+        assert!(pages.is_unused() && pages.length() >= CHUNK);
+        let mapped = pages.mapped;
+        let again = pages.take(CHUNK);
+        assert_eq!(pages.mapped, mapped, "nothing new is asked of the kernel");
+        // SAFETY: it has just been taken, and the kernel gives zeros.
+        assert_eq!(unsafe { again.read() }, 0);
     }
 
     #[test]

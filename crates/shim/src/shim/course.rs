@@ -197,6 +197,7 @@ mod tests {
             stop_grace_ms: 100,
             output_limit: 0,
             on_exit,
+            cpu_time_ms: None,
         };
         Course::new(&rules, BEGIN)
     }

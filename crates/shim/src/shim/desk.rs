@@ -5,8 +5,10 @@ use alloc::borrow::ToOwned;
 use legwork_shim::control::{Reply, Request, Stop};
 use legwork_shim::exit::Cause;
 
+use super::cgroup::Cgroup;
 use super::clock;
 use super::course::Course;
+use super::held::Held;
 use super::reap::Main;
 use super::stdin::{Offer, Stdin};
 use super::sys;
@@ -15,16 +17,20 @@ use super::sys;
 const BY_MAX: usize = 512;
 
 /// What control requests may touch.
-pub(super) struct Desk<'a> {
+pub(super) struct Desk<'a, 'b> {
     /// To be signalled.
     pub(super) main: &'a Main,
     /// To be told of stops.
     pub(super) course: &'a mut Course,
     /// To be fed.
     pub(super) stdin: &'a mut Stdin,
+    /// To be frozen.
+    pub(super) cgroup: Option<&'a Cgroup>,
+    /// Whether it is.
+    pub(super) held: &'a mut Held<'b>,
 }
 
-impl Desk<'_> {
+impl Desk<'_, '_> {
     /// The reply, or `None` while it must wait.
     pub(super) fn answer(&mut self, request: &Request) -> Option<Reply> {
         Some(match request {
@@ -44,6 +50,15 @@ impl Desk<'_> {
                 Err(e) => Reply::Failed(e.raw_os_error()),
             },
             Request::Stop(stop) => self.stop(stop),
+            Request::Pause if self.main.status().is_some() => Reply::Failed(libc::ESRCH),
+            Request::Pause => match self.held.hold(self.cgroup) {
+                Ok(()) => Reply::Done,
+                Err(e) => Reply::Failed(e.raw_os_error()),
+            },
+            Request::Resume => {
+                self.held.release(self.cgroup);
+                Reply::Done
+            }
         })
     }
 
@@ -59,6 +74,7 @@ impl Desk<'_> {
         let first = self
             .course
             .stop(clock::mono_ms(), cause, stop.signal, stop.grace_ms);
+        self.held.release(self.cgroup);
         self.main.stop(first);
         Reply::Done
     }

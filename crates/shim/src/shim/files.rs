@@ -1,10 +1,12 @@
 //! Whole small files, and the numbers that name things under `/proc`.
 
+use alloc::borrow::ToOwned;
+use alloc::ffi::CString;
 use alloc::vec::Vec;
 use core::mem::MaybeUninit;
 
 use rustix::fd::{BorrowedFd, OwnedFd};
-use rustix::fs::{CWD, Mode, OFlags, RawDir};
+use rustix::fs::{CWD, FileType, Mode, OFlags, RawDir};
 use rustix::io::Errno;
 use rustix::path::Arg;
 
@@ -51,6 +53,23 @@ pub(super) fn numbers(directory: impl Arg) -> Result<Vec<i32>, Errno> {
     let mut names = RawDir::new(open(CWD, directory)?, &mut room);
     while let Some(Ok(name)) = names.next() {
         found.extend(number(name.file_name().to_bytes()));
+    }
+    Ok(found)
+}
+
+/// The names of the directories in a directory, as far as it can be read.
+///
+/// # Errors
+/// It cannot be opened.
+pub(super) fn directories(directory: BorrowedFd<'_>) -> Result<Vec<CString>, Errno> {
+    let mut found = Vec::new();
+    let mut room = [MaybeUninit::uninit(); 2048];
+    let mut names = RawDir::new(open(directory, ".")?, &mut room);
+    while let Some(Ok(entry)) = names.next() {
+        let name = entry.file_name();
+        if entry.file_type() == FileType::Directory && !matches!(name.to_bytes(), b"." | b"..") {
+            found.push(name.to_owned());
+        }
     }
     Ok(found)
 }

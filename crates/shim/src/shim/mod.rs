@@ -13,17 +13,25 @@
 //! is the one loop of the one thread: it moves [`output`] into segments, answers [`control`], reaps,
 //! and asks [`course`] what the clock demands. [`tree`] kills what is left, [`end`] writes the record.
 //!
+//! **Limits.** What the kernel holds a whole job to is a control group of its own ([`cgroup`]), in which the payload is born and the
+//! shim is not; what each process carries by itself the child takes on before the exec ([`confine`]). Processor time the shim counts
+//! itself ([`budget`]).
+//!
 //! **Why it is small.** A shim sleeps for as long as its job runs, so every page it has touched counts.
 //! It does without a standard library and, where it can, without a C library (see `runtime`): output
 //! goes from pipe to page cache inside the kernel, and the spec is forgotten once the payload runs.
 
+mod budget;
+mod cgroup;
 mod clock;
+mod confine;
 mod connection;
 mod control;
 mod course;
 mod desk;
 mod end;
 mod files;
+mod held;
 mod index_file;
 mod inherited;
 mod journal;

@@ -19,9 +19,10 @@ use rustix::thread::{CapabilitySet, CapabilitySets, Gid, Uid};
 use legwork_shim::exit::Step;
 use legwork_shim::spec::{RunAs, Spec, Stdin};
 
+use super::cgroup::Cgroup;
 use super::inherited::Inherited;
 use super::program::Program;
-use super::{best_effort, sys};
+use super::{best_effort, confine, sys};
 
 /// A step that failed, and its errno.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +31,8 @@ pub(super) struct Failure {
     pub(super) step: Step,
     /// errno(3).
     pub(super) errno: i32,
+    /// Which limit, of [`Step::Limit`]: see [`confine::subject`].
+    pub(super) limit: u8,
 }
 
 /// Names the step in which an error happened.
@@ -37,6 +40,7 @@ fn at(step: Step) -> impl FnOnce(Errno) -> Failure {
     move |error| Failure {
         step,
         errno: error.raw_os_error(),
+        limit: 0,
     }
 }
 
@@ -62,7 +66,11 @@ pub(super) struct Waiting {
 ///
 /// # Errors
 /// [`Step::Setup`].
-pub(super) fn fork(spec: &Spec, inherited: &Inherited) -> Result<(Waiting, Ends), Failure> {
+pub(super) fn fork(
+    spec: &Spec,
+    inherited: &Inherited,
+    cgroup: Option<&Cgroup>,
+) -> Result<(Waiting, Ends), Failure> {
     let pipe = || pipe_with(PipeFlags::CLOEXEC).map_err(at(Step::Setup));
     let (stdout, its_stdout) = pipe()?;
     let (stderr, its_stderr) = if spec.merge { None } else { Some(pipe()?) }.unzip();
@@ -78,7 +86,8 @@ pub(super) fn fork(spec: &Spec, inherited: &Inherited) -> Result<(Waiting, Ends)
         None,
     )
     .map_err(at(Step::Setup))?;
-    let child = Child {
+    let mut child = Child {
+        to_enter: None,
         parent: rustix::process::getpid(),
         stdin: its_stdin.as_ref().map_or(inherited.null(), AsFd::as_fd),
         stdout: its_stdout.as_fd(),
@@ -86,7 +95,15 @@ pub(super) fn fork(spec: &Spec, inherited: &Inherited) -> Result<(Waiting, Ends)
         gate: its_gate.as_fd(),
         umask: inherited.umask(),
     };
-    let Some(pid) = sys::fork().map_err(at(Step::Setup))? else {
+    let forked = match cgroup.map(|group| (group, sys::fork_into(group.as_fd()))) {
+        None => sys::fork(),
+        Some((group, Err(Errno::NOSYS | Errno::INVAL | Errno::TOOBIG))) => {
+            child.to_enter = Some(group);
+            sys::fork()
+        }
+        Some((_, forked)) => forked,
+    };
+    let Some(pid) = forked.map_err(at(Step::Setup))? else {
         // Its own copy of the shim's end would keep the gate open after the shim's death.
         drop(gate);
         child.run(spec);
@@ -120,39 +137,49 @@ impl Waiting {
     /// The step that failed in the child, which has been reaped then.
     pub(super) fn release(self) -> Result<(), Failure> {
         let opened = rustix::io::write(&self.gate, b"!");
-        let mut word = [0; 5];
+        if let Err(error) = opened
+            && error != Errno::PIPE
+        {
+            // It waits for that, and would for ever. One that has gone has left a word.
+            self.abandon();
+            return Err(at(Step::Setup)(error));
+        }
+        let mut word = [0; WORD];
         let failure = match rustix::io::read(&self.gate, &mut word) {
             Ok(0) if opened.is_ok() => return Ok(()),
-            Ok(5) => decode(word),
+            Ok(WORD) => decode(word),
             // The child has died on its way, of a signal or for want of memory.
-            Ok(_) | Err(_) => Failure {
-                step: Step::Setup,
-                errno: libc::ECHILD,
-            },
+            Ok(_) | Err(_) => at(Step::Setup)(Errno::CHILD),
         };
         self.abandon();
         Err(failure)
     }
 }
 
-const STEPS: [Step; 5] = [Step::Setup, Step::User, Step::Dir, Step::Exec, Step::Spec];
+const STEPS: [Step; 6] = [
+    Step::Setup,
+    Step::User,
+    Step::Dir,
+    Step::Exec,
+    Step::Spec,
+    Step::Limit,
+];
 
-fn encode(failure: Failure) -> [u8; 5] {
+/// Bytes in which a failure crosses the gate.
+const WORD: usize = 6;
+
+fn encode(failure: Failure) -> [u8; WORD] {
     let step = STEPS.iter().position(|step| *step == failure.step);
     let [a, b, c, d] = failure.errno.to_le_bytes();
-    [
-        step.and_then(|at| u8::try_from(at).ok()).unwrap_or(0),
-        a,
-        b,
-        c,
-        d,
-    ]
+    let step = step.and_then(|at| u8::try_from(at).ok()).unwrap_or(0);
+    [step, a, b, c, d, failure.limit]
 }
 
-fn decode([step, a, b, c, d]: [u8; 5]) -> Failure {
+fn decode([step, a, b, c, d, limit]: [u8; WORD]) -> Failure {
     Failure {
         step: *STEPS.get(usize::from(step)).unwrap_or(&Step::Setup),
         errno: i32::from_le_bytes([a, b, c, d]),
+        limit,
     }
 }
 
@@ -164,6 +191,8 @@ struct Child<'a> {
     stderr: BorrowedFd<'a>,
     gate: BorrowedFd<'a>,
     umask: Mode,
+    /// A control group in which it could not be born.
+    to_enter: Option<&'a Cgroup>,
 }
 
 impl Child<'_> {
@@ -184,11 +213,18 @@ impl Child<'_> {
 
     fn prepare(&self, spec: &Spec) -> Result<Program, Failure> {
         let program = Program::new(spec).map_err(at(Step::Spec))?;
+        if let Some(group) = self.to_enter {
+            group.enter().map_err(at(Step::Setup))?;
+        }
         rustix::process::setsid().map_err(at(Step::Setup))?;
         rustix::process::umask(self.umask);
         rustix::stdio::dup2_stdin(self.stdin).map_err(at(Step::Setup))?;
         rustix::stdio::dup2_stdout(self.stdout).map_err(at(Step::Setup))?;
         rustix::stdio::dup2_stderr(self.stderr).map_err(at(Step::Setup))?;
+        confine::apply(&spec.confinement).map_err(|failed| Failure {
+            limit: failed.which,
+            ..at(Step::Limit)(failed.errno)
+        })?;
         if let Some(user) = &spec.run_as {
             self.give_pipes_to(user, spec.stdin == Stdin::Pipe);
             become_user(user).map_err(at(Step::User))?;
@@ -253,6 +289,7 @@ mod tests {
             let failure = Failure {
                 step,
                 errno: libc::EACCES,
+                limit: 254,
             };
             assert_eq!(decode(encode(failure)), failure);
         }

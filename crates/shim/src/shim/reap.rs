@@ -101,5 +101,6 @@ pub(super) fn usage() -> Usage {
         user_us: micros(usage.ru_utime),
         system_us: micros(usage.ru_stime),
         max_rss_bytes: u64::try_from(usage.ru_maxrss).unwrap_or(0) * 1024,
+        ..Usage::default()
     }
 }

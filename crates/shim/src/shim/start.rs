@@ -18,13 +18,14 @@ use legwork_shim::launch::{self, Launch};
 use legwork_shim::spec::{self, OnExit, Spec, Stdin};
 use legwork_shim::{ByteString, layout};
 
-use super::clock;
+use super::cgroup::Cgroup;
 use super::control::Control;
 use super::inherited::Inherited;
 use super::journal::{self, Journal};
 use super::payload::{self, Ends, Failure};
 use super::reap::Main;
 use super::starter::Starter;
+use super::{clock, confine};
 
 /// The kernel's name for the time since the machine was started.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
@@ -66,6 +67,8 @@ pub(super) struct Rules {
     pub(super) output_limit: u64,
     /// What becomes of what the main process leaves behind.
     pub(super) on_exit: OnExit,
+    /// Milliseconds of processor time.
+    pub(super) cpu_time_ms: Option<u64>,
 }
 
 /// A payload that runs, and what belongs to it.
@@ -73,6 +76,8 @@ pub(super) struct Rules {
 pub(super) struct Running {
     /// The main process.
     pub(super) main: Main,
+    /// The control group that it was born in.
+    pub(super) cgroup: Option<Cgroup>,
     /// Its standard descriptors.
     pub(super) ends: Ends,
     /// Where orders come from; open already if the payload's standard input does too.
@@ -112,8 +117,12 @@ pub(super) fn start(
     let lease = lease.transpose()?;
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
         .map_err(|e| not_started(Step::Setup, e.raw_os_error(), "sub-reaper".into()))?;
-    let (waiting, ends) =
-        payload::fork(&spec, inherited).map_err(|failure| blame(&spec, failure))?;
+    let cgroup = spec.confinement.cgroup.as_ref().map(Cgroup::make);
+    let cgroup = cgroup
+        .transpose()
+        .map_err(|failed| not_started(Step::Limit, failed.errno.raw_os_error(), failed.subject))?;
+    let (waiting, ends) = payload::fork(&spec, inherited, cgroup.as_ref())
+        .map_err(|failure| blame(&spec, failure))?;
     let started_at_ms = clock::wall_ms();
     let main = Main::new(waiting.pid());
     if let Err(error) = claim(inherited.dir(), journal, main.pid(), started_at_ms) {
@@ -143,6 +152,7 @@ pub(super) fn start(
         main,
         ends,
         control,
+        cgroup,
         rules: Rules::of(&spec),
         started_at_ms,
         started_mono_ms,
@@ -158,6 +168,7 @@ impl Rules {
             stop_grace_ms: spec.stop_grace_ms,
             output_limit: spec.output_limit,
             on_exit: spec.on_exit,
+            cpu_time_ms: spec.confinement.cpu_time_ms,
         }
     }
 }
@@ -240,6 +251,7 @@ fn blame(spec: &Spec, failure: Failure) -> Refusal {
             .as_ref()
             .map_or_else(ByteString::default, |user| user.uid.to_string().into()),
         Step::Spec => "argv or env".into(),
+        Step::Limit => confine::subject(&spec.confinement, failure.limit),
         Step::Lease | Step::Setup | Step::Launch => "process".into(),
     };
     not_started(failure.step, failure.errno, subject)

@@ -96,6 +96,51 @@ pub(super) fn fork() -> Result<Option<Pid>, Errno> {
     Ok(Pid::from_raw(number_of(pid)))
 }
 
+/// The arguments of clone3(2), as of the version that has the last of these fields.
+#[repr(C)]
+#[derive(Default)]
+struct CloneArguments {
+    flags: u64,
+    pidfd: u64,
+    child_tid: u64,
+    parent_tid: u64,
+    exit_signal: u64,
+    stack: u64,
+    stack_size: u64,
+    tls: u64,
+    set_tid: u64,
+    set_tid_size: u64,
+    cgroup: u64,
+}
+
+/// Makes the child a member of another control group from its first moment.
+const CLONE_INTO_CGROUP: u64 = 1 << 33;
+
+/// Forks into a control group; `None` in the child.
+///
+/// # Errors
+/// `ENOSYS`, `EINVAL` or `E2BIG` where the kernel is older than 5.7 or does not let us; else what clone3(2) says.
+pub(super) fn fork_into(cgroup: BorrowedFd<'_>) -> Result<Option<Pid>, Errno> {
+    let wanted = CloneArguments {
+        flags: CLONE_INTO_CGROUP,
+        exit_signal: u64::from(libc::SIGCHLD.unsigned_abs()),
+        cgroup: u64::from(cgroup.as_raw_fd().unsigned_abs()),
+        ..CloneArguments::default()
+    };
+    let arguments = [
+        place(&raw const wanted),
+        size_of::<CloneArguments>(),
+        0,
+        0,
+        0,
+        0,
+    ];
+    // SAFETY: the kernel only reads `wanted`, which has the layout of its structure and the size that is told. Without a stack
+    // and without sharing flags this is fork(2), for which `fork` says why it is sound here.
+    let pid = unsafe { call(libc::SYS_clone3, arguments) }?;
+    Ok(Pid::from_raw(number_of(pid)))
+}
+
 /// Ends the process at once, without exit handlers.
 pub(crate) fn leave(code: c_int) -> ! {
     loop {
@@ -155,7 +200,8 @@ pub(super) fn restore_signals() -> Result<(), Errno> {
 #[cfg(not(any(test, feature = "std")))]
 pub(crate) fn abort() -> ! {
     super::best_effort(set_default_action(libc::SIGABRT));
-    super::best_effort(set_mask(0));
+    // Only this one: others may wait, such as the one of a pipe that nobody reads any more.
+    super::best_effort(set_mask(ALL_SIGNALS & !(1 << (libc::SIGABRT - 1))));
     super::best_effort(kill(rustix::process::getpid(), libc::SIGABRT));
     leave(127)
 }

@@ -23,7 +23,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_s
 use legwork_shim::ByteString;
 use legwork_shim::exit::Survivor;
 
-use super::files;
+use super::{best_effort, files, reap, sys};
 
 /// Processes held in one sweep; the next one goes on where it ends.
 const SWEEP_MAX: usize = 512;
@@ -80,22 +80,62 @@ fn members(parent: Pid, me: Pid) -> Vec<Member> {
         .collect()
 }
 
-/// Names the shim's remaining children and theirs, a bounded number of them.
-pub(super) fn survivors() -> Vec<Survivor> {
-    let mut open = children(rustix::process::getpid());
-    let mut named = Vec::new();
+/// Names the shim's remaining children and theirs, and these others, a bounded number of them.
+pub(super) fn survivors(others: Vec<Pid>) -> Vec<Survivor> {
+    let mut open = others;
+    open.extend(children(rustix::process::getpid()));
+    let mut named: Vec<Survivor> = Vec::new();
     while let Some(pid) = open.pop() {
         if named.len() == NAMED_MAX {
             break;
         }
+        let number = pid.as_raw_nonzero().get().unsigned_abs();
+        if named.iter().any(|other| other.pid == number) {
+            continue;
+        }
         let name = files::read_of_kernel(format!("/proc/{pid}/comm")).unwrap_or_default();
         named.push(Survivor {
-            pid: pid.as_raw_nonzero().get().unsigned_abs(),
+            pid: number,
             name: ByteString(name.trim_ascii_end().to_vec()),
         });
         open.extend(children(pid));
     }
     named
+}
+
+/// Sends a signal to every descendant that can be seen now, parents before children.
+pub(super) fn signal(number: i32) {
+    let mut open = children(rustix::process::getpid());
+    while let Some(pid) = open.pop() {
+        // Less sure than `sweep`: a grandchild that its parent waits for just now may have left its number to a stranger, who is
+        // then held, or woken, in its place.
+        best_effort(sys::kill(pid, number));
+        open.extend(children(pid));
+    }
+}
+
+/// Ticks in a second, in what the kernel tells of processes (`USER_HZ`).
+const TICKS: u64 = 100;
+
+/// Microseconds of processor time of all descendants, those that have been waited for included.
+pub(super) fn cpu_us() -> u64 {
+    let reaped = reap::usage();
+    let mut used = reaped.user_us + reaped.system_us;
+    let mut open = children(rustix::process::getpid());
+    while let Some(pid) = open.pop() {
+        used += ticks_of(pid).unwrap_or(0) * (1_000_000 / TICKS);
+        open.extend(children(pid));
+    }
+    used
+}
+
+/// Of a process and of those that it has waited for: fields 14 to 17 of `proc_pid_stat(5)`.
+fn ticks_of(pid: Pid) -> Option<u64> {
+    let fields = after_name(pid)?;
+    let times = words(&fields).skip(11).take(4);
+    times
+        .map(|word| u64::try_from(files::number(word)?).ok())
+        .sum()
 }
 
 /// The children of all threads of a process.
@@ -134,7 +174,12 @@ fn pid_in(word: &[u8]) -> Option<Pid> {
 
 /// The parent's id, from the second field after the name in parentheses, which may hold anything.
 fn parent_of(pid: Pid) -> Option<Pid> {
-    let raw = files::read_of_kernel(format!("/proc/{pid}/stat")).ok()?;
+    pid_in(words(&after_name(pid)?).nth(1)?)
+}
+
+/// What the kernel tells of a process after its name, which ends with the last parenthesis.
+fn after_name(pid: Pid) -> Option<Vec<u8>> {
+    let mut raw = files::read_of_kernel(format!("/proc/{pid}/stat")).ok()?;
     let after = raw.iter().rposition(|byte| *byte == b')')?;
-    pid_in(words(raw.get(after + 1..)?).nth(1)?)
+    Some(raw.split_off(after + 1))
 }

@@ -6,15 +6,19 @@ use alloc::vec::Vec;
 use rustix::event::PollFlags;
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
+use rustix::process::Pid;
 
-use legwork_shim::exit::{self, Cause, Exit, Survivor};
+use legwork_shim::exit::{self, Cause, Exit, Status, Survivor, Usage};
 use legwork_shim::index::Stream;
 
 use crate::runtime::release_memory;
 
+use super::budget::{self, Budget};
+use super::cgroup::Cgroup;
 use super::control::Control;
 use super::course::{Course, Next, Sight};
 use super::desk::Desk;
+use super::held::Held;
 use super::inherited::Inherited;
 use super::output::Output;
 use super::ready::{Interest, Ready, Token};
@@ -33,6 +37,8 @@ const SETTLE_AGAIN_MS: u64 = 1000;
 const SYNC_MS: u64 = 5000;
 /// Time between two sweeps of a tree that does not die at once, in milliseconds.
 const SWEEP_MS: u64 = 20;
+/// Time between two looks for processes that others have put into the control group, in milliseconds.
+const STRANGERS_MS: u64 = 100;
 /// Bytes of a `signalfd_siginfo`.
 const SIGNAL_INFO: usize = 128;
 
@@ -44,6 +50,9 @@ struct Watch<'a> {
     inherited: &'a Inherited,
     starter: &'a mut Starter,
     main: Main,
+    cgroup: Option<Cgroup>,
+    held: Held<'a>,
+    budget: Option<Budget>,
     course: Course,
     output: Output<'a>,
     sources: [Option<Source>; 2],
@@ -70,6 +79,11 @@ impl<'a> Watch<'a> {
             inherited,
             starter,
             main: running.main,
+            cgroup: running.cgroup,
+            held: Held::new(inherited.dir()),
+            budget: rules
+                .cpu_time_ms
+                .map(|limit| Budget::new(limit, budget::processors(), started)),
             course: Course::new(&rules, started),
             output: Output::new(inherited.dir(), inherited.null(), rules.output_limit),
             sources: [
@@ -91,19 +105,21 @@ impl<'a> Watch<'a> {
             let until = match self.course.next(self.sight(now)) {
                 Next::Wait(until) => until,
                 Next::Signal(number) => {
-                    self.main.stop(number);
+                    self.signal(number);
                     continue;
                 }
                 Next::Kill => {
-                    best_effort(self.main.signal(libc::SIGKILL));
-                    tree::sweep();
+                    self.kill();
                     Some(now + SWEEP_MS)
                 }
-                Next::End if self.main.childless() => return Vec::new(),
-                Next::End => return tree::survivors(),
+                Next::End if self.is_alone() => return Vec::new(),
+                Next::End => return tree::survivors(self.members()),
             };
             self.tick(now);
-            let timers = [until, self.settle_at, self.sync_at];
+            let look_at = self.budget.as_ref().map(Budget::look_at);
+            // Nobody tells when those leave the control group that are not the shim's to wait for.
+            let strangers = self.main.childless().then_some(now + STRANGERS_MS);
+            let timers = [until, self.settle_at, self.sync_at, look_at, strangers];
             let ready = self.wait(now, timers.into_iter().flatten().min());
             // Reaping first: a stop that arrives together with the end of the main process is too late.
             if ready.has(Token::Signals) {
@@ -114,11 +130,35 @@ impl<'a> Watch<'a> {
         }
     }
 
+    /// Whether no process of the job is left: none to wait for, and none in its control group, where others may have put one.
+    fn is_alone(&self) -> bool {
+        self.main.childless() && !self.cgroup.as_ref().is_some_and(Cgroup::populated)
+    }
+
+    /// The processes in its control group, if it has one.
+    fn members(&self) -> Vec<Pid> {
+        self.cgroup.as_ref().map_or_else(Vec::new, Cgroup::members)
+    }
+
+    /// Sends the first signal of a stop, which nobody can act on who is held still.
+    fn signal(&mut self, number: i32) {
+        self.held.release(self.cgroup.as_ref());
+        self.main.stop(number);
+    }
+
+    fn kill(&self) {
+        if let Some(group) = &self.cgroup {
+            group.kill();
+        }
+        best_effort(self.main.signal(libc::SIGKILL));
+        tree::sweep();
+    }
+
     fn sight(&self, now: u64) -> Sight {
         Sight {
             now,
             main_ended: self.main.status().is_some(),
-            childless: self.main.childless(),
+            childless: self.is_alone(),
             output_open: self.sources.iter().any(Option::is_some),
         }
     }
@@ -162,7 +202,7 @@ impl<'a> Watch<'a> {
                 let cause = Cause::Stopped { by };
                 let first = self.course.stop(clock::mono_ms(), cause, None, None);
                 self.main.reap();
-                self.main.stop(first);
+                self.signal(first);
             }
         }
         self.main.reap();
@@ -215,6 +255,8 @@ impl<'a> Watch<'a> {
             main: &self.main,
             course: &mut self.course,
             stdin: &mut self.stdin,
+            cgroup: self.cgroup.as_ref(),
+            held: &mut self.held,
         };
         self.control.work(
             |at, connection| ready.has(Token::Connection(at)) || (room && connection.waits()),
@@ -225,8 +267,21 @@ impl<'a> Watch<'a> {
         }
     }
 
+    /// Stops a job that has used the processor time that it may use.
+    fn look_at_budget(&mut self, now: u64) {
+        let Some(budget) = &mut self.budget else {
+            return;
+        };
+        if now >= budget.look_at() && budget.is_spent(now, budget::used_us(self.cgroup.as_ref())) {
+            self.budget = None;
+            let first = self.course.stop(now, Cause::CpuTime, None, None);
+            self.signal(first);
+        }
+    }
+
     /// Does what only time asks for.
     fn tick(&mut self, now: u64) {
+        self.look_at_budget(now);
         if self.settle_at.is_some_and(|at| now >= at) {
             self.settle_at = (!self.settle()).then_some(now + SETTLE_AGAIN_MS);
         }
@@ -252,6 +307,7 @@ impl<'a> Watch<'a> {
 
     /// Reads what is left in the pipes, makes the output durable and sums up.
     fn end(mut self, started_at_ms: u64, started: u64, survivors: Vec<Survivor>) -> Exit {
+        self.held.release(self.cgroup.as_ref());
         let ended_at_ms = clock::wall_ms();
         for at in 0..self.sources.len() {
             for _ in 0..LAST_READS {
@@ -263,9 +319,13 @@ impl<'a> Watch<'a> {
         self.output.finish(clock::wall_us());
         let main_ended = self.course.main_ended_at().unwrap_or(started);
         let accounts = self.output.segments();
+        let mut usage = reap::usage();
+        if let Some(group) = &self.cgroup {
+            group.account(&mut usage);
+        }
         Exit {
             version: exit::VERSION,
-            cause: self.course.cause(),
+            cause: cause(self.course.cause(), self.main.status(), &usage),
             status: self.main.status(),
             started_at_ms: Some(started_at_ms),
             ended_at_ms,
@@ -273,8 +333,43 @@ impl<'a> Watch<'a> {
             output_end: accounts.end(),
             output_dropped: accounts.dropped(),
             output_failed: accounts.failed(),
-            usage: reap::usage(),
+            usage,
             survivors,
         }
+    }
+}
+
+/// Why it ended, with what the kernel has to say about it: who is killed for want of memory ends by itself, as far as anybody else can
+/// see.
+fn cause(seen: Cause, status: Option<Status>, usage: &Usage) -> Cause {
+    let killed = status == Some(Status::Signal(libc::SIGKILL));
+    if seen == Cause::Own && killed && usage.oom_kills.is_some_and(|kills| kills > 0) {
+        return Cause::OutOfMemory;
+    }
+    seen
+}
+
+#[cfg(test)]
+mod tests {
+    use legwork_shim::exit::{Cause, Status, Usage};
+
+    use super::cause;
+
+    #[test]
+    fn only_a_main_process_that_was_killed_makes_it_out_of_memory() {
+        let usage = |oom_kills| Usage {
+            oom_kills,
+            ..Usage::default()
+        };
+        let killed = Some(Status::Signal(9));
+        let told = |status, kills| cause(Cause::Own, status, &usage(kills));
+        assert_eq!(told(killed, Some(1)), Cause::OutOfMemory);
+        assert_eq!(told(killed, Some(0)), Cause::Own);
+        assert_eq!(told(killed, None), Cause::Own);
+        assert_eq!(told(Some(Status::Code(1)), Some(3)), Cause::Own);
+        assert_eq!(
+            cause(Cause::Timeout, killed, &usage(Some(1))),
+            Cause::Timeout
+        );
     }
 }

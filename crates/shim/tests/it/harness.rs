@@ -18,6 +18,7 @@ use legwork_shim::index::{ENTRY_LEN, Entry};
 use legwork_shim::journal::{Journal, Line};
 use legwork_shim::launch::Launch;
 use legwork_shim::layout;
+use legwork_shim::limits::Confinement;
 use legwork_shim::lock;
 use legwork_shim::spec::{Meta, OnExit, Spec, Stdin, VERSION};
 
@@ -53,6 +54,7 @@ pub(crate) fn spec(argv: &[&str]) -> Spec {
         on_exit: OnExit::Kill,
         lease: None,
         run_as: None,
+        confinement: Confinement::default(),
         meta: Meta::default(),
     }
 }

@@ -2,7 +2,9 @@
 
 mod disk;
 mod ending;
+mod groups;
 mod harness;
+mod limits;
 mod output;
 mod start;
 mod stdin;

@@ -1,0 +1,187 @@
+"""A server that is killed at any of its system calls: what it has said stays true."""
+
+import itertools
+import signal
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from harness import faults, victim
+from harness.faults import Fault, places
+from harness.host import Host, Result
+from harness.serving import Away
+from harness.waiting import until
+
+pytestmark = [
+    pytest.mark.once,
+    pytest.mark.skipif(faults.why_not() is not None, reason=str(faults.why_not())),
+]
+
+EXTENT = pytest.mark.parametrize(
+    "most", [1, pytest.param(1 << 30, marks=pytest.mark.soak)], ids=["some", "all"]
+)
+# What changes something that stays, or tells somebody of it.
+LASTING = (
+    *("write", "writev", "pwrite64", "ftruncate", "fsync", "fdatasync", "mkdir", "mkdirat"),
+    *("rename", "renameat", "renameat2", "unlink", "unlinkat", "utimensat", "openat", "openat2"),
+    *("flock", "clone3"),
+)
+REFUSED = 4
+
+
+@dataclass
+class Mortal:
+    """A server that dies while it is asked something, and comes back."""
+
+    away: Away
+    laptop: Host
+    deaths: int = 0
+    numbers: "itertools.count[int]" = field(default_factory=itertools.count)
+
+    @property
+    def log(self) -> Path:
+        """What the server did."""
+        return self.away.host.tmp / "server.log"
+
+    def asked(self, asked: Callable[[], "subprocess.Popen[bytes]"], *these: Fault) -> Result:
+        """Ask something of a server that meets these faults; the answer, maybe of the next one."""
+        server = self.away.server.process
+        with faults.attached(server.pid, self.log, *these, threads=True):
+            process = asked()
+            over = (process, server)
+            until(lambda: any(one.poll() is not None for one in over), "answered, or dead")
+        self.deaths += faults.was_met(self.log)
+        # One that is about to die cannot be told from one that lives, so it dies in any case.
+        self.away.end(signal.SIGKILL)
+        self.away.again("--advertise", self.away.relay.address)
+        try:
+            out, err = process.communicate(timeout=30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            _, err = process.communicate()
+            raise AssertionError(f"not answered: {err!r}") from None
+        return Result(process.args, process.returncode, out, err)
+
+    def dies(self, most: int, round_: Callable[..., None]) -> None:
+        """Do the same in peace, and then with a death at each call, or at some of them."""
+        # The first has more to do than those that come after it.
+        round_()
+        round_()
+        calls = faults.counts(self.log)
+        chosen = [
+            Fault(kind, when) for kind in LASTING for when in places(calls.get(kind, 0), most)
+        ]
+        wrong = []
+        for fault in chosen:
+            try:
+                round_(fault)
+            except AssertionError as error:
+                wrong.append(f"{fault}: {error}")
+        assert not wrong, "\n".join(wrong)
+        # Which thread does what depends on who is idle.
+        assert self.deaths > len(chosen) // 2, f"{self.deaths} deaths of {len(chosen)}"
+
+    def join(self, token: str, context: str) -> Callable[[], "subprocess.Popen[bytes]"]:
+        """A command that joins by an invite."""
+        path = self.laptop.tmp / "token"
+        path.write_text(token)
+        return lambda: self.laptop.popen("join", "--name", context, stdin=path.open())
+
+    def lets_in(self, context: str) -> int:
+        """What a command exits with that uses this context."""
+        return self.laptop.run("ps", "--context", context).code
+
+    def known(self, name: str) -> list[dict[str, object]]:
+        """Those who are known by that name."""
+        everybody = self.away.host.json("identities")
+        return [one for one in everybody if one["name"] == name]
+
+
+@pytest.fixture
+def mortal(away: Away, laptop: Host) -> Mortal:
+    """A server that is used from elsewhere."""
+    return Mortal(away, laptop)
+
+
+@EXTENT
+def test_a_run_from_elsewhere(mortal: Mortal, laptop: Host, most: int) -> None:
+    host = mortal.away.host
+    laptop.write("deep/er/data", b"x" * 100_000)
+
+    def round_(*these: Fault) -> None:
+        number = next(mortal.numbers)
+        runs = host.tmp / f"runs-{number}"
+        laptop.write("main.txt", f"{number}\n")
+        laptop.write(f"deep/{number}", "new")
+        (laptop.project / f"deep/{number - 1}").unlink(missing_ok=True)
+        script = f"echo ran >> {runs}; cat main.txt; ls deep; exit 3"
+        command = ("run", "--", "sh", "-c", script)
+        result = mortal.asked(lambda: laptop.popen(*command), *these)
+        if b"cannot talk to the server" in result.err:
+            # There was no connection yet, so nothing has been asked.
+            result.expect(125)
+            assert victim.ran(runs) == 0
+            result = laptop.run(*command)
+        result.expect(3)
+        assert result.out == f"{number}\n{number}\ner\n".encode()
+        assert victim.ran(runs) == 1
+        jobs = host.json("ps", "--all")
+        assert len(jobs) == number + 1
+        assert {job["finish"]["exitCode"] for job in jobs} == {3}
+        assert laptop.json("sync")["sentFiles"] == 0
+
+    mortal.dies(most, round_)
+
+
+@EXTENT
+def test_an_invite(mortal: Mortal, most: int) -> None:
+    host = mortal.away.host
+
+    def round_(*these: Fault) -> None:
+        name = f"guest-{next(mortal.numbers)}"
+        result = mortal.asked(lambda: host.popen("invite", name), *these)
+        token = result.text if result.code == 0 else host.ok("invite", name)
+        mortal.join(token, name)().communicate(timeout=30)
+        assert mortal.lets_in(name) == 0
+        (known,) = mortal.known(name)
+        assert known["roles"] == ["run"]
+
+    mortal.dies(most, round_)
+
+
+@EXTENT
+def test_a_join(mortal: Mortal, most: int) -> None:
+    host = mortal.away.host
+
+    def round_(*these: Fault) -> None:
+        name = f"guest-{next(mortal.numbers)}"
+        token = host.ok("invite", name)
+        result = mortal.asked(mortal.join(token, name), *these)
+        if result.code == 0:
+            assert mortal.lets_in(name) == 0
+        # Once more: it is good for one certificate, whoever asks.
+        again = mortal.laptop.run("join", "--name", f"{name}-again", stdin=token.encode())
+        assert [result.code, again.code].count(0) == 1, f"{result}\n{again}"
+        assert len(mortal.known(name)) == 1
+
+    mortal.dies(most, round_)
+
+
+@EXTENT
+def test_a_revocation(mortal: Mortal, most: int) -> None:
+    host = mortal.away.host
+
+    def round_(*these: Fault) -> None:
+        name = f"guest-{next(mortal.numbers)}"
+        mortal.away.join(mortal.laptop, name, context=name)
+        assert mortal.lets_in(name) == 0
+        result = mortal.asked(lambda: host.popen("revoke", name), *these)
+        if result.code != 0:
+            assert mortal.lets_in(name) in (0, REFUSED)
+            host.run("revoke", name)
+        assert mortal.lets_in(name) == REFUSED
+        assert [one["state"] for one in mortal.known(name)] in ([], ["revoked"])
+
+    mortal.dies(most, round_)
