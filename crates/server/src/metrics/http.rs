@@ -1,10 +1,9 @@
 //! The one page of a tiny web server: `GET /metrics`.
 //!
-//! It is for a collector on this host. It answers one request at a time on a connection, and few connections at once; whoever is slow
-//! is cut off.
+//! It is for a collector on this host. It answers one request at a time on a connection, and few connections at once; the others wait
+//! for their turn, which comes soon, as whoever is slow is cut off.
 
 use std::convert::Infallible;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -20,8 +19,9 @@ use tokio::time::timeout;
 
 use super::Page;
 
-/// Connections at once.
+/// Connections that are answered at once, and those that are there at all.
 const AT_ONCE: usize = 8;
+const WAITING: usize = 64;
 /// How long a connection may last.
 const LIFE: Duration = Duration::from_secs(30);
 /// How long its first line and headers may take, and how many bytes they may have.
@@ -32,18 +32,29 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
 
 /// Who may ask at once.
 #[derive(Debug)]
-pub(crate) struct Askers(Arc<Semaphore>);
+pub(crate) struct Askers {
+    here: Semaphore,
+    turn: Semaphore,
+}
 
 impl Default for Askers {
     fn default() -> Self {
-        Self(Arc::new(Semaphore::new(AT_ONCE)))
+        Self {
+            here: Semaphore::new(WAITING),
+            turn: Semaphore::new(AT_ONCE),
+        }
     }
 }
 
-/// Answers whoever is at the other end; somebody who comes when too many are there finds the connection closed.
+/// Answers whoever is at the other end when it is their turn; somebody who comes when too many wait finds the connection closed.
+///
+/// The turn of the one before ends a moment after they have seen their answer's end, so nobody who comes next may be refused for that.
 pub(crate) async fn answer(stream: TcpStream, page: Page, askers: &Askers) {
-    let Ok(_place) = Arc::clone(&askers.0).try_acquire_owned() else {
+    let Ok(_place) = askers.here.try_acquire() else {
         return tracing::debug!("too many ask for metrics at once: refused");
+    };
+    let Ok(Ok(_turn)) = timeout(LIFE, askers.turn.acquire()).await else {
+        return tracing::debug!("no turn to ask for metrics: refused");
     };
     let service = service_fn(|request| respond(request, &page));
     let connection = http1::Builder::new()
