@@ -72,6 +72,35 @@ def test_processor_time_is_a_limit_of_the_whole_job(host: Host) -> None:
     assert "processor time, killed by SIGTERM" in host.ok("ps", "-a")
 
 
+def test_a_workspace_that_takes_too_much_disk_ends_its_job(host: Host) -> None:
+    (host.project / "there").write_bytes(bytes(3 << 20))
+    script = "i=0; while :; do i=$((i+1)); head -c 65536 /dev/zero > out$i; done"
+    run = ("run", "--json", "--disk", "8M", "--", "sh", "-c", script)
+    error = host.run(*run).expect(124).error()
+    assert error["reason"] == "DISK"
+    (job,) = host.json("ps", "-a")
+    assert job["finish"]["cause"] == "disk"
+    assert job["finish"]["usage"]["diskBytes"] > 8 << 20
+    shown = host.ok("status", job["id"])
+    assert "disk 8 MiB (measured)" in shown
+    assert "taken by its directory" in shown
+    assert "disk limit, killed by SIGTERM" in host.ok("ps", "-a")
+    # What is there already counts, and whoever stays below is not touched.
+    host.run("run", "--json", "--disk", "1M", "--", "sleep", "600").expect(124)
+    host.ok("run", "--disk", "1G", "--", "true")
+    assert host.run("run", "--disk", "0", "--", "true").expect(125)
+
+
+@pytest.mark.once
+def test_below_the_floor_no_job_starts(host: Host) -> None:
+    config = host.tmp / "server.toml"
+    config.write_text('[jobs]\ndisk_floor = "1000000G"\n')
+    with Serving(host, "--config", config):
+        error = host.run("run", "--no-sync", "--json", "--", "true").expect(125).error()
+    assert error["reason"] == "NO_SPACE"
+    assert "no job is started below" in error["message"]
+
+
 @pytest.mark.parametrize(
     ("limit", "name", "instead"),
     [

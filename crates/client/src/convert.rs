@@ -162,6 +162,7 @@ fn usage(usage: &wire::Usage) -> Usage {
         written_bytes: usage.written_bytes,
         throttled_us: usage.throttled_us,
         oom_kills: usage.oom_kills,
+        disk_bytes: usage.disk_bytes,
     }
 }
 

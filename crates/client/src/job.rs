@@ -159,6 +159,8 @@ pub struct Usage {
     pub throttled_us: Option<u64>,
     /// Processes of it that were killed for want of memory.
     pub oom_kills: Option<u64>,
+    /// Bytes that its directory took when that was counted last; only with a limit of disk space.
+    pub disk_bytes: Option<u64>,
 }
 
 /// What a job has consumed until now.

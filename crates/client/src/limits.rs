@@ -28,6 +28,9 @@ pub struct Limits {
     pub io: Vec<IoLimit>,
     /// Milliseconds of processor time of the whole job; more ends it with [`crate::Cause::CpuTime`].
     pub cpu_time_ms: Option<u64>,
+    /// Bytes that its workspace, or its directory if it has none, may take on the disk, what was there before included; more ends it
+    /// with [`crate::Cause::Disk`].
+    pub disk: Option<u64>,
     /// Priority, -20 to 19; the higher, the more it gives way.
     pub nice: Option<i32>,
     /// How willingly the kernel kills it when the host is out of memory, -1000 to 1000.
@@ -107,6 +110,7 @@ impl From<&Limits> for wire::Limits {
             pids: limits.pids,
             io: limits.io.iter().map(Into::into).collect(),
             cpu_time_ms: limits.cpu_time_ms,
+            disk: limits.disk,
             nice: limits.nice,
             oom_score_adj: limits.oom_score_adj,
             rlimits: limits.rlimits.iter().map(Into::into).collect(),
@@ -126,6 +130,7 @@ impl From<wire::Limits> for Limits {
             pids: limits.pids,
             io: limits.io.into_iter().map(Into::into).collect(),
             cpu_time_ms: limits.cpu_time_ms,
+            disk: limits.disk,
             nice: limits.nice,
             oom_score_adj: limits.oom_score_adj,
             rlimits: limits.rlimits.into_iter().map(Into::into).collect(),

@@ -114,7 +114,8 @@ impl Jobs {
     fn spec_of(&self, request: StartRequest, now_ms: u64) -> Result<Spec, StartError> {
         request.validate()?;
         let (limits, mode) = (&request.limits, request.limits_mode);
-        let confinement = limits::plan(request.id, limits, mode, &self.inner.host)?;
+        let tree = request.tree.as_ref().unwrap_or(&request.dir);
+        let confinement = limits::plan(request.id, tree, limits, mode, &self.inner.host)?;
         Ok(request.into_spec(now_ms, confinement))
     }
 
@@ -124,7 +125,14 @@ impl Jobs {
     /// The first that cannot be applied.
     pub fn check(&self, limits: &Limits) -> Result<(), Unavailable> {
         let nobody = JobId::from(uuid::Uuid::nil());
-        limits::plan(nobody, limits, Mode::Strict, &self.inner.host).map(drop)
+        limits::plan(
+            nobody,
+            &legwork_shim::ByteString::default(),
+            limits,
+            Mode::Strict,
+            &self.inner.host,
+        )
+        .map(drop)
     }
 
     /// What jobs can be held to on this host.

@@ -9,7 +9,8 @@ mod device;
 mod host;
 mod request;
 
-use legwork_shim::limits::{Cgroup, Confinement, Limits, Setting};
+use legwork_shim::ByteString;
+use legwork_shim::limits::{Cgroup, Confinement, Disk, Limits, Setting};
 
 pub use self::host::{CgroupRoot, Cgroups, Host, HostError};
 pub use self::request::InvalidLimit;
@@ -41,12 +42,13 @@ pub struct Unavailable {
 /// The period over which the kernel shares processor time out, in microseconds.
 const PERIOD_US: u64 = 100_000;
 
-/// Works out how a job is held in.
+/// Works out how a job is held in, of which the directory `tree` is measured.
 ///
 /// # Errors
 /// The first limit that this host cannot apply, unless best effort is enough.
 pub(crate) fn plan(
     id: JobId,
+    tree: &ByteString,
     limits: &Limits,
     mode: Mode,
     host: &Host,
@@ -60,6 +62,10 @@ pub(crate) fn plan(
             nice: limits.nice,
             oom_score_adj: limits.oom_score_adj,
             cpu_time_ms: limits.cpu_time_ms,
+            disk: limits.disk.map(|bytes| Disk {
+                path: tree.clone(),
+                bytes,
+            }),
             ..Confinement::default()
         },
     };
@@ -250,7 +256,7 @@ mod tests {
     }
 
     fn settings(limits: &Limits, host: &Host) -> Vec<(String, String)> {
-        let made = plan(id(), limits, Mode::Strict, host).unwrap();
+        let made = plan(id(), &"/d".into(), limits, Mode::Strict, host).unwrap();
         let group = made.cgroup.unwrap();
         assert_eq!(
             group.path.as_bytes(),
@@ -340,7 +346,7 @@ mod tests {
                     None,
                 ),
             ] {
-                let refused = plan(id(), &limits, Mode::Strict, &host).unwrap_err();
+                let refused = plan(id(), &"/d".into(), &limits, Mode::Strict, &host).unwrap_err();
                 assert_eq!(refused.limit, name);
                 match instead {
                     Some(begin) => assert!(refused.instead.unwrap().starts_with(begin)),
@@ -352,7 +358,14 @@ mod tests {
 
     #[test]
     fn best_effort_does_what_it_can_and_names_the_rest() {
-        let made = plan(id(), &all(), Mode::BestEffort, &host(Some(&["pids"]))).unwrap();
+        let made = plan(
+            id(),
+            &"/d".into(),
+            &all(),
+            Mode::BestEffort,
+            &host(Some(&["pids"])),
+        )
+        .unwrap();
         assert_eq!(
             made.left_out,
             ["memory", "memory-high", "cpus", "cpu-weight"]
@@ -363,7 +376,7 @@ mod tests {
             cpu_millis: Some(1001),
             ..Limits::default()
         };
-        let made = plan(id(), &half, Mode::BestEffort, &host(None)).unwrap();
+        let made = plan(id(), &"/d".into(), &half, Mode::BestEffort, &host(None)).unwrap();
         assert_eq!((made.cpus, made.cgroup), (vec![0, 1], None));
     }
 
@@ -374,15 +387,24 @@ mod tests {
             nice: Some(5),
             oom_score_adj: Some(6),
             cpu_time_ms: Some(7),
+            disk: Some(8),
             ..Limits::default()
         };
-        let made = plan(id(), &limits, Mode::Strict, &host(None)).unwrap();
+        let made = plan(id(), &"/d".into(), &limits, Mode::Strict, &host(None)).unwrap();
         assert_eq!((made.cpus, made.nice), (vec![4], Some(5)));
         assert_eq!((made.oom_score_adj, made.cpu_time_ms), (Some(6), Some(7)));
+        let measured = made.disk.unwrap();
+        assert_eq!((measured.path, measured.bytes), ("/d".into(), 8));
         assert!(
-            plan(id(), &Limits::default(), Mode::Strict, &host(None))
-                .unwrap()
-                .is_none()
+            plan(
+                id(),
+                &"/d".into(),
+                &Limits::default(),
+                Mode::Strict,
+                &host(None)
+            )
+            .unwrap()
+            .is_none()
         );
     }
 
@@ -398,7 +420,14 @@ mod tests {
             }],
             ..Limits::default()
         };
-        let refused = plan(id(), &limits, Mode::Strict, &host(Some(&["io"]))).unwrap_err();
+        let refused = plan(
+            id(),
+            &"/d".into(),
+            &limits,
+            Mode::Strict,
+            &host(Some(&["io"])),
+        )
+        .unwrap_err();
         assert_eq!(refused.limit, "io-max");
     }
 }

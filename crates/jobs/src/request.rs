@@ -38,6 +38,8 @@ pub struct StartRequest {
     /// A file whose shared flock(2) the shim takes before the job starts, and holds while it runs. It does not wait for
     /// it: whoever may change what the file stands for must be kept away until the start has returned.
     pub lease: Option<ByteString>,
+    /// The absolute path of the directory that a limit of disk space is about; `None` means `dir`.
+    pub tree: Option<ByteString>,
     /// What it may consume.
     pub limits: Limits,
     /// What to do about limits that this host cannot apply.
@@ -86,6 +88,7 @@ impl StartRequest {
             output_limit: OUTPUT_LIMIT,
             on_exit: OnExit::Kill,
             lease: None,
+            tree: None,
             limits: Limits::default(),
             limits_mode: Mode::Strict,
             run_as: None,

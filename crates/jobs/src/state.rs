@@ -92,6 +92,8 @@ pub enum Cause {
     OutOfMemory,
     /// Its limit of processor time.
     CpuTime,
+    /// Its directory took more disk space than it may.
+    Disk,
     /// It never ran.
     NotStarted(NotStarted),
     /// It ran, and nobody knows how it ended. May turn out otherwise when an exit record arrives late.
@@ -272,7 +274,8 @@ impl JobState {
             | Cause::Timeout
             | Cause::Stopped { .. }
             | Cause::OutOfMemory
-            | Cause::CpuTime => true,
+            | Cause::CpuTime
+            | Cause::Disk => true,
             Cause::NotStarted(why) => why.step != Step::Launch || end.ended_at_ms.is_some(),
             Cause::Lost(_) => false,
         })
@@ -375,6 +378,7 @@ impl From<&Exit> for Finished {
                 exit::Cause::Stopped { by } => Cause::Stopped { by: by.clone() },
                 exit::Cause::OutOfMemory => Cause::OutOfMemory,
                 exit::Cause::CpuTime => Cause::CpuTime,
+                exit::Cause::Disk => Cause::Disk,
                 exit::Cause::NotStarted(why) => Cause::NotStarted(why.clone()),
             },
             status: exit.status,

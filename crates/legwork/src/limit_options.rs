@@ -39,6 +39,9 @@ pub(crate) struct LimitOptions {
     /// Processor time of the whole job, such as 10m; then it is stopped
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     cpu_time: Option<Duration>,
+    /// Disk space that the workspace may take, what is there already included; over it the job is stopped
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    disk: Option<u64>,
     /// Open files of each process
     #[arg(long, value_name = "N")]
     nofile: Option<u64>,
@@ -88,6 +91,7 @@ impl LimitOptions {
             pids: self.pids,
             io: self.io_max.clone(),
             cpu_time_ms: self.cpu_time.map(millis),
+            disk: self.disk,
             nice: self.nice,
             oom_score_adj: self.oom_score,
             rlimits: self.rlimits()?,

@@ -93,6 +93,7 @@ fn finish(end: Finished, created_at_ms: u64) -> wire::Finish {
         Cause::Timeout => wire::Cause::Timeout,
         Cause::OutOfMemory => wire::Cause::OutOfMemory,
         Cause::CpuTime => wire::Cause::CpuTime,
+        Cause::Disk => wire::Cause::Disk,
         Cause::Stopped { by } => {
             wire.by = Some(by);
             wire::Cause::Stopped
@@ -128,13 +129,14 @@ pub(crate) fn usage(usage: &Usage) -> wire::Usage {
         written_bytes: usage.written_bytes,
         throttled_us: usage.throttled_us,
         oom_kills: usage.oom_kills,
+        disk_bytes: usage.disk_bytes,
     }
 }
 
 /// What `run` exits with: the job's own code, or what says why there is none.
 fn exit_code(end: &Finished) -> i32 {
     match (&end.cause, end.status) {
-        (Cause::Timeout | Cause::CpuTime, _) => 124,
+        (Cause::Timeout | Cause::CpuTime | Cause::Disk, _) => 124,
         (Cause::NotStarted(detail), _) => match (detail.step, detail.errno) {
             (Step::Exec, NOENT | NOTDIR) => 127,
             (Step::Exec, _) => 126,

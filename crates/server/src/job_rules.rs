@@ -19,6 +19,9 @@ pub struct JobRules {
     pub all: JobRule,
     /// For identities with a role; of several, the first in the order of [`Role`] counts.
     pub roles: BTreeMap<&'static str, JobRule>,
+    /// Bytes that the disk of the state directory must have left for a job to start; `None` means 256 MiB, or a hundredth of a smaller
+    /// disk. It holds for everybody.
+    pub disk_floor: Option<u64>,
 }
 
 /// Values for whoever asks for none, and the largest that may be asked for.
@@ -43,6 +46,8 @@ pub struct JobBounds {
     pub pids: Option<u64>,
     /// Milliseconds of processor time.
     pub cpu_time_ms: Option<u64>,
+    /// Bytes that its directory takes on the disk.
+    pub disk: Option<u64>,
     /// Open files of each process.
     pub nofile: Option<u64>,
     /// Bytes of each file.
@@ -61,7 +66,7 @@ struct Field {
     write: fn(&mut StartRequest, u64),
 }
 
-const FIELDS: [Field; 9] = [
+const FIELDS: [Field; 10] = [
     Field {
         name: "memory",
         of: |bounds| bounds.memory,
@@ -93,6 +98,12 @@ const FIELDS: [Field; 9] = [
         of: |bounds| bounds.cpu_time_ms,
         read: |request| request.limits.cpu_time_ms,
         write: |request, value| request.limits.cpu_time_ms = Some(value),
+    },
+    Field {
+        name: "disk",
+        of: |bounds| bounds.disk,
+        read: |request| request.limits.disk,
+        write: |request, value| request.limits.disk = Some(value),
     },
     Field {
         name: "nofile",
@@ -249,6 +260,7 @@ mod tests {
         JobRules {
             all,
             roles: [("admin", admin)].into(),
+            disk_floor: None,
         }
     }
 

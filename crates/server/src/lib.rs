@@ -16,6 +16,7 @@ mod answer;
 mod authority;
 mod convert;
 mod enroll;
+mod floor;
 mod guard;
 mod health;
 mod host;

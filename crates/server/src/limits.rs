@@ -27,6 +27,7 @@ pub(crate) fn asked(limits: Option<wire::Limits>) -> Result<Limits, Problem> {
         pids: limits.pids,
         io: limits.io.into_iter().map(io).collect(),
         cpu_time_ms: limits.cpu_time_ms,
+        disk: limits.disk,
         nice: limits.nice,
         oom_score_adj: limits.oom_score_adj,
         rlimits: limits
@@ -104,6 +105,7 @@ pub(crate) fn told(limits: Limits) -> Option<wire::Limits> {
         pids: limits.pids,
         io: limits.io.into_iter().map(io).collect(),
         cpu_time_ms: limits.cpu_time_ms,
+        disk: limits.disk,
         nice: limits.nice,
         oom_score_adj: limits.oom_score_adj,
         rlimits: limits.rlimits.into_iter().map(rlimit).collect(),
@@ -154,6 +156,7 @@ mod tests {
                 ..wire::IoLimit::default()
             }],
             cpu_time_ms: Some(10),
+            disk: Some(11),
             nice: Some(-5),
             oom_score_adj: Some(-6),
             rlimits: RESOURCES

@@ -14,6 +14,7 @@ use legwork_sync::workspace::SharedLease;
 use tonic::Code;
 
 use crate::access::Call;
+use crate::floor;
 use crate::limits;
 use crate::problem::Problem;
 use crate::run_as::{self, Account};
@@ -36,6 +37,8 @@ pub(crate) async fn all(
         .start(caller, &shared.jobs, specs.len())
         .await?;
     let mut leases = Vec::new();
+    let room = || floor::check(shared.jobs.state_dir(), shared.job_rules.disk_floor);
+    let full = room().is_err();
     let mut requests = Vec::new();
     let mut refused = Vec::with_capacity(specs.len());
     for spec in specs {
@@ -46,7 +49,15 @@ pub(crate) async fn all(
         match prepare(&shared, &call, spec).await {
             Ok((request, lease)) => {
                 // A start that is repeated takes nothing from the others.
-                let repeated = starting.is_short() && shared.knows(request.id).await;
+                let doubtful = starting.is_short() || full;
+                let repeated = doubtful && shared.knows(request.id).await;
+                if full
+                    && !repeated
+                    && let Err(problem) = room()
+                {
+                    refused.push(Some(problem));
+                    continue;
+                }
                 if !repeated && !starting.take() {
                     refused.push(Some(shared.usage.too_many_jobs()));
                     continue;
@@ -128,6 +139,7 @@ async fn prepare(
         stop_grace: spec.stop_grace_ms.map_or(STOP_GRACE, Duration::from_millis),
         output_limit: spec.output_limit.unwrap_or(OUTPUT_LIMIT),
         lease: place.lease_path.map(|path| path.as_path().into()),
+        tree: place.tree.map(|path| path.as_path().into()),
         name: spec.name,
         labels: spec.labels.into_iter().collect(),
         owner: caller.owner(),
@@ -176,6 +188,8 @@ fn environment(
 /// A place that was looked up.
 struct Located {
     dir: PathBuf,
+    /// The mirror that this is in.
+    tree: Option<PathBuf>,
     workspace: Option<WorkspaceId>,
     root: Option<Digest>,
     lease_path: Option<PathBuf>,
@@ -192,6 +206,7 @@ async fn place(
     let Some(reference) = place.workspace else {
         return Ok(Located {
             dir: on_host(dir, user.map(AsRef::as_ref))?,
+            tree: None,
             workspace: None,
             root: None,
             lease_path: None,
@@ -214,6 +229,7 @@ async fn place(
     };
     Ok(Located {
         dir: in_tree(&mirror.files.tree(), dir)?,
+        tree: Some(mirror.files.tree()),
         lease_path: Some(mirror.files.lease_path()),
         workspace: Some(id),
         root,

@@ -82,6 +82,8 @@ pub enum Cause {
     OutOfMemory,
     /// Its limit of processor time.
     CpuTime,
+    /// Its directory took more disk space than it may.
+    Disk,
     /// It never ran.
     NotStarted(NotStarted),
 }
@@ -162,6 +164,9 @@ pub struct Usage {
     /// Processes of it that were killed for want of memory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oom_kills: Option<u64>,
+    /// Bytes that its directory took when that was counted last; only with a limit of disk space.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk_bytes: Option<u64>,
 }
 
 #[expect(
@@ -230,6 +235,7 @@ mod tests {
             (Cause::Timeout, r#""timeout""#),
             (Cause::OutOfMemory, r#""out_of_memory""#),
             (Cause::CpuTime, r#""cpu_time""#),
+            (Cause::Disk, r#""disk""#),
             (
                 Cause::NotStarted(why),
                 r#"{"not_started":{"step":"exec","errno":2,"subject":"tool"}}"#,

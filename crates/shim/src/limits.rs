@@ -42,6 +42,9 @@ pub struct Limits {
     /// Milliseconds of processor time of the whole job; then it is stopped.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cpu_time_ms: Option<u64>,
+    /// Bytes that its directory may take on the disk; more ends it with the cause *disk*.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disk: Option<u64>,
     /// Priority for the scheduler, -20 to 19; the higher, the more it gives way.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub nice: Option<i32>,
@@ -176,6 +179,9 @@ pub struct Confinement {
     /// Milliseconds of processor time of the whole tree, after which it is stopped.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cpu_time_ms: Option<u64>,
+    /// What a directory may take, after which it is stopped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disk: Option<Disk>,
     /// Limits that were asked for and left out because this host cannot apply them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub left_out: Vec<String>,
@@ -187,6 +193,15 @@ impl Confinement {
     pub fn is_none(&self) -> bool {
         *self == Self::default()
     }
+}
+
+/// A directory that is measured, and what it may come to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Disk {
+    /// Its absolute path.
+    pub path: ByteString,
+    /// Bytes that everything in it may take on its file system, what was there before included.
+    pub bytes: u64,
 }
 
 /// A control group (cgroups(7), version 2), which the shim makes, and removes when the job has ended.
@@ -210,7 +225,7 @@ pub struct Setting {
 
 #[cfg(test)]
 mod tests {
-    use super::{Cgroup, Confinement, IoLimit, Limits, RESOURCES, Resource, Rlimit, Setting};
+    use super::{Cgroup, Confinement, Disk, IoLimit, Limits, RESOURCES, Resource, Rlimit, Setting};
 
     #[test]
     fn what_was_asked_for_is_pinned() {
@@ -230,6 +245,7 @@ mod tests {
                 write_iops: Some(9),
             }],
             cpu_time_ms: Some(10),
+            disk: Some(14),
             nice: Some(-1),
             oom_score_adj: Some(12),
             rlimits: vec![Rlimit {
@@ -240,7 +256,7 @@ mod tests {
         };
         let json = concat!(
             r#"{"memory":1,"memory_high":2,"swap":3,"cpu_millis":4,"cpu_weight":5,"cpuset":[6],"pids":7,"#,
-            r#""io":[{"path":"/dev/sda","read_bps":8,"write_iops":9}],"cpu_time_ms":10,"nice":-1,"#,
+            r#""io":[{"path":"/dev/sda","read_bps":8,"write_iops":9}],"cpu_time_ms":10,"disk":14,"nice":-1,"#,
             r#""oom_score_adj":12,"rlimits":[{"resource":"nofile","soft":13,"hard":null}]}"#,
         );
         assert_eq!(serde_json::to_string(&limits).unwrap(), json);
@@ -264,11 +280,15 @@ mod tests {
             oom_score_adj: Some(3),
             cpus: vec![4],
             cpu_time_ms: Some(5),
+            disk: Some(Disk {
+                path: "/d".into(),
+                bytes: 6,
+            }),
             left_out: vec!["io".into()],
         };
         let json = concat!(
             r#"{"cgroup":{"path":"/sys/fs/cgroup/x","settings":[{"file":"pids.max","value":"1"}]},"#,
-            r#""nice":2,"oom_score_adj":3,"cpus":[4],"cpu_time_ms":5,"left_out":["io"]}"#,
+            r#""nice":2,"oom_score_adj":3,"cpus":[4],"cpu_time_ms":5,"disk":{"path":"/d","bytes":6},"left_out":["io"]}"#,
         );
         assert_eq!(serde_json::to_string(&confinement).unwrap(), json);
         assert_eq!(

@@ -125,7 +125,7 @@ struct UsageRow {
     system_us: u64,
     max_rss_bytes: u64,
     exact: bool,
-    others: [Option<u64>; 6],
+    others: [Option<u64>; 7],
 }
 
 impl From<Usage> for UsageRow {
@@ -142,6 +142,7 @@ impl From<Usage> for UsageRow {
                 usage.written_bytes,
                 usage.throttled_us,
                 usage.oom_kills,
+                usage.disk_bytes,
             ],
         }
     }
@@ -149,7 +150,7 @@ impl From<Usage> for UsageRow {
 
 impl From<UsageRow> for Usage {
     fn from(row: UsageRow) -> Self {
-        let [memory, pids, read, written, throttled, kills] = row.others;
+        let [memory, pids, read, written, throttled, kills, disk] = row.others;
         Self {
             user_us: row.user_us,
             system_us: row.system_us,
@@ -161,6 +162,7 @@ impl From<UsageRow> for Usage {
             written_bytes: written,
             throttled_us: throttled,
             oom_kills: kills,
+            disk_bytes: disk,
         }
     }
 }
@@ -172,6 +174,7 @@ enum CauseRow<'a> {
     Stopped(&'a str),
     OutOfMemory,
     CpuTime,
+    Disk,
     NotStarted(legwork_shim::exit::Step, i32, &'a [u8]),
     Lost(LostWhy),
 }
@@ -194,6 +197,7 @@ pub(super) fn encode_state(state: &JobState) -> Vec<u8> {
                 Cause::Stopped { by } => CauseRow::Stopped(by),
                 Cause::OutOfMemory => CauseRow::OutOfMemory,
                 Cause::CpuTime => CauseRow::CpuTime,
+                Cause::Disk => CauseRow::Disk,
                 Cause::NotStarted(why) => {
                     CauseRow::NotStarted(why.step, why.errno, why.subject.as_bytes())
                 }
@@ -234,6 +238,7 @@ pub(super) fn decode_state(raw: &[u8]) -> Result<JobState, postcard::Error> {
                 CauseRow::Stopped(by) => Cause::Stopped { by: by.to_owned() },
                 CauseRow::OutOfMemory => Cause::OutOfMemory,
                 CauseRow::CpuTime => Cause::CpuTime,
+                CauseRow::Disk => Cause::Disk,
                 CauseRow::NotStarted(step, errno, subject) => Cause::NotStarted(NotStarted {
                     step,
                     errno,
@@ -313,6 +318,7 @@ mod tests {
             Cause::Stopped { by: "me".into() },
             Cause::OutOfMemory,
             Cause::CpuTime,
+            Cause::Disk,
             Cause::Lost(LostWhy::HostRebooted),
             Cause::NotStarted(NotStarted {
                 step: Step::Exec,
@@ -337,6 +343,7 @@ mod tests {
                     written_bytes: Some(7),
                     throttled_us: Some(8),
                     oom_kills: Some(9),
+                    disk_bytes: Some(10),
                 },
                 survivors: vec![Survivor {
                     pid: 4,

@@ -61,6 +61,7 @@ pub(crate) fn validate(limits: &Limits) -> Result<(), InvalidLimit> {
         ("memory-high", limits.memory_high),
         ("processes", limits.pids),
         ("processor time", limits.cpu_time_ms),
+        ("disk space", limits.disk),
         ("processors", limits.cpu_millis.map(u64::from)),
     ] {
         if value == Some(0) {

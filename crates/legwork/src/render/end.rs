@@ -2,6 +2,7 @@
 
 use legwork_client::{Cause, Finish, Job, Status};
 
+use super::bytes;
 use crate::error::CommandError;
 use crate::signals;
 
@@ -55,7 +56,7 @@ pub(crate) fn problem(job: &Job, finish: &Finish) -> Option<CommandError> {
             "CPU_TIME",
             "the command was stopped at its limit of processor time".to_owned(),
         ),
-        Cause::Disk => failure("DISK", "the job went over its disk limit".to_owned()),
+        Cause::Disk => failure("DISK", over_disk(job, finish)),
         Cause::Lost { why } => failure("LOST", format!("the outcome is unknown: {why}"))
             .map(|e| e.hint(format!("what it printed is kept: `legwork logs {short}`"))),
         Cause::NotStarted(detail) => {
@@ -72,12 +73,22 @@ pub(crate) fn problem(job: &Job, finish: &Finish) -> Option<CommandError> {
     }
 }
 
+fn over_disk(job: &Job, finish: &Finish) -> String {
+    let taken = finish.usage.as_ref().and_then(|usage| usage.disk_bytes);
+    let limit = job.limits.as_ref().and_then(|limits| limits.disk);
+    let mut message = "the command was stopped at its limit of disk space".to_owned();
+    if let Some(taken) = taken {
+        message += &format!(": its directory took {}", bytes(taken));
+    }
+    if let Some(limit) = limit {
+        message += &format!(" of {}", bytes(limit));
+    }
+    message
+}
+
 fn out_of_memory(finish: &Finish) -> String {
     match finish.usage.and_then(|usage| usage.memory_peak_bytes) {
-        Some(peak) => format!(
-            "the job ran out of memory; it had used {}",
-            super::bytes(peak)
-        ),
+        Some(peak) => format!("the job ran out of memory; it had used {}", bytes(peak)),
         None => "the job ran out of memory".to_owned(),
     }
 }
@@ -115,7 +126,7 @@ pub(crate) fn remarks(finish: &Finish) -> Vec<String> {
     if finish.output_dropped > 0 {
         remarks.push(format!(
             "{} of output were not kept",
-            super::bytes(finish.output_dropped)
+            bytes(finish.output_dropped)
         ));
     }
     for left in &finish.survivors {

@@ -123,6 +123,9 @@ fn consumed(usage: &Usage, facts: &mut Facts) {
         let (read, written) = (bytes(read), bytes(written));
         facts.add("disk", format!("{read} read, {written} written"));
     }
+    if let Some(taken) = usage.disk_bytes {
+        facts.add("disk", format!("{} taken by its directory", bytes(taken)));
+    }
     if let Some(killed) = usage.oom_kills.filter(|killed| *killed > 0) {
         facts.add("killed", format!("{killed} for want of memory"));
     }

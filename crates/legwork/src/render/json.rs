@@ -121,6 +121,8 @@ pub(crate) struct Usage {
     throttled_us: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     oom_kills: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    disk_bytes: Option<u64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -218,6 +220,7 @@ impl From<legwork_client::Usage> for Usage {
             written_bytes: usage.written_bytes,
             throttled_us: usage.throttled_us,
             oom_kills: usage.oom_kills,
+            disk_bytes: usage.disk_bytes,
         }
     }
 }

@@ -36,6 +36,8 @@ pub(super) fn words(limits: &Limits) -> Vec<String> {
         let time = humantime::format_duration(Duration::from_millis(ms));
         format!("cpu-time {time}")
     }));
+    let disk = limits.disk;
+    words.extend(disk.map(|size| format!("disk {} (measured)", bytes(size))));
     words.extend(limits.nice.map(|nice| format!("nice {nice}")));
     words.extend(
         limits
@@ -100,6 +102,8 @@ pub(super) struct LimitsJson<'a> {
     io: Vec<IoJson<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     cpu_time_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    disk: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     nice: Option<i32>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -166,6 +170,7 @@ impl<'a> From<&'a Limits> for LimitsJson<'a> {
             pids: limits.pids,
             io: limits.io.iter().map(io).collect(),
             cpu_time_ms: limits.cpu_time_ms,
+            disk: limits.disk,
             nice: limits.nice,
             oom_score_adj: limits.oom_score_adj,
             rlimits: limits.rlimits.iter().map(rlimit).collect(),

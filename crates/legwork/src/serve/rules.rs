@@ -12,6 +12,8 @@ use crate::limit_options::thousandths;
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Jobs {
+    #[serde(deserialize_with = "bytes")]
+    disk_floor: Option<u64>,
     default: Bounds,
     max: Bounds,
     admin: Rule,
@@ -39,6 +41,8 @@ struct Bounds {
     pids: Option<u64>,
     #[serde(deserialize_with = "duration")]
     cpu_time: Option<u64>,
+    #[serde(deserialize_with = "bytes")]
+    disk: Option<u64>,
     nofile: Option<u64>,
     #[serde(deserialize_with = "bytes")]
     file_size: Option<u64>,
@@ -100,6 +104,7 @@ pub(super) fn of(jobs: &Jobs) -> JobRules {
         roles: roles
             .map(|(role, own)| (role, rule(&own.default, &own.max)))
             .into(),
+        disk_floor: jobs.disk_floor,
     }
 }
 
@@ -117,6 +122,7 @@ fn bounds(told: &Bounds) -> JobBounds {
         cpu_millis: told.cpus,
         pids: told.pids,
         cpu_time_ms: told.cpu_time,
+        disk: told.disk,
         nofile: told.nofile,
         file_size: told.file_size,
         timeout_ms: told.timeout,
@@ -130,9 +136,10 @@ mod tests {
 
     #[test]
     fn values_are_written_as_on_the_command_line() {
-        let text = "[default]\nmemory = \"4G\"\ncpus = 1.5\n[max]\ncpus = 2\ntimeout = \"1h\"\nnofile = 9\n\
+        let text = "disk_floor = \"1G\"\n[default]\nmemory = \"4G\"\ncpus = 1.5\n[max]\ncpus = 2\ntimeout = \"1h\"\nnofile = 9\n\
             [admin.max]\nfile_size = 4096\ncpu_time = \"90s\"\n";
         let rules = of(&toml::from_str::<Jobs>(text).unwrap());
+        assert_eq!(rules.disk_floor, Some(1 << 30));
         assert_eq!(rules.all.default.memory, Some(4 << 30));
         assert_eq!(rules.all.default.cpu_millis, Some(1500));
         assert_eq!(rules.all.max.cpu_millis, Some(2000));

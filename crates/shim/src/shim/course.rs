@@ -198,6 +198,7 @@ mod tests {
             output_limit: 0,
             on_exit,
             cpu_time_ms: None,
+            disk: None,
         };
         Course::new(&rules, BEGIN)
     }

@@ -16,7 +16,7 @@ use legwork_shim::exit::{NotStarted, Step};
 use legwork_shim::journal::{Journal as Lines, Line};
 use legwork_shim::launch::{self, Launch};
 use legwork_shim::spec::{self, OnExit, Spec, Stdin};
-use legwork_shim::{ByteString, layout};
+use legwork_shim::{ByteString, layout, limits};
 
 use super::cgroup::Cgroup;
 use super::control::Control;
@@ -55,7 +55,7 @@ impl Refusal {
 }
 
 /// What a shim remembers of the spec.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Rules {
     /// Milliseconds from exec.
     pub(super) timeout_ms: Option<u64>,
@@ -69,6 +69,8 @@ pub(super) struct Rules {
     pub(super) on_exit: OnExit,
     /// Milliseconds of processor time.
     pub(super) cpu_time_ms: Option<u64>,
+    /// What its directory may take.
+    pub(super) disk: Option<limits::Disk>,
 }
 
 /// A payload that runs, and what belongs to it.
@@ -169,6 +171,7 @@ impl Rules {
             output_limit: spec.output_limit,
             on_exit: spec.on_exit,
             cpu_time_ms: spec.confinement.cpu_time_ms,
+            disk: spec.confinement.disk.clone(),
         }
     }
 }

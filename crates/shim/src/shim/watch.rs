@@ -18,6 +18,7 @@ use super::cgroup::Cgroup;
 use super::control::Control;
 use super::course::{Course, Next, Sight};
 use super::desk::Desk;
+use super::disk::Disk;
 use super::held::Held;
 use super::inherited::Inherited;
 use super::output::Output;
@@ -53,6 +54,8 @@ struct Watch<'a> {
     cgroup: Option<Cgroup>,
     held: Held<'a>,
     budget: Option<Budget>,
+    disk: Option<Disk>,
+    disk_bytes: Option<u64>,
     course: Course,
     output: Output<'a>,
     sources: [Option<Source>; 2],
@@ -84,6 +87,11 @@ impl<'a> Watch<'a> {
             budget: rules
                 .cpu_time_ms
                 .map(|limit| Budget::new(limit, budget::processors(), started)),
+            disk: rules
+                .disk
+                .as_ref()
+                .and_then(|asked| Disk::new(asked, started)),
+            disk_bytes: None,
             course: Course::new(&rules, started),
             output: Output::new(inherited.dir(), inherited.null(), rules.output_limit),
             sources: [
@@ -116,10 +124,11 @@ impl<'a> Watch<'a> {
                 Next::End => return tree::survivors(self.members()),
             };
             self.tick(now);
-            let look_at = self.budget.as_ref().map(Budget::look_at);
+            let used = self.budget.as_ref().map(Budget::look_at);
+            let held = self.disk.as_ref().map(Disk::look_at);
             // Nobody tells when those leave the control group that are not the shim's to wait for.
             let strangers = self.main.childless().then_some(now + STRANGERS_MS);
-            let timers = [until, self.settle_at, self.sync_at, look_at, strangers];
+            let timers = [until, self.settle_at, self.sync_at, used, held, strangers];
             let ready = self.wait(now, timers.into_iter().flatten().min());
             // Reaping first: a stop that arrives together with the end of the main process is too late.
             if ready.has(Token::Signals) {
@@ -279,9 +288,27 @@ impl<'a> Watch<'a> {
         }
     }
 
+    /// Stops a job whose directory takes more than it may.
+    fn look_at_disk(&mut self, now: u64) {
+        let Some(disk) = &mut self.disk else {
+            return;
+        };
+        if now < disk.look_at() {
+            return;
+        }
+        let over = disk.is_over(now);
+        self.disk_bytes = disk.held().or(self.disk_bytes);
+        if over {
+            self.disk = None;
+            let first = self.course.stop(now, Cause::Disk, None, None);
+            self.signal(first);
+        }
+    }
+
     /// Does what only time asks for.
     fn tick(&mut self, now: u64) {
         self.look_at_budget(now);
+        self.look_at_disk(now);
         if self.settle_at.is_some_and(|at| now >= at) {
             self.settle_at = (!self.settle()).then_some(now + SETTLE_AGAIN_MS);
         }
@@ -323,6 +350,7 @@ impl<'a> Watch<'a> {
         if let Some(group) = &self.cgroup {
             group.account(&mut usage);
         }
+        usage.disk_bytes = self.disk_bytes;
         Exit {
             version: exit::VERSION,
             cause: cause(self.course.cause(), self.main.status(), &usage),

@@ -5,7 +5,7 @@ use std::fs;
 use legwork_shim::control::{Reply, Request, Stop};
 use legwork_shim::exit::{Cause, Status, Step};
 use legwork_shim::layout;
-use legwork_shim::limits::{Cgroup, Confinement, Resource, Rlimit, Setting};
+use legwork_shim::limits::{Cgroup, Confinement, Disk, Resource, Rlimit, Setting};
 use legwork_shim::spec::{OnExit, Spec};
 
 use crate::groups::Groups;
@@ -137,6 +137,47 @@ fn processor_time_counts_for_the_whole_tree() {
     assert_eq!(exit.status, Some(Status::Signal(libc::SIGTERM)));
     let used_ms = (exit.usage.user_us + exit.usage.system_us) / 1000;
     assert!((250..5_000).contains(&used_ms), "{used_ms} ms");
+}
+
+/// May take so many bytes in its directory.
+fn measured(dir: &std::path::Path, bytes: u64) -> Confinement {
+    let path = dir.into();
+    Confinement {
+        disk: Some(Disk { path, bytes }),
+        ..Confinement::default()
+    }
+}
+
+#[test]
+fn a_directory_that_takes_too_much_ends_its_job() {
+    let here = tempfile::tempdir().unwrap();
+    let dir = here.path().display();
+    let text = format!(
+        "mkdir -p {dir}/a/b; trap 'echo told; exit 0' TERM
+        i=0; while :; do i=$((i+1)); head -c 65536 /dev/zero > {dir}/a/b/$i; done"
+    );
+    let exit = Job::start(&confined(&text, measured(here.path(), 4 << 20))).exit();
+    assert_eq!(
+        (exit.cause, exit.status),
+        (Cause::Disk, Some(Status::Code(0)))
+    );
+    let taken = exit.usage.disk_bytes.unwrap();
+    assert!(taken > 4 << 20, "{taken}");
+}
+
+#[test]
+fn a_directory_that_takes_what_it_may_is_told() {
+    let here = tempfile::tempdir().unwrap();
+    let text = format!(
+        "head -c 1048576 /dev/zero > {}/x; sleep 0.5",
+        here.path().display()
+    );
+    let exit = Job::start(&confined(&text, measured(here.path(), 4 << 20))).exit();
+    assert_eq!(
+        (exit.cause, exit.status),
+        (Cause::Own, Some(Status::Code(0)))
+    );
+    assert!(exit.usage.disk_bytes.unwrap() < 4 << 20);
 }
 
 #[test]
