@@ -82,7 +82,7 @@ def test_a_workspace_that_takes_too_much_disk_ends_its_job(host: Host) -> None:
     assert job["finish"]["cause"] == "disk"
     assert job["finish"]["usage"]["diskBytes"] > 8 << 20
     shown = host.ok("status", job["id"])
-    assert "disk 8 MiB (measured)" in shown
+    assert "disk 8.00 MiB (measured)" in shown
     assert "taken by its directory" in shown
     assert "disk limit, killed by SIGTERM" in host.ok("ps", "-a")
     # What is there already counts, and whoever stays below is not touched.

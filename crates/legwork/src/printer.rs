@@ -6,18 +6,22 @@
 //!
 //! A piece for which a pipe has room now, with none before it, needs no thread: it is written where it arrives, because
 //! waking another thread takes longer than all the rest of a line's way.
+//!
+//! A terminal is shown what is harmless to it (`escapes`), unless its user wants all.
 
+mod escapes;
 mod room;
 
-use std::io;
+use std::io::{self, IsTerminal};
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bytes::Bytes;
 use legwork_client::{Chunk, LogStream};
 use tokio::sync::{mpsc, oneshot};
 
+use self::escapes::Escapes;
 use crate::error::CommandError;
 use crate::output;
 
@@ -41,6 +45,9 @@ pub(crate) struct Printer {
     failed: OnceLock<CommandError>,
     stdout_is_pipe: OnceLock<bool>,
     stderr_is_pipe: OnceLock<bool>,
+    /// Of a terminal that is not shown everything.
+    stdout_escapes: Option<Mutex<Escapes>>,
+    stderr_escapes: Option<Mutex<Escapes>>,
 }
 
 #[derive(Debug)]
@@ -91,8 +98,34 @@ impl Target {
 }
 
 impl Printer {
+    /// One that has printed nothing. `raw` shows terminals all there is.
+    pub(crate) fn new(raw: bool) -> Self {
+        let tames = |is_terminal: bool| (is_terminal && !raw).then(Mutex::default);
+        Self {
+            stdout_escapes: tames(io::stdout().is_terminal()),
+            stderr_escapes: tames(io::stderr().is_terminal()),
+            ..Self::default()
+        }
+    }
+
+    fn escapes(&self, target: Target) -> Option<&Mutex<Escapes>> {
+        match target {
+            Target::Stdout => self.stdout_escapes.as_ref(),
+            Target::Stderr => self.stderr_escapes.as_ref(),
+        }
+    }
+
     /// Writes or queues bytes. `false` when nobody reads them any more; [`Printer::finish`] says why.
     pub(crate) async fn print(&self, target: Target, bytes: Bytes) -> bool {
+        let Some(escapes) = self.escapes(target) else {
+            return self.write(target, bytes).await;
+        };
+        let tame = |mut escapes: std::sync::MutexGuard<'_, Escapes>| escapes.tame(bytes);
+        let tame = tame(escapes.lock().unwrap_or_else(PoisonError::into_inner));
+        self.write(target, tame).await
+    }
+
+    async fn write(&self, target: Target, bytes: Bytes) -> bool {
         if self.waiting.load(Ordering::Acquire) == 0 && self.has_room(target, bytes.len()) {
             let written = target.write(&bytes);
             return written
@@ -135,6 +168,16 @@ impl Printer {
 
     /// Writes out what is queued and ends the thread.
     pub(crate) async fn finish(self) -> Result<(), CommandError> {
+        for target in [Target::Stdout, Target::Stderr] {
+            let rest = self.escapes(target).map(|escapes| {
+                let mut escapes = escapes.lock().unwrap_or_else(PoisonError::into_inner);
+                escapes.rest()
+            });
+            if let Some(rest) = rest.filter(|rest| !rest.is_empty()) {
+                // Who does not read any more is told below.
+                let _read = self.write(target, rest).await;
+            }
+        }
         if let Some(failed) = self.failed.into_inner() {
             return Err(failed);
         }

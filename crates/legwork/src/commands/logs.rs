@@ -42,6 +42,9 @@ pub(crate) struct Logs {
     /// Put the time before each line, in UTC
     #[arg(long)]
     timestamps: bool,
+    /// Let the output do to the terminal what it wants; else it is shown text and colours
+    #[arg(long)]
+    raw_escapes: bool,
     /// Only lines in which this is found
     #[arg(long, value_name = "PATTERN", allow_hyphen_values = true)]
     grep: Option<String>,
@@ -101,7 +104,7 @@ pub(crate) async fn run(app: &App, args: Logs) -> Result<u8, CommandError> {
 /// Whether there was something to show.
 async fn look(app: &App, args: &Logs) -> Result<bool, CommandError> {
     let session = app.connect().await?;
-    let printer = Printer::default();
+    let printer = Printer::new(args.raw_escapes);
     let shown = unless_interrupted(show(app, &session.client, args, &printer)).await;
     let found = shown.map_err(|failure| failure.watching(&args.id))?;
     printer.finish().await?;

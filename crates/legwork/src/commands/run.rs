@@ -34,6 +34,9 @@ pub(crate) struct Run {
     /// Forward standard input even from a terminal
     #[arg(long, short = 'i')]
     stdin: bool,
+    /// Let the output do to the terminal what it wants; else it is shown text and colours
+    #[arg(long)]
+    raw_escapes: bool,
     /// Do not follow: print the job's id and return
     #[arg(long, short)]
     detach: bool,
@@ -191,7 +194,7 @@ async fn follow(
     mut interrupted: bool,
 ) -> Result<Followed, CommandError> {
     let id = job.id.to_string();
-    let shown = show(app, client, &id);
+    let shown = show(app, client, &id, args.raw_escapes);
     tokio::pin!(shown);
     let mut stopping = false;
     loop {
@@ -233,13 +236,13 @@ fn stop_in_background(app: &App, client: &Client, id: &str) {
 }
 
 /// Prints what comes until the job's end.
-async fn show(app: &App, client: &Client, id: &str) -> Result<Followed, CommandError> {
+async fn show(app: &App, client: &Client, id: &str, raw: bool) -> Result<Followed, CommandError> {
     let options = LogOptions {
         follow: true,
         ..LogOptions::default()
     };
     let mut logs = client.logs(id, options).await?;
-    let printer = Printer::default();
+    let printer = Printer::new(raw);
     let mut viewer = Viewer::new(app.out, &printer);
     let mut heard = true;
     let ended = loop {
