@@ -1,6 +1,7 @@
 //! The command line's grammar: one subcommand, one file in `commands/`.
 
 mod later;
+mod reading;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,12 +11,15 @@ use legwork_client::Patience;
 
 use crate::{choice, commands};
 
+/// Columns of help at the most.
+const WIDTH: usize = 100;
+
 /// Let another machine do the legwork: run commands in a mirror of this directory, and never lose one.
 #[derive(Debug, Parser)]
 #[command(
     name = "legwork",
     version,
-    max_term_width = 100,
+    max_term_width = WIDTH,
     disable_help_subcommand = true
 )]
 #[command(
@@ -24,12 +28,19 @@ use crate::{choice, commands};
 )]
 pub(crate) struct Cli {
     #[command(flatten)]
+    pub(crate) options: Options,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What may stand before the command.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    #[command(flatten)]
     pub(crate) global: Global,
     /// Where local jobs and mirrors live; else `$LEGWORK_STATE`, else `$XDG_STATE_HOME/legwork`
     #[arg(long = "state", id = "state_dir", value_name = "DIR")]
     pub(crate) state: Option<PathBuf>,
-    #[command(subcommand)]
-    pub(crate) command: Command,
 }
 
 /// What every command understands.
@@ -149,10 +160,10 @@ mod tests {
             panic!("a status")
         };
         assert_eq!(
-            (run.state, given.state),
+            (run.options.state, given.state),
             (Some("a".into()), Some("b".into()))
         );
         let ps = Cli::parse_from(["legwork", "--state", "a", "ps", "--state", "running"]);
-        assert_eq!(ps.state, Some("a".into()));
+        assert_eq!(ps.options.state, Some("a".into()));
     }
 }

@@ -35,7 +35,6 @@ mod stdin;
 use std::panic::resume_unwind;
 use std::process::ExitCode;
 
-use clap::Parser;
 use clap::error::ErrorKind;
 
 use crate::app::App;
@@ -44,13 +43,13 @@ use crate::error::CommandError;
 use crate::output::Output;
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::read() {
         Ok(cli) => cli,
         Err(problem) => return explain(&problem),
     };
     let out = Output {
-        json: cli.global.json,
-        quiet: cli.global.quiet,
+        json: cli.options.global.json,
+        quiet: cli.options.global.quiet,
     };
     // A server has a thread for each processor.
     let mut builder = match cli.command {
@@ -62,7 +61,7 @@ fn main() -> ExitCode {
     let runtime = builder.enable_all().build();
     let result = match runtime {
         Ok(runtime) => {
-            let app = App::new(out, cli.state, cli.global.server);
+            let app = App::new(out, cli.options.state, cli.options.global.server);
             // A task like the others: the future that a runtime blocks on has to ask the kernel for news before each of its turns.
             let command = runtime.spawn(commands::dispatch(app, cli.command));
             let ended = runtime.block_on(command);
