@@ -9,6 +9,7 @@ use alloc::format;
 use rustix::fd::BorrowedFd;
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
+use rustix::process::Signal;
 
 use legwork_shim::layout;
 
@@ -43,7 +44,7 @@ impl<'a> Held<'a> {
         let told = self.tell().and_then(|()| match group {
             Some(group) => group.freeze(true),
             None => {
-                (0..PASSES).for_each(|_| tree::signal(libc::SIGSTOP));
+                (0..PASSES).for_each(|_| tree::signal(Signal::STOP));
                 Ok(())
             }
         });
@@ -60,7 +61,7 @@ impl<'a> Held<'a> {
         }
         match group {
             Some(group) => best_effort(group.freeze(false)),
-            None => tree::signal(libc::SIGCONT),
+            None => tree::signal(Signal::CONT),
         }
         best_effort(rustix::fs::unlinkat(
             self.dir,

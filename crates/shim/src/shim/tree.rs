@@ -23,10 +23,12 @@ use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_s
 use legwork_shim::ByteString;
 use legwork_shim::exit::Survivor;
 
-use super::{best_effort, files, reap, sys};
+use super::{best_effort, files, reap};
 
 /// Processes held in one sweep; the next one goes on where it ends.
 const SWEEP_MAX: usize = 512;
+/// Generations below the shim's children that get a signal.
+const DEEPEST: usize = 256;
 /// Survivors named in the exit record.
 const NAMED_MAX: usize = 32;
 
@@ -38,14 +40,24 @@ struct Member {
 }
 
 impl Member {
+    /// A process that names `parent` as its parent, or has become the shim's own meanwhile.
+    fn below(pid: Pid, parent: Pid, me: Pid) -> Option<Self> {
+        let handle = Some(pidfd_open(pid, PidfdFlags::empty()).ok()?);
+        let now = parent_of(pid)?;
+        (now == parent || now == me).then_some(Self { pid, handle })
+    }
+
+    fn send(&self, signal: Signal) -> Result<(), Errno> {
+        match &self.handle {
+            Some(handle) => pidfd_send_signal(handle, signal),
+            None => kill_process(self.pid, signal),
+        }
+    }
+
     /// Kills it; false if its number may mean somebody else by now.
     fn kill(&self) -> bool {
-        let killed = match &self.handle {
-            Some(handle) => pidfd_send_signal(handle, Signal::KILL),
-            None => kill_process(self.pid, Signal::KILL),
-        };
         // EPERM (it has another user) proves as much as success.
-        killed != Err(Errno::SRCH)
+        self.send(Signal::KILL) != Err(Errno::SRCH)
     }
 }
 
@@ -72,11 +84,7 @@ pub(super) fn sweep() {
 fn members(parent: Pid, me: Pid) -> Vec<Member> {
     children(parent)
         .into_iter()
-        .filter_map(|pid| {
-            let handle = Some(pidfd_open(pid, PidfdFlags::empty()).ok()?);
-            let now = parent_of(pid)?;
-            (now == parent || now == me).then_some(Member { pid, handle })
-        })
+        .filter_map(|pid| Member::below(pid, parent, me))
         .collect()
 }
 
@@ -103,14 +111,30 @@ pub(super) fn survivors(others: Vec<Pid>) -> Vec<Survivor> {
     named
 }
 
-/// Sends a signal to every descendant that can be seen now, parents before children.
-pub(super) fn signal(number: i32) {
-    let mut open = children(rustix::process::getpid());
-    while let Some(pid) = open.pop() {
-        // Less sure than `sweep`: a grandchild that its parent waits for just now may have left its number to a stranger, who is
-        // then held, or woken, in its place.
-        best_effort(sys::kill(pid, number));
-        open.extend(children(pid));
+/// Sends a signal to every descendant that can be seen now, parents before children. No stranger gets it, as in a [`sweep`]: here the proof
+/// that a parent's number still means it is made for each of its children, so that a wide tree needs no more descriptors than a deep one.
+pub(super) fn signal(signal: Signal) {
+    let me = rustix::process::getpid();
+    for pid in children(me) {
+        let own = Member { pid, handle: None };
+        best_effort(own.send(signal));
+        signal_below(&own, me, signal, DEEPEST);
+    }
+}
+
+fn signal_below(parent: &Member, me: Pid, signal: Signal, depth: usize) {
+    for pid in children(parent.pid) {
+        let Some(member) = Member::below(pid, parent.pid, me) else {
+            continue;
+        };
+        // Once more, for the proof: those that a job is held still with do no more the second time.
+        if parent.send(signal) == Err(Errno::SRCH) {
+            return;
+        }
+        best_effort(member.send(signal));
+        if depth > 0 {
+            signal_below(&member, me, signal, depth - 1);
+        }
     }
 }
 
