@@ -2,13 +2,17 @@
 
 use std::time::Duration;
 
-use legwork_jobs::Retention;
+use legwork_jobs::{Phase, Retention};
 
 use crate::problem::Problem;
 use crate::server::Server;
 
 /// How often it is looked for jobs to remove, by whichever process has the state directory open.
 const EVERY: Duration = Duration::from_hours(1);
+/// How often they are only counted, which is cheap, so that many short jobs do not pile up for an hour.
+const COUNT_EVERY: Duration = Duration::from_secs(15);
+/// A part of those that are kept, by which they may be more until the next look.
+const SLACK: u64 = 16;
 
 impl Server {
     /// Removes jobs that are not to be kept, now and from time to time, until the server stops. Goes on in the background.
@@ -28,12 +32,27 @@ impl Server {
                     Ok(_) => {}
                     Err(error) => tracing::warn!(%error, "old jobs cannot be looked for"),
                 }
-                let rest = draining.run_until_cancelled(tokio::time::sleep(EVERY));
-                if rest.await.is_none() {
+                let due = tokio::time::timeout(EVERY, server.too_many(retention));
+                if draining.run_until_cancelled(due).await.is_none() {
                     return;
                 }
             }
         }));
+    }
+
+    /// Waits until clearly more jobs have ended than are kept.
+    async fn too_many(&self, retention: Retention) {
+        let Some(most) = retention.jobs else {
+            return std::future::pending().await;
+        };
+        loop {
+            tokio::time::sleep(COUNT_EVERY).await;
+            let counted = self.shared.jobs.count().await.unwrap_or_default();
+            let ended = counted.get(&Phase::Finished).copied().unwrap_or(0);
+            if ended > most + most / SLACK {
+                return;
+            }
+        }
     }
 
     /// The same once, for a process that does not stay, unless somebody has done so within the hour.
