@@ -206,6 +206,20 @@ def test_a_full_disk_before_the_start_is_125(host: Host, small_disk: Path) -> No
     host.run(*RUN, "--", "true").expect(0)
 
 
+def test_a_disk_that_cannot_be_written_is_named(host: Host, small_disk: Path) -> None:
+    host.env["LEGWORK_STATE"] = str(small_disk / "state")
+    host.run(*RUN, "--", "echo", "kept").expect(0)
+    remount = ("mount", "-o", "remount,ro", small_disk)
+    subprocess.run(remount, check=True)
+    for words, code in ((("ps",), 1), ((*RUN, "--", "true"), 125), (("run", "--", "true"), 125)):
+        error = host.run(*words[:1], "--json", *words[1:]).expect(code).error()
+        assert "Read-only file system" in error["message"]
+        assert str(small_disk) in error["message"]
+    subprocess.run(("mount", "-o", "remount,rw", small_disk), check=True)
+    (job,) = host.json("ps", "-a")
+    assert host.ok("logs", job["id"]) == "kept\n"
+
+
 def test_a_mirror_that_does_not_fit(host: Host, small_disk: Path) -> None:
     host.env["LEGWORK_STATE"] = str(small_disk / "state")
     host.write("large", os.urandom(8 << 20))

@@ -35,6 +35,10 @@ const PROGRAMS: &[Program] = &[
         probe: ("strace", &["--version"]),
         package: "strace",
     },
+    Program {
+        probe: ("stress-ng", &["--version"]),
+        package: "stress-ng",
+    },
 ];
 
 const PYTHON_AT_LEAST: &str = "import sys; sys.exit(sys.version_info < (3, 11))";

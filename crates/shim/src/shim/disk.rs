@@ -6,6 +6,8 @@
 //! room, is there another walk. What is used up faster than it is looked at is over the limit by what is written meanwhile: nothing
 //! keeps a process from writing.
 //!
+//! What the job's processes have open without a name counts too, wherever it lies on that file system.
+//!
 //! Times are milliseconds of the monotonic clock.
 
 use rustix::fd::{AsFd, OwnedFd};
@@ -13,6 +15,8 @@ use rustix::fs::{CWD, Mode, OFlags};
 
 use legwork_shim::limits::Disk as Asked;
 
+use super::tree;
+use super::unnamed::Unnamed;
 use super::walk::Walk;
 
 /// Entries that are looked at before the shim does something else for a moment.
@@ -28,6 +32,29 @@ const WALK_MS: u64 = 30_000;
 /// Rest after a walk, as a multiple of the time that it took.
 const REST: u64 = 8;
 
+/// A count on its way.
+#[derive(Debug)]
+enum Count {
+    /// Of what is in the directory.
+    Named(Walk),
+    /// After that, of files without a name.
+    Unnamed(Unnamed),
+}
+
+impl Count {
+    /// The sum, once it is complete; `self` then has no more to tell.
+    fn step(&mut self) -> Option<u64> {
+        match self {
+            Self::Named(walk) => {
+                let bytes = walk.step(ENTRIES)?;
+                *self = Self::Unnamed(Unnamed::begin(walk.device(), tree::pids(), bytes));
+                None
+            }
+            Self::Unnamed(unnamed) => unnamed.step(),
+        }
+    }
+}
+
 /// What a directory may still take.
 #[derive(Debug)]
 pub(super) struct Disk {
@@ -37,7 +64,7 @@ pub(super) struct Disk {
     held: Option<u64>,
     /// Bytes of room before that walk, or the one on its way.
     room: u64,
-    walk: Option<Walk>,
+    count: Option<Count>,
     began: u64,
     /// No walk before, and one not later than.
     walks: (u64, u64),
@@ -54,7 +81,7 @@ impl Disk {
             limit: asked.bytes,
             held: None,
             room: 0,
-            walk: None,
+            count: None,
             began: now,
             walks: (now, now),
             look_at: now,
@@ -73,14 +100,14 @@ impl Disk {
 
     /// Whether the directory takes more than it may.
     pub(super) fn is_over(&mut self, now: u64) -> bool {
-        if self.walk.is_none() && !self.begins(now) {
+        if self.count.is_none() && !self.begins(now) {
             return false;
         }
-        let Some(bytes) = self.walk.as_mut().and_then(|walk| walk.step(ENTRIES)) else {
+        let Some(bytes) = self.count.as_mut().and_then(Count::step) else {
             self.look_at = now + REST_MS;
             return false;
         };
-        self.walk = None;
+        self.count = None;
         self.held = Some(bytes);
         let rest = (now - self.began).saturating_mul(REST);
         self.walks = (now + rest, now + rest.max(WALK_MS));
@@ -100,14 +127,14 @@ impl Disk {
             self.look_at = now + until(left);
             return false;
         }
-        self.walk = Walk::begin(self.root.as_fd()).ok();
+        self.count = Walk::begin(self.root.as_fd()).ok().map(Count::Named);
         (self.room, self.began) = (room, now);
-        if self.walk.is_none() {
+        if self.count.is_none() {
             // It was taken away, or its permissions were.
             self.walks = (now + LOOK_MS.1, now + LOOK_MS.1);
             self.look_at = now + LOOK_MS.1;
         }
-        self.walk.is_some()
+        self.count.is_some()
     }
 }
 

@@ -15,7 +15,7 @@
 //!
 //! **Limits.** What the kernel holds a whole job to is a control group of its own ([`cgroup`]), in which the payload is born and the
 //! shim is not; what each process carries by itself the child takes on before the exec ([`confine`]). Processor time the shim counts
-//! itself ([`budget`]), and it measures the directory of a job with a limit of disk space ([`disk`], [`walk`]).
+//! itself ([`budget`]), and it measures the directory of a job with a limit of disk space ([`disk`], [`walk`], [`unnamed`]).
 //!
 //! **Why it is small.** A shim sleeps for as long as its job runs, so every page it has touched counts.
 //! It does without a standard library and, where it can, without a C library (see `runtime`): output
@@ -48,6 +48,7 @@ mod starter;
 mod stdin;
 pub(crate) mod sys;
 mod tree;
+mod unnamed;
 mod walk;
 mod watch;
 mod write_back;

@@ -144,13 +144,21 @@ const TICKS: u64 = 100;
 /// Microseconds of processor time of all descendants, those that have been waited for included.
 pub(super) fn cpu_us() -> u64 {
     let reaped = reap::usage();
-    let mut used = reaped.user_us + reaped.system_us;
-    let mut open = children(rustix::process::getpid());
-    while let Some(pid) = open.pop() {
-        used += ticks_of(pid).unwrap_or(0) * (1_000_000 / TICKS);
-        open.extend(children(pid));
+    let used = reaped.user_us + reaped.system_us;
+    let ticks = pids().into_iter().filter_map(ticks_of);
+    used + ticks.map(|ticks| ticks * (1_000_000 / TICKS)).sum::<u64>()
+}
+
+/// All descendants that can be seen now.
+pub(super) fn pids() -> Vec<Pid> {
+    let mut found = children(rustix::process::getpid());
+    let mut next = 0;
+    while let Some(pid) = found.get(next) {
+        let below = children(*pid);
+        found.extend(below);
+        next += 1;
     }
-    used
+    found
 }
 
 /// Of a process and of those that it has waited for: fields 14 to 17 of `proc_pid_stat(5)`.

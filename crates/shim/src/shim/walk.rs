@@ -21,7 +21,7 @@ const DEEPEST: usize = 128;
 /// Directories that are known and have not been entered, of one tree.
 const WAITING: usize = 1 << 16;
 /// Bytes of a block, of which stat(2) tells the number.
-const BLOCK: u64 = 512;
+pub(super) const BLOCK: u64 = 512;
 /// Bytes for names read at once.
 const ROOM: usize = 4096;
 
@@ -70,6 +70,11 @@ impl Walk {
         walk.bytes = taken(&found);
         walk.open.push(Level::new(dir));
         Ok(walk)
+    }
+
+    /// The file system that it does not leave.
+    pub(super) fn device(&self) -> u64 {
+        self.device
     }
 
     /// Goes on by at least so many entries, if there are as many. The sum, once it is complete.
