@@ -147,7 +147,7 @@ impl Ca {
         let params = issue::server_params(server)?;
         let issued = self.issue(params, key.pair(), now, lifetime)?;
         let chain = vec![issued.certificate, self.certificate.der().clone()];
-        Ok(Credentials::new(chain, key))
+        Ok(Credentials::new(chain, &key))
     }
 
     /// Makes the certificate of a client for the key in its request. It ends with this authority at the latest.

@@ -13,6 +13,7 @@
 
 mod credentials;
 mod error;
+mod known;
 mod peer_certificate;
 mod verifier;
 
@@ -31,6 +32,7 @@ use rustls::version::TLS13;
 use rustls::{CipherSuite, ClientConfig, RootCertStore, ServerConfig};
 use uuid::Uuid;
 
+use self::known::KnownClients;
 use self::verifier::{ServerVerifier, Trust};
 use crate::ca::CaCertificate;
 use crate::fingerprint::Fingerprint;
@@ -70,7 +72,7 @@ pub fn server(
     let mut config = ServerConfig::builder_with_details(provider, clock)
         .with_protocol_versions(&[&TLS13])
         .map_err(ConfigError::Credentials)?
-        .with_client_cert_verifier(clients)
+        .with_client_cert_verifier(Arc::new(KnownClients::new(clients)))
         .with_single_cert(credentials.chain().to_vec(), credentials.key_der())
         .map_err(ConfigError::Credentials)?;
     config.alpn_protocols = vec![ALPN.to_vec()];

@@ -207,7 +207,7 @@ fn credentials(ca: &Ca, made: UnixTime) -> Credentials {
         name: "alice",
     };
     let issued = ca.issue_client(&request, &subject, made, CLIENT_LIFETIME);
-    Credentials::new(vec![issued.unwrap().certificate], key)
+    Credentials::new(vec![issued.unwrap().certificate], &key)
 }
 
 #[tokio::test]
@@ -219,7 +219,7 @@ async fn joined_renewed_and_in_contact_over_a_cut() {
     assert_eq!(&enrolled.ca, world.fake.ca.certificate());
     assert_eq!(enrolled.roles, ["run"]);
 
-    let own = Credentials::new(vec![enrolled.certificate.into()], key);
+    let own = Credentials::new(vec![enrolled.certificate.into()], &key);
     let target = world.target(&own, SERVER, &world.fake.ca);
     let client = world.connect(target).await.unwrap();
     let next = PrivateKey::generate().unwrap();

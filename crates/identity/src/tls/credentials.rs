@@ -1,6 +1,7 @@
 //! What one end proves itself with: certificates and the private key of the first.
 
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use crate::key::PrivateKey;
 
@@ -19,24 +20,30 @@ pub enum NotCredentials {
 #[derive(Debug)]
 pub struct Credentials {
     chain: Vec<CertificateDer<'static>>,
-    key: PrivateKey,
+    /// Not read yet: whoever makes a configuration does that.
+    key: PrivatePkcs8KeyDer<'static>,
 }
 
 impl Credentials {
     /// From the own certificate, followed by those of the authorities that vouch for it, if the peer needs them.
     #[must_use]
-    pub const fn new(chain: Vec<CertificateDer<'static>>, key: PrivateKey) -> Self {
+    pub fn new(chain: Vec<CertificateDer<'static>>, key: &PrivateKey) -> Self {
+        let key = key.der();
         Self { chain, key }
     }
 
-    /// From the texts that a client keeps: its certificate and its key.
+    /// From the texts that a client keeps: its certificate and its key. Whether the key is one that can be used, and the certificate's, turns
+    /// out when a configuration is made with them.
     ///
     /// # Errors
     /// When one of them is something else.
     pub fn from_pem(certificate: &str, key: &str) -> Result<Self, NotCredentials> {
         let der = crate::ca::from_pem(certificate).ok_or(NotCredentials::Certificate)?;
-        let key = PrivateKey::from_pem(key).map_err(|_| NotCredentials::Key)?;
-        Ok(Self::new(vec![CertificateDer::from(der)], key))
+        let key = PrivatePkcs8KeyDer::from_pem_slice(key.as_bytes());
+        Ok(Self {
+            chain: vec![CertificateDer::from(der)],
+            key: key.map_err(|_| NotCredentials::Key)?,
+        })
     }
 
     /// The certificates, the own one first.
@@ -46,6 +53,6 @@ impl Credentials {
     }
 
     pub(super) fn key_der(&self) -> PrivateKeyDer<'static> {
-        self.key.der()
+        self.key.clone_key().into()
     }
 }

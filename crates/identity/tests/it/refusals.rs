@@ -49,7 +49,7 @@ async fn a_certificate_that_signed_itself_is_refused() {
     let key = rcgen::KeyPair::generate().unwrap();
     let der = params.self_signed(&key).unwrap().der().clone();
     let key = PrivateKey::from_pem(&key.serialize_pem()).unwrap();
-    let own = Credentials::new(vec![der], key);
+    let own = Credentials::new(vec![der], &key);
     let met = meet(server(&ca), client(&ca, Some(&own))).await;
     let refused = matches!(met.server, Err(HandshakeError::BadCertificate(_)));
     assert!(refused, "{met:?}");

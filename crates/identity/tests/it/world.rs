@@ -110,7 +110,7 @@ pub(crate) fn alice_at(ca: &Ca, later: Duration) -> Credentials {
         name: "alice",
     };
     let issued = ca.issue_client(&request, &subject, at(later), CLIENT_LIFETIME);
-    Credentials::new(vec![issued.unwrap().certificate], key)
+    Credentials::new(vec![issued.unwrap().certificate], &key)
 }
 
 /// A client of an authority, with its clock at [`NOW`].

@@ -117,7 +117,7 @@ async fn an_invite_gives_a_certificate_once() {
         used,
         Some((Code::PermissionDenied, "INVITE_USED".to_owned()))
     );
-    let own = Credentials::new(vec![joined.certificate.to_vec().into()], key);
+    let own = Credentials::new(vec![joined.certificate.to_vec().into()], &key);
     assert_eq!(
         net.client(&own).await.info().await.unwrap().principal,
         "carol"

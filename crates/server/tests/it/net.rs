@@ -123,7 +123,7 @@ impl Net {
         let key = PrivateKey::generate().unwrap();
         let asked = CertificateRequest::verify(&key.request().unwrap()).unwrap();
         let redeemed = self.store.redeem(&self.ca, &offer.secret, &asked, now);
-        Credentials::new(vec![redeemed.unwrap().certificate.certificate], key)
+        Credentials::new(vec![redeemed.unwrap().certificate.certificate], &key)
     }
 
     pub(crate) async fn tcp(&self) -> TcpStream {
