@@ -224,13 +224,17 @@ impl Job {
         fs::read(self.path.join(name)).unwrap_or_else(|e| unreachable!("{name}: {e}"))
     }
 
-    /// The segments that there are, in order: start and content.
+    /// The segments that there are, in order: start and content. One that its job deletes meanwhile is not there.
     pub(crate) fn segments(&self) -> Vec<(u64, Vec<u8>)> {
         let mut all: Vec<_> = fs::read_dir(&self.path)
             .expect("the job directory")
             .filter_map(|entry| {
                 let name = entry.ok()?.file_name().into_string().ok()?;
-                Some((layout::segment_start(&name)?, self.read(&name)))
+                let start = layout::segment_start(&name)?;
+                match fs::read(self.path.join(&name)) {
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+                    read => Some((start, read.expect("a segment"))),
+                }
             })
             .collect();
         all.sort();
@@ -309,6 +313,21 @@ pub(crate) fn lives(pid: i32) -> bool {
         .ok()
         .and_then(|stat| stat.rsplit(") ").next()?.chars().next())
         .is_some_and(|state| state != 'Z' && state != 'X')
+}
+
+/// Sends SIGSTOP and waits for it to take effect.
+pub(crate) fn hold(pid: Pid) {
+    kill(pid, Signal::STOP);
+    until_held(pid);
+}
+
+/// Waits until a process has been stopped by such a signal.
+pub(crate) fn until_held(pid: Pid) {
+    let stat = format!("/proc/{}/stat", pid.as_raw_nonzero());
+    until("the pause", || {
+        let stat = fs::read_to_string(&stat).expect("the process is there");
+        stat.contains(") T ").then_some(())
+    });
 }
 
 /// A process id.
