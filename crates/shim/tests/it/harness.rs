@@ -23,7 +23,7 @@ use legwork_shim::lock;
 use legwork_shim::spec::{Meta, OnExit, Spec, Stdin, VERSION};
 
 /// After this long something is wrong, even on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Waits until a condition gives something.
 pub(crate) fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
