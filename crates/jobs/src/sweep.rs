@@ -71,14 +71,16 @@ pub(crate) fn sweep(
 }
 
 fn kill_all(jobs: &[JobId], groups: &HashMap<JobId, LostGroup>) -> HashMap<JobId, Vec<Survivor>> {
-    let mut pause = PAUSE_MIN;
+    let (mut pause, mut was_empty) = (PAUSE_MIN, false);
     for _ in 0..ROUNDS {
         groups.values().for_each(LostGroup::kill);
         let found = processes_of(jobs);
-        let empty = groups.values().all(|group| group.members().is_empty());
-        if found.is_empty() && empty {
+        let is_empty = found.is_empty() && groups.values().all(|group| group.members().is_empty());
+        // One that is just executing a program has no environment for a moment, so it takes two looks to find nothing.
+        if is_empty && std::mem::replace(&mut was_empty, true) {
             return HashMap::new();
         }
+        was_empty = is_empty;
         for (pid, job) in found {
             kill(pid, job);
         }
