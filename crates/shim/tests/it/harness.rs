@@ -64,7 +64,8 @@ pub(crate) fn script(text: &str) -> Spec {
     spec(&["sh", "-c", text])
 }
 
-fn unique() -> u128 {
+/// A number that no other test of this process has.
+pub(crate) fn unique() -> u128 {
     use std::sync::atomic::{AtomicU64, Ordering};
     static NEXT: AtomicU64 = AtomicU64::new(1);
     u128::from(NEXT.fetch_add(1, Ordering::Relaxed))
