@@ -74,7 +74,7 @@ def top(user: User) -> Iterator[Path]:
 def _leaves_nothing(place: Host) -> None:
     """Fail when processes of its jobs are left."""
     try:
-        until(lambda: not place.leftovers(), "no process of the test's jobs is left", 10)
+        until(lambda: not place.leftovers(), "no process of the test's jobs is left")
     except AssertionError:
         left = place.leftovers()
         words = [processes.describe(pid) for pid in left]

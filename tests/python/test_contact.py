@@ -8,7 +8,7 @@ import subprocess
 import pytest
 from harness.host import Host
 from harness.serving import LISTEN, Away, Serving
-from harness.waiting import until
+from harness.waiting import DEADLINE_S, until
 from harness.watching import PRINTS, Watched, in_order, open_gate, watch
 
 DEATHS = pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["term", "kill"])
@@ -45,7 +45,7 @@ def test_many_deaths_in_one_run(away: Away) -> None:
         away.end(number)
         away.again()
         watched.prints_on()
-    watched.ends(timeout_s=60)
+    watched.ends(timeout_s=DEADLINE_S)
 
 
 def test_input_goes_on_too(away: Away, laptop: Host) -> None:
@@ -58,7 +58,7 @@ def test_input_goes_on_too(away: Away, laptop: Host) -> None:
     runner.stdin.write(b"meanwhile\n")
     away.again()
     assert runner.stdout.readline() == b"meanwhile\n"
-    out, err = runner.communicate(b"after\n", timeout=30)
+    out, err = runner.communicate(b"after\n", timeout=DEADLINE_S)
     assert (runner.returncode, out) == (0, b"after\n"), err
 
 
@@ -68,7 +68,7 @@ def test_a_server_that_never_comes_back(away: Away) -> None:
     away.end(signal.SIGKILL)
     advice = []
     for watcher in (watched.runner, watched.follower, watched.waiter):
-        _, err = watcher.communicate(timeout=30)
+        _, err = watcher.communicate(timeout=DEADLINE_S)
         assert watcher.returncode == 255, err
         assert b"outcome unknown" in err
         assert b"close_notify" not in err
@@ -93,11 +93,11 @@ def _goes_on_as_told(watched: Watched, advice: list[list[list[str]]]) -> None:
     watched.prints_on()
     open_gate(watched.away.host)
     follower, waiter = given
-    out, err = follower.communicate(timeout=30)
+    out, err = follower.communicate(timeout=DEADLINE_S)
     assert follower.returncode == 0, err
     assert out == watched.away.host.output(watched.job)
     in_order(out)
-    waiter.communicate(timeout=30)
+    waiter.communicate(timeout=DEADLINE_S)
     assert waiter.returncode == 9
 
 
@@ -114,7 +114,7 @@ def test_a_cut_that_outlasts_patience(away: Away, how: str) -> None:
         link.reset()
     advice = []
     for watcher in (watched.runner, watched.follower, watched.waiter):
-        _, err = watcher.communicate(timeout=30)
+        _, err = watcher.communicate(timeout=DEADLINE_S)
         assert watcher.returncode == 255, err
         told = err.decode().splitlines()[-2]
         assert "contact lost, outcome unknown" in told
@@ -164,7 +164,7 @@ def test_how_long_to_try_is_a_flag(away: Away, laptop: Host) -> None:
     watched = watch(away, "--reconnect", "200ms")
     away.end(signal.SIGKILL)
     for watcher in (watched.runner, watched.follower, watched.waiter):
-        watcher.communicate(timeout=30)
+        watcher.communicate(timeout=DEADLINE_S)
         assert watcher.returncode == 255
     open_gate(away.host)
     away.host.finished(watched.job)
@@ -236,7 +236,7 @@ def test_a_server_of_this_machine_comes_and_goes(host: Host) -> None:
         server.end(signal.SIGKILL)
     open_gate(host)
     for runner, job in ((alone, first), (served, second)):
-        out, err = runner.communicate(timeout=30)
+        out, err = runner.communicate(timeout=DEADLINE_S)
         assert runner.returncode == 9, err
         assert out == host.output(job["id"])
     host.ok("ps")

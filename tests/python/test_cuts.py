@@ -8,7 +8,7 @@ import pytest
 from harness.host import Host, Result
 from harness.relay import DOWN, UP
 from harness.serving import Away
-from harness.waiting import until
+from harness.waiting import DEADLINE_S, until
 from harness.watching import open_gate
 
 pytestmark = pytest.mark.once
@@ -166,6 +166,6 @@ def test_a_wait_that_is_cut_while_the_job_runs(away: Away, laptop: Host) -> None
         until(lambda cuts=cuts: away.relay.talking() == before + cuts, "it is in contact")
         away.relay.links[-1].reset()
     open_gate(away.host)
-    _, err = waiter.communicate(timeout=20)
+    _, err = waiter.communicate(timeout=DEADLINE_S)
     assert waiter.returncode == 4
     assert b"box is back" in err

@@ -3,6 +3,7 @@
 import pytest
 from harness.host import Host
 from harness.serving import Away
+from harness.waiting import DEADLINE_S
 from harness.watching import PRINTS, open_gate
 
 TOLD = "alice has 1 connections to this server, which is as many as one identity may have here"
@@ -37,9 +38,9 @@ def test_a_command_beyond_the_limit_says_why_and_waits(away: Away, laptop: Host)
     assert TOLD.encode() in waiting.stderr.readline()
     assert waiting.poll() is None
     open_gate(away.host)
-    runner.communicate(timeout=20)
+    runner.communicate(timeout=DEADLINE_S)
     assert runner.returncode == 9
-    listed, said = waiting.communicate(timeout=30)
+    listed, said = waiting.communicate(timeout=DEADLINE_S)
     assert waiting.returncode == 0
     assert b"box is back" in said
     assert b"sh -c" in listed

@@ -12,7 +12,7 @@ from harness import faults, victim
 from harness.faults import Fault, places
 from harness.host import Host, Result
 from harness.serving import Away
-from harness.waiting import until
+from harness.waiting import DEADLINE_S, until
 
 pytestmark = [
     pytest.mark.once,
@@ -57,7 +57,7 @@ class Mortal:
         self.away.end(signal.SIGKILL)
         self.away.again("--advertise", self.away.relay.address)
         try:
-            out, err = process.communicate(timeout=30)
+            out, err = process.communicate(timeout=DEADLINE_S)
         except subprocess.TimeoutExpired:
             process.kill()
             _, err = process.communicate()
@@ -143,7 +143,7 @@ def test_an_invite(mortal: Mortal, most: int) -> None:
         name = f"guest-{next(mortal.numbers)}"
         result = mortal.asked(lambda: host.popen("invite", name), *these)
         token = result.text if result.code == 0 else host.ok("invite", name)
-        mortal.join(token, name)().communicate(timeout=30)
+        mortal.join(token, name)().communicate(timeout=DEADLINE_S)
         assert mortal.lets_in(name) == 0
         (known,) = mortal.known(name)
         assert known["roles"] == ["run"]

@@ -10,7 +10,7 @@ import pytest
 from harness.host import Host
 from harness.relay import DOWN
 from harness.serving import Away
-from harness.waiting import until
+from harness.waiting import DEADLINE_S, until
 from harness.watching import PRINTS, in_order, open_gate
 
 MIB = 1 << 20
@@ -55,7 +55,7 @@ def test_what_cannot_be_searched_for(host: Host) -> None:
     ]:
         before = time.monotonic()
         result = host.run("logs", job, "--json", "--grep", pattern).expect(2)
-        assert time.monotonic() - before < 5
+        assert time.monotonic() - before < 20
         assert result.out == b""
         error = result.error()
         assert error["reason"] == "BAD_PATTERN"
@@ -162,9 +162,9 @@ def test_live_lines_are_shown_when_they_are_complete(host: Host) -> None:
     assert follower.stdout.readline() == b"hit 2\n"
     nothing = host.popen("logs", "-f", job, "--grep", "miss")
     (host.tmp / "two").touch()
-    assert follower.communicate(timeout=20)[0] == b"hit 3\n"
+    assert follower.communicate(timeout=DEADLINE_S)[0] == b"hit 3\n"
     assert follower.returncode == 0
-    assert nothing.communicate(timeout=20)[0] == b""
+    assert nothing.communicate(timeout=DEADLINE_S)[0] == b""
     assert nothing.returncode == 1
 
 
@@ -254,7 +254,7 @@ def test_a_live_search_is_cut_again_and_again(away: Away, laptop: Host) -> None:
         until(lambda seen=seen: len(away.host.output(job)) > seen + 50, "it prints")
         away.relay.cut()
     open_gate(away.host)
-    out, _ = follower.communicate(timeout=30)
+    out, _ = follower.communicate(timeout=DEADLINE_S)
     assert follower.returncode == 0
     in_order(out)
     assert out == away.host.output(job)

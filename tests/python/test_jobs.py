@@ -1,12 +1,14 @@
 """Detached jobs: start, status, ps, wait, signal, rm."""
 
 import json
+import os
 import re
 import subprocess
 import time
 
 import pytest
 from harness.host import Host
+from harness.waiting import DEADLINE_S
 
 ID = re.compile(r"[0-9a-z]{8,}\n")
 
@@ -14,7 +16,7 @@ ID = re.compile(r"[0-9a-z]{8,}\n")
 def test_start_returns_at_once_and_prints_an_id(host: Host) -> None:
     began = time.monotonic()
     printed = host.ok("start", "--no-sync", "--", "sleep", "60")
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 40, "less than the job takes"
     assert ID.fullmatch(printed)
     host.ok("stop", printed.strip())
 
@@ -30,11 +32,11 @@ def test_command_substitution_is_not_held_open(host: Host) -> None:
         env=host.env,
         cwd=host.project,
         capture_output=True,
-        timeout=30,
+        timeout=DEADLINE_S,
         check=True,
         **host.user.popen_arguments(),
     )
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 40, "less than the job takes"
     host.ok("stop", done.stdout.decode().strip())
 
 
@@ -47,11 +49,12 @@ def test_several_shell_commands_in_one_call(host: Host) -> None:
 
 
 def test_status_tells_the_life_of_a_job(host: Host) -> None:
+    gate = host.tmp / "gate"
+    os.mkfifo(gate)
     job = host.shell("read line < gate; exit 5", options=["--dir", str(host.tmp), "--name", "n"])
-    subprocess.run(["mkfifo", host.tmp / "gate"], check=False)
-    seen = host.status(job)
-    assert seen["state"] in ("running", "finished")
-    host.finished(job)
+    assert host.running(job)["name"] == "n"
+    gate.write_text("go on\n")
+    assert host.finished(job)["finish"]["exitCode"] == 5
 
 
 def test_status_of_a_running_job(host: Host) -> None:

@@ -260,7 +260,8 @@ def test_nobody_hides_from_a_group(host: Host, groups: Groups) -> None:
         assert host.finished(job)["finish"]["cause"] == (
             "lost" if end == "shim" else "stopped" if end == "stop" else "self"
         )
-        assert [pid for pid in members if processes.alive(int(pid))] == [], end
+        pids = list(map(int, members))
+        until(lambda pids=pids: not any(map(processes.alive, pids)), f"all are gone: {end}")
         assert groups.below("jobs") == [], end
 
 

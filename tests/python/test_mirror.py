@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from harness.host import Host, Result
+from harness.waiting import DEADLINE_S
 
 
 @pytest.fixture
@@ -400,9 +401,9 @@ def test_a_running_job_keeps_its_tree(host: Host) -> None:
     assert changing.stderr
     assert job["shortId"][:8].encode() in changing.stderr.readline()
     (tree(host) / "go").touch()
-    out, _ = runner.communicate(timeout=30)
+    out, _ = runner.communicate(timeout=DEADLINE_S)
     assert out == b"one\n"
-    out, _ = changing.communicate(timeout=30)
+    out, _ = changing.communicate(timeout=DEADLINE_S)
     assert out == b"edited\n"
 
 
@@ -418,8 +419,8 @@ def test_a_run_of_what_was_there_passes_one_that_waits_to_change_it(host: Host) 
     host.write("main.txt", "one\n")
     assert mirrored(host, "cat main.txt").expect(0).text == "one\n"
     (tree(host) / "go").touch()
-    runner.communicate(timeout=30)
-    out, _ = changing.communicate(timeout=30)
+    runner.communicate(timeout=DEADLINE_S)
+    out, _ = changing.communicate(timeout=DEADLINE_S)
     assert out == b"edited\n"
 
 
@@ -487,6 +488,6 @@ def test_runs_side_by_side_while_files_change_all_end(host: Host, project: Path)
         pair = [host.popen("run", "-q", "--", "cat", "main.txt") for _ in range(2)]
         save(f"{number} again\n")
         for process in pair:
-            out, err = process.communicate(timeout=30)
+            out, err = process.communicate(timeout=DEADLINE_S)
             assert process.returncode == 0, err
             assert out in (f"{number}\n".encode(), f"{number} again\n".encode())

@@ -7,9 +7,27 @@ import time
 
 import pytest
 from harness.host import Host
-from harness.waiting import until
+from harness.waiting import DEADLINE_S, until
 
 BINARY = bytes(range(256)) * 64
+
+
+def in_turn(host: Host, *lines: bytes, code: int = 0) -> str:
+    """A job that prints each line when the one before has been kept; each second on standard error.
+
+    What comes on both streams at once has no order that anybody could know.
+    """
+    script = "".join(
+        f"echo {line.decode().strip()} >&{1 + number % 2}; "
+        f"while ! test -e go{number}; do sleep 0.01; done; "
+        for number, line in enumerate(lines)
+    )
+    job = host.shell(f"{script} exit {code}", options=["--dir", str(host.tmp)])
+    for number, line in enumerate(lines):
+        host.printed(job, line)
+        _touch(host, f"go{number}")
+    host.finished(job)
+    return job
 
 
 def test_bytes_are_never_touched(host: Host) -> None:
@@ -30,8 +48,7 @@ def test_a_large_output_arrives_whole(host: Host) -> None:
 
 
 def test_streams_are_told_apart(host: Host) -> None:
-    job = host.shell("echo o1; sleep 0.1; echo e1 >&2; sleep 0.1; echo o2")
-    host.finished(job)
+    job = in_turn(host, b"o1\n", b"e1\n", b"o2\n")
     assert host.run("logs", "--stream", "raw", job).expect(0).out == b"o1\ne1\no2\n"
     assert host.run("logs", "--stream", "stdout", job).expect(0).out == b"o1\no2\n"
     only_errors = host.run("logs", "--stream", "stderr", job).expect(0)
@@ -87,7 +104,7 @@ def test_following_shows_past_then_live_then_ends(host: Host) -> None:
     host.user.owns(_touch(host, "go"))
     assert follower.stdout.readline() == b"live\n"
     assert follower.stdout.read() == b""
-    follower.communicate(timeout=20)
+    follower.communicate(timeout=DEADLINE_S)
     assert follower.returncode == 0
 
 
@@ -98,13 +115,15 @@ def _touch(host: Host, name: str):  # noqa: ANN202
 
 
 def test_a_line_is_shown_when_it_is_printed(host: Host) -> None:
-    script = "for i in 1 2 3; do date +%s.%N; sleep 0.3; done"
-    process = host.popen("run", "--no-sync", "-q", "--", "sh", "-c", script)
+    script = "for i in 1 2 3; do echo $i; while ! test -e go$i; do sleep 0.01; done; done"
+    where = ("--dir", str(host.tmp))
+    process = host.popen("run", "--no-sync", "-q", *where, "--", "sh", "-c", script, bufsize=0)
     assert process.stdout
-    for line in process.stdout:
-        # Generous: only a timer or a full buffer on the way would take this long.
-        assert time.time() - float(line) < 0.25
-    process.communicate(timeout=20)
+    for number in (1, 2, 3):
+        # The job does not go on before it has been seen.
+        assert process.stdout.readline() == b"%d\n" % number
+        _touch(host, f"go{number}")
+    process.communicate(timeout=DEADLINE_S)
 
 
 def test_many_followers_see_the_same(host: Host) -> None:
@@ -114,7 +133,7 @@ def test_many_followers_see_the_same(host: Host) -> None:
     _touch(host, "go")
     expected = "".join(f"{n}\n" for n in range(1, 50001)).encode()
     for follower in followers:
-        out, _ = follower.communicate(timeout=60)
+        out, _ = follower.communicate(timeout=DEADLINE_S)
         assert out == expected
 
 
@@ -124,7 +143,7 @@ def test_a_stuck_follower_stops_nobody(host: Host) -> None:
     stuck = host.popen("logs", "-f", job)
     reads = host.popen("logs", "-f", job)
     _touch(host, "go")
-    out, _ = reads.communicate(timeout=60)
+    out, _ = reads.communicate(timeout=DEADLINE_S)
     assert len(out) == 20000000
     assert host.finished(job)["finish"]["exitCode"] == 2
     stuck.kill()
@@ -141,14 +160,17 @@ def test_the_tail_is_never_lost(host: Host) -> None:
 
 
 def test_followed_events_as_json_end_with_the_exit(host: Host) -> None:
-    job = host.shell("echo one; sleep 0.2; echo two >&2; exit 3")
+    begun = time.time()
+    job = in_turn(host, b"one\n", b"two\n", code=3)
+    ended = time.time()
     events = [json.loads(line) for line in host.ok("logs", "-f", "--json", job).splitlines()]
     assert [event["event"] for event in events] == ["output", "output", "end"]
     assert [(e["stream"], e["data"], e["offset"]) for e in events[:-1]] == [
         ("stdout", "one\n", 0),
         ("stderr", "two\n", 4),
     ]
-    assert 0.1 < (events[1]["timeUs"] - events[0]["timeUs"]) / 1e6 < 5
+    times = [event["timeUs"] / 1e6 for event in events[:-1]]
+    assert begun - 1 < times[0] < times[1] < ended + 1
     assert events[-1]["offset"] == 8
     assert events[-1]["job"]["finish"]["exitCode"] == 3
 

@@ -10,7 +10,7 @@ import pytest
 from harness import processes
 from harness.host import Host, Result
 from harness.serving import Away
-from harness.waiting import until
+from harness.waiting import DEADLINE_S, until
 
 RUN = ("run", "-q", "--no-sync", "--")
 
@@ -148,8 +148,8 @@ def test_detached_jobs(away: Away, laptop: Host) -> None:
     follower = laptop.popen("logs", "-f", job)
     waiter = laptop.popen("wait", job)
     (away.host.tmp / "go").touch()
-    assert follower.communicate(timeout=20)[0] == b"begun\nusr1\n"
-    waiter.communicate(timeout=20)
+    assert follower.communicate(timeout=DEADLINE_S)[0] == b"begun\nusr1\n"
+    waiter.communicate(timeout=DEADLINE_S)
     assert waiter.returncode == 4
     laptop.ok("rm", job)
     assert laptop.run("status", "--json", job).expect(5).error()["reason"] == "JOB_NOT_FOUND"
@@ -179,7 +179,7 @@ def test_an_interrupt_stops_the_job_there(away: Away, laptop: Host) -> None:
     assert runner.stdout
     assert runner.stdout.readline() == b"up\n"
     runner.send_signal(signal.SIGINT)
-    runner.communicate(timeout=20)
+    runner.communicate(timeout=DEADLINE_S)
     assert runner.returncode == 128 + signal.SIGTERM
     assert away.host.json("ps") == []
 
@@ -191,7 +191,7 @@ def test_the_command_line_is_killed(away: Away, laptop: Host) -> None:
     assert runner.stdout
     assert runner.stdout.readline() == b"up\n"
     runner.kill()
-    runner.communicate(timeout=20)
+    runner.communicate(timeout=DEADLINE_S)
     (job,) = laptop.json("ps")
     (away.host.tmp / "go").touch()
     laptop.run("wait", job["id"]).expect(6)
@@ -203,7 +203,7 @@ def test_a_reader_that_goes_away_stops_the_job(away: Away, laptop: Host) -> None
         assert runner.stdout
         assert runner.stdout.readline() == b"y\n"
         runner.stdout.close()
-        runner.wait(timeout=20)
+        runner.wait(timeout=DEADLINE_S)
     until(lambda: away.host.json("ps") == [], "the job is stopped")
 
 
@@ -215,7 +215,7 @@ def test_long_output_is_complete_while_small_calls_are_answered(away: Away, lapt
     assert slow.stdout.read(10) == b"x" * 10
     # It is not read on, and fills whatever there is on the way; others go on.
     assert laptop.status(job)["state"] == "finished"
-    out = b"x" * 10 + slow.communicate(timeout=60)[0]
+    out = b"x" * 10 + slow.communicate(timeout=DEADLINE_S)[0]
     assert len(out) == 60_000_004
     assert out.endswith(b"xend\n")
     assert away.server.process.poll() is None
@@ -273,7 +273,7 @@ def test_who_is_revoked_is_out_at_once(away: Away, laptop: Host) -> None:
     assert follower.stdout
     assert follower.stdout.readline() == b"up\n"
     away.host.ok("revoke", "alice")
-    _, err = follower.communicate(timeout=20)
+    _, err = follower.communicate(timeout=DEADLINE_S)
     assert follower.returncode == 4
     assert b"Traceback" not in err
     error = laptop.run("ps", "--json").expect(4).error()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from harness.host import Host, Result
+from harness.waiting import DEADLINE_S
 
 RUN = ("run", "--no-sync")
 
@@ -71,9 +72,9 @@ def test_in_place_runs_here(host: Host) -> None:
 
 def test_time_limit_is_124(host: Host) -> None:
     began = time.monotonic()
-    result = run(host, "echo begun; sleep 60", "--timeout", "300ms", "-q").expect(124)
+    result = run(host, "echo begun; sleep 60", "--timeout", "2s", "-q").expect(124)
     assert result.out == b"begun\n"
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 40
 
 
 def test_time_limit_takes_the_whole_tree(host: Host) -> None:
@@ -85,7 +86,7 @@ def test_time_limit_takes_the_whole_tree(host: Host) -> None:
 def test_what_the_main_process_leaves_is_killed(host: Host) -> None:
     began = time.monotonic()
     run(host, "setsid sleep 60 & echo done").expect(0)
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 40
 
 
 def test_detach_prints_an_id(host: Host) -> None:
@@ -99,7 +100,7 @@ def test_it_ends_when_its_reader_leaves(host: Host) -> None:
     os.close(write)
     os.read(read, 10)
     os.close(read)
-    process.communicate(timeout=30)
+    process.communicate(timeout=DEADLINE_S)
     # Stopped, as a broken pipe would have stopped it.
     assert process.returncode == 143
 
@@ -111,7 +112,7 @@ def test_the_working_directory_of_the_caller_may_be_gone(host: Host) -> None:
     with host.popen(
         "run", "--no-sync", "--dir", "/", "--", "true", cwd=gone, preexec_fn=gone.rmdir
     ) as process:
-        process.communicate(timeout=30)
+        process.communicate(timeout=DEADLINE_S)
     assert process.returncode in (0, 125)
 
 

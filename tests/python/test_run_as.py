@@ -16,7 +16,7 @@ import pytest
 from harness import processes
 from harness.foreign import Identity
 from harness.host import Host, Word
-from harness.waiting import until
+from harness.waiting import DEADLINE_S, until
 
 ALICE = pwd.getpwnam("daemon")
 DEFAULT = pwd.getpwnam("games")
@@ -42,7 +42,7 @@ class Serving:
     def end(self) -> None:
         """Let it end in order."""
         self.process.send_signal(signal.SIGTERM)
-        assert self.process.wait(timeout=20) == 0
+        assert self.process.wait(timeout=DEADLINE_S) == 0
         assert self.process.stdout
         self.process.stdout.close()
 
@@ -297,5 +297,5 @@ def test_another_user_needs_root(host: Host) -> None:
         assert process.stdout
         assert json.loads(process.stdout.readline())["event"] == "listening"
         process.terminate()
-        process.communicate(timeout=20)
+        process.communicate(timeout=DEADLINE_S)
         assert process.returncode == 0

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from harness.host import Host
 from harness.serving import LISTEN, Serving, is_root
-from harness.waiting import until
+from harness.waiting import DEADLINE_S, until
 
 
 def test_the_first_invite_waits_in_a_private_file(host: Host, serving: Serving) -> None:
@@ -133,16 +133,10 @@ def test_metrics_are_told_on_loopback_when_asked_for(host: Host) -> None:
     with Serving(host, *LISTEN) as server:
         host.ok("identities")
 
-        def listed() -> bool:
-            with urllib.request.urlopen(server.told["metrics"], timeout=20) as page:
-                text = page.read().decode()
-            return (
-                'legwork_jobs{state="running"} 0\n' in text
-                and 'method="EnrollService/ListIdentities",code="OK"} 1\n' in text
-            )
-
-        # A call is counted when its connection has let go of it, which its caller may overtake.
-        until(listed, "the call on the page")
+        with urllib.request.urlopen(server.told["metrics"], timeout=DEADLINE_S) as page:
+            text = page.read().decode()
+        assert 'legwork_jobs{state="running"} 0\n' in text
+        assert 'method="EnrollService/ListIdentities",code="OK"} 1\n' in text
         assert server.end() == 0
     root = ("--allow-root",) if is_root(host) else ()
     for address, reason in [("0.0.0.0:0", "NOT_LOOPBACK"), ("localhost", "USAGE")]:

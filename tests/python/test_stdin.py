@@ -5,6 +5,7 @@ import subprocess
 import time
 
 from harness.host import Host
+from harness.waiting import DEADLINE_S
 
 RUN = ("run", "--no-sync", "-q")
 
@@ -30,7 +31,7 @@ def test_input_and_output_are_interleaved(host: Host) -> None:
         assert process.stdout.readline() == word
     process.stdin.close()
     assert process.stdout.read() == b""
-    assert process.wait(20) == 0
+    assert process.wait(DEADLINE_S) == 0
 
 
 def test_a_job_that_does_not_read_still_ends(host: Host) -> None:
@@ -47,7 +48,7 @@ def test_an_open_input_does_not_keep_run_alive(host: Host) -> None:
     read, write = os.pipe()
     process = host.popen(*RUN, "--", "echo", "done", stdin=read)
     os.close(read)
-    out, _ = process.communicate(timeout=20)
+    out, _ = process.communicate(timeout=DEADLINE_S)
     os.close(write)
     assert (out, process.returncode) == (b"done\n", 0)
 
@@ -55,7 +56,7 @@ def test_an_open_input_does_not_keep_run_alive(host: Host) -> None:
 def test_nothing_is_forwarded_from_dev_null(host: Host) -> None:
     began = time.monotonic()
     assert host.run(*RUN, "--", "cat").expect(0).out == b""
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 40
 
 
 def test_a_started_job_reads_nothing(host: Host) -> None:

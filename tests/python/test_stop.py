@@ -1,11 +1,12 @@
 """`stop`: the signal, the grace, the whole tree, and what is recorded of it."""
 
+import random
 import signal
 import time
 
 from harness import processes
 from harness.host import Host
-from harness.waiting import until
+from harness.waiting import DEADLINE_S, until
 
 
 def test_stop_waits_and_says_how_it_ended(host: Host) -> None:
@@ -24,7 +25,7 @@ def test_a_job_that_ignores_term_is_killed_after_the_grace(host: Host) -> None:
     host.printed(job, b"up")
     began = time.monotonic()
     host.ok("stop", job, "--grace", "300ms")
-    assert 0.25 < time.monotonic() - began < 10
+    assert 0.25 < time.monotonic() - began < 40
     finish = host.finished(job)["finish"]
     assert (finish["cause"], finish["signal"]) == ("stopped", 9)
 
@@ -45,25 +46,27 @@ def test_the_stop_signal_of_the_job_is_the_default(host: Host) -> None:
 
 
 def test_daemons_of_the_job_die_with_it(host: Host) -> None:
-    # Own sessions, a double fork, an ignored TERM, and an empty environment.
+    # Own sessions, a double fork, an ignored TERM, and an empty environment. Nobody else on this
+    # machine sleeps for so long.
+    times = [f"{number}.{random.randrange(10**9):09}" for number in (61, 62, 63)]
     script = (
-        "setsid sleep 61 & (setsid sh -c 'trap \"\" TERM; sleep 62 & wait' &) ; "
-        "env -i setsid sleep 63 & echo up; wait"
+        "setsid sleep {} & (setsid sh -c 'trap \"\" TERM; sleep {} & wait' &) ; "
+        "env -i setsid sleep {} & echo up; wait"
     )
-    job = host.shell(script)
+    job = host.shell(script.format(*times))
     host.printed(job, b"up")
     main = host.status(job)["pid"]
-    tree = until(lambda: len(t := _below(host, main)) >= 4 and t, "the whole tree is up")
+    tree = until(lambda: len(t := _below(main, times)) >= 4 and t, "the whole tree is up")
     host.ok("stop", job, "--grace", "200ms")
     assert [pid for pid in tree if processes.alive(pid)] == []
 
 
-def _below(host: Host, main: int) -> list[int]:
+def _below(main: int, times: list[str]) -> list[int]:
     """The job's processes that are not the shim: those whose words say which sleep they are."""
     found = [main]
     for pid in processes.pids():
         words = processes.describe(pid)
-        if any(f"sleep {n}" in words for n in (61, 62, 63)) and pid != main:
+        if any(f"sleep {time}" in words for time in times) and pid != main:
             found.append(pid)
     return found
 
@@ -86,7 +89,7 @@ def test_two_stops_at_once(host: Host) -> None:
     host.printed(job, b"up")
     both = [host.popen("stop", job, "--grace", "300ms") for _ in range(2)]
     for process in both:
-        process.communicate(timeout=30)
+        process.communicate(timeout=DEADLINE_S)
         assert process.returncode == 0
     assert host.status(job)["finish"]["cause"] == "stopped"
 
@@ -99,7 +102,7 @@ def test_an_interrupt_at_any_moment_says_what_is_true(host: Host) -> None:
         # The moment is what this is about: it sweeps over the whole start.
         time.sleep(wait_ms / 1000)
         runner.send_signal(signal.SIGINT)
-        _, err = runner.communicate(timeout=20)
+        _, err = runner.communicate(timeout=DEADLINE_S)
         jobs = [job for job in host.json("ps", "-a") if job.get("name") == name]
         if b"nothing runs" in err:
             assert not jobs, err

@@ -11,7 +11,7 @@ import time
 import pytest
 from harness import processes
 from harness.host import Host
-from harness.waiting import until
+from harness.waiting import DEADLINE_S, until
 
 GATED = "echo begun; while ! test -e go; do sleep 0.02; done; echo ended; exit 21"
 
@@ -34,11 +34,11 @@ def _started_by_run(host: Host) -> tuple[subprocess.Popen[bytes], str]:
 def test_the_command_line_is_killed(host: Host, number: int) -> None:
     process, job = _started_by_run(host)
     process.send_signal(number)
-    process.communicate(timeout=20)
+    process.communicate(timeout=DEADLINE_S)
     assert host.status(job)["state"] == "running"
     follower = host.popen("logs", "-f", job)
     _open_gate(host)
-    out, _ = follower.communicate(timeout=20)
+    out, _ = follower.communicate(timeout=DEADLINE_S)
     assert out == b"begun\nended\n"
     host.run("wait", job).expect(21)
 
@@ -46,7 +46,7 @@ def test_the_command_line_is_killed(host: Host, number: int) -> None:
 def test_the_whole_session_of_the_command_line_is_killed(host: Host) -> None:
     process, job = _started_by_run(host)
     os.killpg(process.pid, signal.SIGKILL)
-    process.communicate(timeout=20)
+    process.communicate(timeout=DEADLINE_S)
     _open_gate(host)
     host.run("wait", job).expect(21)
     assert host.output(job) == b"begun\nended\n"
@@ -58,10 +58,9 @@ def test_the_shim_is_killed(host: Host) -> None:
     assert waiter.stdout
     assert waiter.stdout.readline() == b"up\n"
     (job,) = host.json("ps")
-    tree = processes.of_job(job["id"])
-    assert len(tree) >= 4
+    tree = until(lambda: len(t := processes.of_job(job["id"])) >= 4 and t, "the tree is up")
     os.kill(host.claim(job["id"])["shim_pid"], signal.SIGKILL)
-    _, err = waiter.communicate(timeout=30)
+    _, err = waiter.communicate(timeout=DEADLINE_S)
     assert waiter.returncode == 255
     assert b"unknown" in err
     seen = host.status(job["id"])
@@ -82,7 +81,7 @@ def test_the_shim_is_killed_and_nobody_looks_until_later(host: Host) -> None:
     until(lambda: not processes.alive(main), "the payload dies with its shim")
     # Whoever opens the directory next sweeps the rest before it says so.
     assert host.status(job)["finish"]["cause"] == "lost"
-    assert [pid for pid in tree if processes.alive(pid)] == []
+    until(lambda: not any(map(processes.alive, tree)), "those that were killed are gone")
 
 
 def test_two_terminals_tell_the_same(host: Host) -> None:
@@ -90,7 +89,7 @@ def test_two_terminals_tell_the_same(host: Host) -> None:
     host.finished(jobs[0])
     host.running(jobs[1])
     both = [host.popen("ps", "-a", "--json") for _ in range(2)]
-    first, second = (json.loads(process.communicate(timeout=20)[0]) for process in both)
+    first, second = (json.loads(process.communicate(timeout=DEADLINE_S)[0]) for process in both)
     assert first == second
     assert {job["state"] for job in first} == {"running", "finished"}
     host.ok("stop", jobs[1])
@@ -211,7 +210,7 @@ def test_an_exit_is_recorded_once(host: Host) -> None:
     record = journal.path.read_bytes()
     waiters = [host.popen("wait", job) for _ in range(6)]
     for waiter in waiters:
-        waiter.communicate(timeout=20)
+        waiter.communicate(timeout=DEADLINE_S)
         assert waiter.returncode == 6
     assert journal.path.read_bytes() == record
     assert record.count(b"\n") == len(journal.lines()) == 3

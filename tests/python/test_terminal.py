@@ -96,7 +96,7 @@ def test_progress_is_shown_on_a_terminal(host: Host) -> None:
     for number in range(3000):
         host.write(f"data/{number % 50}/{number}", os.urandom(3000))
     with Terminal(host, "run", "--", "echo", "done") as terminal:
-        assert terminal.ends(60) == 0
+        assert terminal.ends(180) == 0
         assert b"3000" in terminal.seen or b"3,000" in terminal.seen
         assert b"done" in terminal.seen
 

@@ -3,20 +3,21 @@
 import os
 import shutil
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from harness.host import Host
 from harness.relay import UP
-from harness.serving import Away, Serving
-from harness.waiting import until
+from harness.serving import Away, Serving, reserved
+from harness.waiting import DEADLINE_S, until
 from harness.watching import watch
 
 DEATHS = pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["term", "kill"])
 
 
 @pytest.fixture
-def own(away: Away) -> Path:
+def own(away: Away) -> Iterator[Path]:
     """A copy of the binary of the host's own, which serves."""
     own = away.host.top / "legwork"
     shutil.copyfile(away.host.binary, own)
@@ -25,8 +26,10 @@ def own(away: Away) -> Path:
     # Who is in the middle of something and does not answer is not waited for long.
     (away.host.tmp / "server.toml").write_text("[limits]\ndrain_s = 1\n")
     away.end()
-    away.again("--config", away.host.tmp / "server.toml")
-    return own
+    with reserved() as address:
+        away.again("--config", away.host.tmp / "server.toml", at=address)
+        yield own
+        away.end(signal.SIGKILL)
 
 
 def _upgrade(away: Away, own: Path, number: int) -> None:
@@ -76,7 +79,7 @@ def test_the_server_is_upgraded_during_a_commit(
     assert runner.poll() is None
     _upgrade(away, own, number)
     away.relay.flow()
-    out, err = runner.communicate(timeout=30)
+    out, err = runner.communicate(timeout=DEADLINE_S)
     assert runner.returncode == 3, err
     assert out == data + b"one\n"
     assert b"box is back" in err

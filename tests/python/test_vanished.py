@@ -8,7 +8,7 @@ import pytest
 from harness.host import Host
 from harness.relay import DOWN
 from harness.serving import Away
-from harness.waiting import until
+from harness.waiting import DEADLINE_S, until
 from harness.watching import PRINTS, goes_on, in_order, open_gate
 
 pytestmark = pytest.mark.once
@@ -33,12 +33,12 @@ def _as_any_other(away: Away, laptop: Host, elsewhere: Host, job: str) -> None:
     assert laptop.status(job)["owner"] == "alice"
     assert elsewhere.status(job)["state"] == "running"
     open_gate(away.host)
-    waiter.communicate(timeout=20)
+    waiter.communicate(timeout=DEADLINE_S)
     assert waiter.returncode == 9
     whole = away.host.output(job)
     in_order(whole)
     for follower in followers:
-        assert follower.communicate(timeout=20)[0] == whole
+        assert follower.communicate(timeout=DEADLINE_S)[0] == whole
         assert follower.returncode == 0
     assert (away.host.tmp / "runs").read_text() == "ran\n"
 
@@ -52,7 +52,7 @@ def test_a_client_is_killed_when_it_has_heard_of_its_job(
     assert runner.stdout
     job = json.loads(runner.stdout.readline())["job"]["id"]
     runner.kill()
-    runner.communicate(timeout=20)
+    runner.communicate(timeout=DEADLINE_S)
     _as_any_other(away, laptop, elsewhere, job)
 
 
@@ -72,7 +72,7 @@ def test_a_client_is_killed_before_it_hears_of_its_job(
     client = _unheard(away, laptop, command, *_words(away, mirror=False))
     (job,) = until(lambda: away.host.json("ps"), "the job is there")
     client.kill()
-    out, _ = client.communicate(timeout=20)
+    out, _ = client.communicate(timeout=DEADLINE_S)
     assert out == b""
     _as_any_other(away, laptop, elsewhere, job["id"])
 
@@ -85,7 +85,7 @@ def test_a_job_that_nobody_has_heard_of_is_stopped(
         client = _unheard(away, laptop, "start", "--no-sync", "--", "sleep", "60")
         (job,) = until(lambda: away.host.json("ps"), "the job is there")
         client.kill()
-        client.communicate(timeout=20)
+        client.communicate(timeout=DEADLINE_S)
         place.ok("stop", job["id"])
         finish = laptop.status(job["id"])["finish"]
         assert finish["cause"] == "stopped"
@@ -100,7 +100,7 @@ def test_a_job_that_ends_before_its_client_hears_of_it(away: Away, laptop: Host)
     away.host.finished(job["id"])
     away.relay.links[-1].reset()
     away.relay.flow()
-    out, err = client.communicate(timeout=20)
+    out, err = client.communicate(timeout=DEADLINE_S)
     assert client.returncode == 3, err
     assert out == b"said\n"
     assert err.endswith(b"no\n")

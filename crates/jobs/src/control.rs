@@ -27,8 +27,9 @@ use crate::state::JobState;
 
 /// How long a shim may take to listen, and to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How long a shim whose job runs may be without a socket before it is taken to have none.
-const SOCKET_PATIENCE: Duration = Duration::from_secs(2);
+/// How long a shim whose job runs may be without a socket before it is taken to have none: a disk that is busy may hold it up for some
+/// seconds.
+const SOCKET_PATIENCE: Duration = Duration::from_secs(5);
 /// Until a socket that exists is asked again.
 const RETRY: Duration = Duration::from_millis(2);
 

@@ -44,6 +44,14 @@ impl LostGroup {
         remove_groups(&self.0).unwrap_or(());
     }
 
+    /// Whether nobody is in it, nor below it: what is on its way out is no member any more, and still keeps it from being removed.
+    fn is_empty(&self) -> bool {
+        match fs::read_to_string(self.0.join("cgroup.events")) {
+            Ok(events) => events.lines().any(|line| line == "populated 0"),
+            Err(_gone) => self.members().is_empty(),
+        }
+    }
+
     fn members(&self) -> Vec<u32> {
         let list = fs::read_to_string(self.0.join("cgroup.procs")).unwrap_or_default();
         list.lines().filter_map(|line| line.parse().ok()).collect()
@@ -71,14 +79,16 @@ pub(crate) fn sweep(
 }
 
 fn kill_all(jobs: &[JobId], groups: &HashMap<JobId, LostGroup>) -> HashMap<JobId, Vec<Survivor>> {
-    let mut pause = PAUSE_MIN;
+    let (mut pause, mut was_empty) = (PAUSE_MIN, false);
     for _ in 0..ROUNDS {
         groups.values().for_each(LostGroup::kill);
         let found = processes_of(jobs);
-        let empty = groups.values().all(|group| group.members().is_empty());
-        if found.is_empty() && empty {
+        let is_empty = found.is_empty() && groups.values().all(LostGroup::is_empty);
+        // One that is just executing a program has no environment for a moment, so it takes two looks to find nothing.
+        if is_empty && std::mem::replace(&mut was_empty, true) {
             return HashMap::new();
         }
+        was_empty = is_empty;
         for (pid, job) in found {
             kill(pid, job);
         }

@@ -55,12 +55,12 @@ impl Output {
         if self.json {
             // Nothing is left to tell it to if standard error is gone.
             let line = serde_json::to_string(&error.to_json()).unwrap_or_default();
-            drop(writeln!(io::stderr(), "{line}"));
+            whole_line(&format!("{line}\n"));
             return;
         }
         say(&error.message);
         if let Some(hint) = &error.hint {
-            drop(writeln!(io::stderr(), "  hint: {}", printable(hint)));
+            whole_line(&format!("  hint: {}\n", printable(hint)));
         }
     }
 }
@@ -103,8 +103,10 @@ pub(crate) fn bytes_to_stdout(bytes: &[u8]) -> Result<(), CommandError> {
     write_all(rustix::stdio::stdout(), bytes).map_err(|e| cannot_write("standard output", &e))
 }
 
-/// Bytes of a job to standard error.
+/// Bytes of a job to standard error. Whatever legwork has to say meanwhile comes before or after them: a pipe may take only a part of
+/// them at a time, and what is said must not come between two parts of a line.
 pub(crate) fn bytes_to_stderr(bytes: &[u8]) -> Result<(), CommandError> {
+    let _turn = io::stderr().lock();
     write_all(rustix::stdio::stderr(), bytes).map_err(|e| cannot_write("standard error", &e))
 }
 
@@ -139,9 +141,14 @@ fn write_all(to: std::os::fd::BorrowedFd<'_>, mut bytes: &[u8]) -> io::Result<()
 }
 
 fn say(text: &str) {
-    // Nobody is there to be told when standard error is gone.
     let lines: Vec<String> = text.split('\n').map(printable).collect();
-    drop(writeln!(io::stderr(), "legwork: {}", lines.join("\n")));
+    whole_line(&format!("legwork: {}\n", lines.join("\n")));
+}
+
+/// In one write: other programs may say something there, too.
+fn whole_line(line: &str) {
+    // Nobody is there to be told when standard error is gone.
+    drop(io::stderr().write_all(line.as_bytes()));
 }
 
 /// Text with control characters escaped, so that a file's name cannot drive the terminal.

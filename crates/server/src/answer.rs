@@ -52,12 +52,13 @@ impl Watched {
             received: Arc::default(),
             sent: 0,
             code: None,
-            _stream: stream,
+            stream,
+            over: false,
         }
     }
 }
 
-/// One call under way. Dropping it ends the call, and logs and counts it.
+/// One call under way. Its end, or at the latest its drop, logs and counts it.
 #[derive(Debug)]
 pub(crate) struct Watch {
     watched: Watched,
@@ -68,7 +69,8 @@ pub(crate) struct Watch {
     sent: u64,
     code: Option<Code>,
     /// Its place among the streams of its caller.
-    _stream: Option<Stream>,
+    stream: Option<Stream>,
+    over: bool,
 }
 
 impl Watch {
@@ -85,10 +87,13 @@ impl Watch {
             self.code = Some(status.code());
         }
     }
-}
 
-impl Drop for Watch {
-    fn drop(&mut self) {
+    /// To be called before the caller can see the end: whoever has seen it finds the call counted and its place free.
+    fn end(&mut self) {
+        if std::mem::replace(&mut self.over, true) {
+            return;
+        }
+        self.stream = None;
         let done = Done {
             // Nobody was there any more to be told.
             code: self.code.unwrap_or(Code::Cancelled),
@@ -106,6 +111,12 @@ impl Drop for Watch {
                 done,
             });
         }
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.end();
     }
 }
 
@@ -154,6 +165,9 @@ pub(crate) struct Answer {
 impl Answer {
     pub(crate) fn wrap(answer: http::Response<Body>, mut watch: Watch) -> http::Response<Body> {
         watch.see(answer.headers());
+        if answer.body().is_end_stream() {
+            watch.end();
+        }
         let endless = STREAMS.contains(&watch.path.as_str());
         let stop = endless.then(|| Box::pin(watch.watched.draining.clone().cancelled_owned()));
         let last_word = watch.path == WATCH;
@@ -165,6 +179,12 @@ impl Answer {
                 watch,
             })
         })
+    }
+
+    /// Lets go of all that the call had, before its last word is on its way.
+    fn end(&mut self) {
+        self.inner = None;
+        self.watch.end();
     }
 }
 
@@ -190,8 +210,8 @@ impl HttpBody for Answer {
                 this.watch.sent += data.len() as u64;
                 return Poll::Ready(Some(Ok(Frame::data(data))));
             }
-            this.inner = None;
             this.watch.code = Some(Code::Unavailable);
+            this.end();
             return Poll::Ready(Some(Ok(Frame::trailers(farewell()))));
         }
         let polled = Pin::new(inner).poll_frame(cx);
@@ -200,6 +220,7 @@ impl HttpBody for Answer {
                 this.watch.sent += data.len() as u64;
             } else if let Some(trailers) = frame.trailers_ref() {
                 this.watch.see(trailers);
+                this.end();
             }
         }
         polled
@@ -229,9 +250,55 @@ fn farewell() -> http::HeaderMap {
 
 #[cfg(test)]
 mod tests {
-    use prost::Message;
+    use std::sync::Arc;
 
-    use super::STREAMS;
+    use bytes::Bytes;
+    use http_body::Frame;
+    use http_body_util::{BodyExt, StreamBody};
+    use prost::Message;
+    use tokio_util::sync::CancellationToken;
+    use tonic::Status;
+    use tonic::body::Body;
+    use uuid::Uuid;
+
+    use super::{Answer, STREAMS, Watched};
+    use crate::access::Call;
+    use crate::quotas::{Quotas, Usage};
+
+    /// A body of these frames, whose caller may have one stream, answering a call of this method.
+    fn answer(usage: &Usage, frames: Vec<Frame<Bytes>>) -> Body {
+        let watched = Watched {
+            draining: CancellationToken::new(),
+            log: None,
+            metrics: None,
+        };
+        let call = Arc::new(Call::new(None, None));
+        let stream = usage.stream(Uuid::nil()).unwrap();
+        let watch = watched.begin(STREAMS[0].to_owned(), call, Some(stream));
+        let frames = frames.into_iter().map(Ok::<_, Status>);
+        let body = Body::new(StreamBody::new(futures_util::stream::iter(frames)));
+        Answer::wrap(http::Response::new(body), watch).into_body()
+    }
+
+    #[tokio::test]
+    async fn who_has_seen_the_end_of_a_stream_may_have_another() {
+        let usage = Usage::default();
+        usage.limit(Quotas {
+            streams: 1,
+            ..Quotas::default()
+        });
+        let another = || usage.stream(Uuid::nil());
+        let data = Frame::data(Bytes::from_static(b"x"));
+        let mut ended = answer(&usage, vec![data, Frame::trailers(http::HeaderMap::new())]);
+        assert!(ended.frame().await.unwrap().unwrap().is_data());
+        assert!(another().is_err());
+        assert!(ended.frame().await.unwrap().unwrap().is_trailers());
+        drop(another().unwrap());
+        drop(ended);
+        // One that nobody reads to its end is over when it is let go of.
+        drop(answer(&usage, Vec::new()));
+        drop(another().unwrap());
+    }
 
     #[test]
     fn the_streams_are_those_of_the_services() {

@@ -33,6 +33,8 @@ pub enum Direction {
 /// What the network is like now.
 #[derive(Debug, Clone, Copy, Default)]
 struct Weather {
+    /// How many connections there have been.
+    connections: u64,
     /// New connections fail.
     refusing: bool,
     /// Bytes wait.
@@ -62,7 +64,6 @@ struct Shared {
     tasks: TaskTracker,
     weather: watch::Sender<Weather>,
     cuts: Mutex<VecDeque<Cut>>,
-    connections: AtomicU64,
     up: AtomicU64,
     down: AtomicU64,
 }
@@ -83,7 +84,6 @@ impl Relay {
                 tasks,
                 weather: watch::Sender::new(Weather::default()),
                 cuts: Mutex::default(),
-                connections: AtomicU64::new(0),
                 up: AtomicU64::new(0),
                 down: AtomicU64::new(0),
             }),
@@ -98,10 +98,9 @@ impl Relay {
             let relay = relay.clone();
             async move {
                 let (ours, theirs) = tokio::io::duplex(PIPE);
-                if relay.shared.weather.borrow().refusing {
+                if !relay.take(Box::new(theirs)) {
                     return Err(CallError::unreachable("connection refused by the test"));
                 }
-                relay.take(Box::new(theirs));
                 Ok(ours)
             }
         })
@@ -118,7 +117,7 @@ impl Relay {
         self.shared.tasks.spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let ready = stream.set_nodelay(true).and(stream.set_zero_linger());
-                if ready.is_ok() && !relay.shared.weather.borrow().refusing {
+                if ready.is_ok() {
                     relay.take(Box::new(stream));
                 }
             }
@@ -138,22 +137,21 @@ impl Relay {
 
     /// The connections that there are stay open and carry nothing any more, as after a firewall forgot them.
     pub fn silence(&self) {
-        let all = self.connections();
-        self.shared.weather.send_modify(|w| w.silent = all);
+        self.shared
+            .weather
+            .send_modify(|w| w.silent = w.connections);
     }
 
-    /// Ends all the connections that there are.
+    /// Ends all the connections that there are. What is said from now on does not pass on any of them.
     pub fn cut(&self) {
-        let all = self.connections();
-        self.shared.weather.send_modify(|w| w.cut = all);
+        self.shared.weather.send_modify(|w| w.cut = w.connections);
     }
 
     /// Ends each of the connections that there are when the next byte comes in this direction, which is lost.
     pub fn trap(&self, direction: Direction) {
-        let all = self.connections();
         self.shared
             .weather
-            .send_modify(|w| w.trap = Some((all, direction)));
+            .send_modify(|w| w.trap = Some((w.connections, direction)));
     }
 
     /// The next connection for which nothing was said yet ends after this many bytes in this direction.
@@ -177,7 +175,7 @@ impl Relay {
     /// How many connections there have been.
     #[must_use]
     pub fn connections(&self) -> u64 {
-        self.shared.connections.load(Ordering::Relaxed)
+        self.shared.weather.borrow().connections
     }
 
     /// How many bytes have passed in a direction, on all connections.
@@ -186,8 +184,18 @@ impl Relay {
         self.shared.counter(direction).load(Ordering::Relaxed)
     }
 
-    fn take(&self, near: Box<dyn ByteStream>) {
-        let number = self.shared.connections.fetch_add(1, Ordering::Relaxed) + 1;
+    /// `false` if the connection is refused.
+    fn take(&self, near: Box<dyn ByteStream>) -> bool {
+        let mut number = 0;
+        // At once, so that one that is made while the network becomes bad is either refused or one of those there are.
+        let taken = self.shared.weather.send_if_modified(|weather| {
+            weather.connections += u64::from(!weather.refusing);
+            number = weather.connections;
+            !weather.refusing
+        });
+        if !taken {
+            return false;
+        }
         let mut cuts = self
             .shared
             .cuts
@@ -215,6 +223,7 @@ impl Relay {
                 () = shared.is(|weather| weather.cut >= number) => {}
             }
         });
+        true
     }
 }
 
@@ -258,8 +267,10 @@ impl Line<'_> {
                 return;
             };
             let number = self.number;
-            let trap = self.shared.weather.borrow().trap;
-            if trap.is_some_and(|(upto, way)| number <= upto && way == self.direction) {
+            // Asked for what was read: whoever ends it need not have been heard yet.
+            let Weather { cut, trap, .. } = *self.shared.weather.borrow();
+            let trapped = |(upto, way)| number <= upto && way == self.direction;
+            if number <= cut || trap.is_some_and(trapped) {
                 return;
             }
             self.shared.is(|w| !w.stalled && w.silent < number).await;

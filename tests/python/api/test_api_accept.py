@@ -7,9 +7,9 @@ from typing import Any
 
 import grpc
 import pytest
-from harness.api import DEADLINE_S, Client
+from harness.api import Client
 from harness.host import Host
-from harness.waiting import until
+from harness.waiting import DEADLINE_S, until
 from harness.world import World
 
 pytestmark = pytest.mark.once

@@ -8,9 +8,9 @@ from typing import Any
 import grpc
 import pytest
 from harness import faults, processes
-from harness.api import DEADLINE_S, Client
+from harness.api import Client
 from harness.faults import Fault, places
-from harness.waiting import until
+from harness.waiting import DEADLINE_S, until
 from harness.world import World
 
 pytestmark = [

@@ -5,8 +5,8 @@ import time
 
 import grpc
 import pytest
-from harness.api import DEADLINE_S, Client
-from harness.waiting import until
+from harness.api import Client
+from harness.waiting import DEADLINE_S, until
 from harness.world import World, job_id
 
 pytestmark = pytest.mark.once

@@ -7,8 +7,8 @@ from queue import Queue
 from typing import Any
 
 import pytest
-from harness.api import DEADLINE_S, Client
-from harness.waiting import until
+from harness.api import Client
+from harness.waiting import DEADLINE_S, until
 from harness.world import World, read
 
 pytestmark = pytest.mark.once
@@ -101,9 +101,13 @@ def test_a_follower_that_comes_and_goes_loses_nothing(world: World) -> None:
 def test_the_streams_are_told_apart(world: World) -> None:
     jobs = world.stubs.jobs
     alice = world.join("alice")
-    job = world.start(
-        alice, world.shell("echo out; sleep 0.05; echo err >&2; sleep 0.05; echo out2")
-    )
+    wait = "while ! test -e {}; do sleep 0.01; done"
+    script = f"echo out; {wait.format('go1')}; echo err >&2; {wait.format('go2')}; echo out2"
+    job = world.start(alice, world.shell(script))
+    # What comes on both streams at once has no order that anybody could know.
+    for line, gate in ((b"out\n", "go1"), (b"err\n", "go2")):
+        world.host.printed(job.id, line)
+        (world.host.tmp / gate).touch()
     world.ended(alice, job.id)
     assert world.output(alice, job.id, stream=jobs.LOG_STREAM_STDOUT) == b"out\nout2\n"
     assert world.output(alice, job.id, stream=jobs.LOG_STREAM_STDERR) == b"err\n"

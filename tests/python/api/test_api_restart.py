@@ -6,8 +6,8 @@ from typing import Any
 
 import grpc
 import pytest
-from harness.api import DEADLINE_S, Client
-from harness.waiting import until
+from harness.api import Client
+from harness.waiting import DEADLINE_S, until
 from harness.world import World
 
 pytestmark = pytest.mark.once
@@ -133,7 +133,7 @@ def test_a_wait_and_a_commit_are_told_to_come_again(world: World) -> None:
         list(commit)
     hold.set()
     assert told[0].code == grpc.StatusCode.UNAVAILABLE
-    assert world.serving.process.wait(20) == 0
+    assert world.serving.process.wait(DEADLINE_S) == 0
     world.again()
     grpc.channel_ready_future(alice.channel).result(DEADLINE_S)
     (world.host.tmp / "go").touch()

@@ -7,7 +7,7 @@ import grpc
 import hyperframe.frame as frames
 import pytest
 from google.protobuf import descriptor_pb2
-from harness.waiting import until
+from harness.waiting import DEADLINE_S, until
 from harness.wire import Wire, context
 from harness.world import World
 
@@ -39,7 +39,7 @@ def test_who_watches_is_told_that_the_server_stops(world: World) -> None:
         with pytest.raises(grpc.RpcError) as told:
             next(stream)
         assert told.value.code() == grpc.StatusCode.UNAVAILABLE
-    assert world.serving.process.wait(timeout=20) == 0
+    assert world.serving.process.wait(timeout=DEADLINE_S) == 0
 
 
 def test_a_check_on_a_connection_that_is_ending(world: World) -> None:
@@ -55,7 +55,7 @@ def test_a_check_on_a_connection_that_is_ending(world: World) -> None:
         data = peer.until(lambda f: f.stream_id == stream and isinstance(f, frames.DataFrame))
         answer = health.HealthCheckResponse.FromString(data.data[5:])
         assert answer.status == health.HealthCheckResponse.NOT_SERVING
-    assert world.serving.process.wait(timeout=20) == 0
+    assert world.serving.process.wait(timeout=DEADLINE_S) == 0
 
 
 def test_reflection_lists_exactly_the_services(world: World) -> None:

@@ -8,8 +8,9 @@ from typing import Any
 
 import grpc
 import pytest
-from harness.api import DEADLINE_S, Client
+from harness.api import Client
 from harness.mirror import Commit, Tree, commit, root
+from harness.waiting import DEADLINE_S
 from harness.world import World
 
 pytestmark = pytest.mark.once

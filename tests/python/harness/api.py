@@ -27,7 +27,6 @@ from google.protobuf import any_pb2
 from grpc_tools import protoc
 
 ROOT = Path(__file__).resolve().parents[3]
-DEADLINE_S = 30.0
 
 # The messages of others, as their owners publish them: only what is read here, so that no more
 # packages are needed.

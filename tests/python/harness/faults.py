@@ -13,7 +13,7 @@ from pathlib import Path
 
 from harness import processes
 from harness.host import Host, Word
-from harness.waiting import until
+from harness.waiting import DEADLINE_S, until
 
 STRACE = ("strace", "-qq")
 # Stops whoever executes a program, at the first instruction of that.
@@ -159,7 +159,12 @@ def traced(host: Host, log: Path, *args: Word, faults: Iterable[Fault] = ()) -> 
     words = [word for fault in faults for word in fault.words()]
     command = [*STRACE, "-f", "-b", "execve", "-o", str(log), *words, str(host.binary), *args]
     made = subprocess.run(
-        command, cwd=host.project, env=host.env, capture_output=True, timeout=30, check=False
+        command,
+        cwd=host.project,
+        env=host.env,
+        capture_output=True,
+        timeout=DEADLINE_S,
+        check=False,
     )
     return made.returncode
 
@@ -190,4 +195,4 @@ def frozen(host: Host, log: Path, *args: Word) -> Iterator[Frozen]:
             # One that is still there hangs, and its starter may wait for it.
             if pid and processes.cmdline(pid).startswith(SHIM.encode()):
                 processes.kill(pid)
-            starter.communicate(timeout=30)
+            starter.communicate(timeout=DEADLINE_S)

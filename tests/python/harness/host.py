@@ -130,7 +130,7 @@ class Host:
         return subprocess.Popen([self.binary, *args], **settings)
 
     def run(
-        self, *args: Word, stdin: bytes | None = None, timeout_s: float = 30, **options: Any
+        self, *args: Word, stdin: bytes | None = None, timeout_s: float = DEADLINE_S, **options: Any
     ) -> Result:
         """Run the binary to its end."""
         if stdin is not None:

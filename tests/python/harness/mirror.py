@@ -8,7 +8,8 @@ from typing import Any
 
 from blake3 import blake3
 
-from harness.api import DEADLINE_S, Client
+from harness.api import Client
+from harness.waiting import DEADLINE_S
 
 WHOLE_BYTES = 256 << 10
 Tree = dict[bytes, bytes | None]

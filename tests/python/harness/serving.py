@@ -1,15 +1,33 @@
 """A server as a process, and somebody elsewhere who has joined it."""
 
+import contextlib
 import json
 import os
 import signal
+import socket
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from harness.host import Host, Word
 from harness.relay import Relay
+from harness.waiting import DEADLINE_S
 
-LISTEN = ("--listen", "127.0.0.1:0")
+ANYWHERE = "127.0.0.1:0"
+LISTEN = ("--listen", ANYWHERE)
+
+
+@contextlib.contextmanager
+def reserved() -> Iterator[str]:
+    """A free address that a server may listen at again and again, and nobody else gets in between.
+
+    The system gives no port away that is bound, and lets another bind it as long as nobody listens
+    there; so this has to come before the first server.
+    """
+    with socket.socket() as kept:
+        kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        kept.bind(("127.0.0.1", 0))
+        yield "{}:{}".format(*kept.getsockname())
 
 
 def is_root(host: Host) -> bool:
@@ -49,7 +67,7 @@ class Serving:
     def end(self, number: int = signal.SIGTERM) -> int:
         """Signal it and wait for its end; its exit code."""
         self.process.send_signal(number)
-        return self.process.wait(timeout=20)
+        return self.process.wait(timeout=DEADLINE_S)
 
 
 @dataclass
@@ -65,10 +83,10 @@ class Away:
         """End the server."""
         self.server.end(number)
 
-    def again(self, *args: Word) -> None:
+    def again(self, *args: Word, at: str = ANYWHERE) -> None:
         """Start a server where the one before it could be reached."""
         self.server.__exit__()
-        self.server = Serving(self.host, *LISTEN, *args)
+        self.server = Serving(self.host, "--listen", at, *args)
         self.relay.lead_to(self.server.address)
 
     @property

@@ -13,11 +13,12 @@ from typing import Any
 from harness import faults, processes
 from harness.faults import Fault
 from harness.host import Host, Word
+from harness.waiting import until
 
 CODE, NEVER_RAN, LOST = 7, 125, 255
 NOT_FOUND = 5
 # Longer than anything a shim waits for.
-PATIENCE_S = 15
+PATIENCE_S = 60
 
 # Leaves a line for each time it runs, and a process that has nothing to do with it any more; prints
 # on both streams; waits for the socket of a job that is not short, if it is told to, but not for
@@ -140,6 +141,7 @@ class Victim:
         """Look at a job as anybody may who comes later."""
         job = directory.name
         waited = self.host.run("wait", job)
+        locked = _stays_locked(directory / "journal")
         left = [processes.describe(pid) for pid in processes.of_job(job)]
         seen = self.host.status(job)
         logs = self.host.run("logs", job, "--quiet").expect(0)
@@ -156,7 +158,7 @@ class Victim:
             err=logs.err,
             kept=len(self.host.output(job)),
             files={path.name for path in directory.iterdir()},
-            locked=is_locked(directory / "journal"),
+            locked=locked,
         )
 
 
@@ -180,6 +182,15 @@ def is_locked(journal: Path) -> bool:
     with journal.open("rb") as opened:
         told = fcntl.fcntl(opened, fcntl.F_OFD_GETLK, asked)
     return struct.unpack(layout, told)[0] != fcntl.F_UNLCK
+
+
+def _stays_locked(journal: Path) -> bool:
+    """Whether the lock is held for longer than a shim needs that has recorded the end."""
+    try:
+        until(lambda: not is_locked(journal), "the lock is free")
+    except AssertionError:
+        return True
+    return False
 
 
 def holds_whatever(course: Course) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from harness.host import Host
 from harness.serving import Away
-from harness.waiting import until
+from harness.waiting import DEADLINE_S, until
 
 PRINTS = "i=0; while ! test -e go; do echo $i; i=$((i+1)); sleep 0.002; done; exit 9"
 """Prints numbers in the directory where the gate is, and ends with 9."""
@@ -25,7 +25,7 @@ class Watched:
         """Wait until the job has printed more."""
         goes_on(self.away.host, self.job)
 
-    def ends(self, timeout_s: float = 30) -> bytes:
+    def ends(self, timeout_s: float = DEADLINE_S) -> bytes:
         """Open the gate: all have seen everything once, in order, and the end. What `run` said."""
         open_gate(self.away.host)
         out, err = self.runner.communicate(timeout=timeout_s)
@@ -69,5 +69,5 @@ def goes_on(host: Host, job: str) -> None:
 
 def in_order(output: bytes) -> None:
     """Fail unless every number is there once."""
-    lines = output.split()
+    lines = output.splitlines()
     assert lines == [b"%d" % number for number in range(len(lines))]

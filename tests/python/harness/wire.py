@@ -12,7 +12,8 @@ from typing import Any
 import hyperframe.frame as frames
 from hpack import Decoder, Encoder
 
-from harness.api import DEADLINE_S, Credentials
+from harness.api import Credentials
+from harness.waiting import DEADLINE_S
 from harness.world import World
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"

@@ -1,5 +1,6 @@
 """A server that listens with TLS, and the people who know it."""
 
+import contextlib
 import itertools
 import secrets
 import time
@@ -11,7 +12,6 @@ import grpc
 from cryptography import x509
 
 from harness.api import (
-    DEADLINE_S,
     Client,
     Credentials,
     Invite,
@@ -23,7 +23,8 @@ from harness.api import (
     request_for,
 )
 from harness.host import Host, Word
-from harness.serving import LISTEN, Serving
+from harness.serving import Serving, reserved
+from harness.waiting import DEADLINE_S, until
 
 _OPTIONS = [
     ("grpc.ssl_target_name_override", "legwork"),
@@ -58,8 +59,10 @@ class World:
         self.tokens: list[str] = []
         self.keys: list[bytes] = []
         self._clients: list[Client] = []
-        self.serving = Serving(host, *LISTEN, "--init", *self._logged(), *args)
-        (self.address,) = self.serving.told["addresses"]
+        self._open = contextlib.ExitStack()
+        self.address = self._open.enter_context(reserved())
+        listen = ("--listen", self.address)
+        self.serving = Serving(host, *listen, "--init", *self._logged(), *args)
         self.ca = (host.state / "ca" / "ca.pem").read_bytes()
         first = (host.state / "first-admin.invite").read_text()
         self.credentials = {"admin": self.redeem(first)}
@@ -75,6 +78,7 @@ class World:
         for client in self._clients:
             client.channel.close()
         self.serving.__exit__()
+        self._open.close()
 
     @property
     def port(self) -> int:
@@ -151,10 +155,14 @@ class World:
 
     def ended(self, client: Client, job: str) -> Any:
         """Wait for a job's end; the job."""
-        request = self.stubs.jobs.WaitRequest(id=job, max_wait_ms=int(DEADLINE_S * 1000))
-        found = client.jobs.Wait(request, timeout=DEADLINE_S + 5).job
-        assert found.state == self.stubs.jobs.JOB_STATE_FINISHED, found
-        return found
+        request = self.stubs.jobs.WaitRequest(id=job)
+
+        def over() -> Any:
+            # The server answers after half a minute in any case.
+            found = client.jobs.Wait(request, timeout=DEADLINE_S).job
+            return found if found.state == self.stubs.jobs.JOB_STATE_FINISHED else None
+
+        return until(over, f"job {job} has ended")
 
     def logs(self, client: Client, job: str, **how: Any) -> Any:
         """The stream of a job's output."""

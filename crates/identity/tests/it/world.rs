@@ -28,7 +28,7 @@ pub(crate) const ALICE: Uuid = Uuid::from_u128(2);
 
 const PIPE_BYTES: usize = 64 << 10;
 /// No handshake in memory takes this long.
-const DEADLINE: Duration = Duration::from_secs(20);
+const DEADLINE: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
 struct Stopped(UnixTime);

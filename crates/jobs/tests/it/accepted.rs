@@ -278,16 +278,19 @@ async fn stops_and_removals_beside_the_starts_leave_nothing_to_run() {
     let sandbox = Sandbox::new();
     let log = sandbox.path("log");
     let asked = many(&log, 60);
+    accept_and_die(&sandbox, &asked).await;
     let (jobs, other) = (sandbox.open(), sandbox.open());
-    jobs.accept(asked.clone()).await.unwrap();
     let mut never = BTreeSet::new();
-    // From the end, to meet the starts on their way.
+    // From the end, to meet the starts on their way, which begin when the last one has been stopped.
     for (number, request) in asked.iter().enumerate().rev() {
         let stopped = other.stop(request.id, by()).await.unwrap();
         if end_of(&stopped).started_at_ms.is_none() {
             never.insert(number);
         }
         other.remove(request.id).await.unwrap();
+        if number + 1 == asked.len() {
+            assert_eq!(jobs.launch_accepted().await.unwrap(), 1);
+        }
     }
     until(|| batches(&sandbox).is_empty()).await;
     jobs.close().await;

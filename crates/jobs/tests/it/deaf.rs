@@ -8,7 +8,7 @@ use legwork_jobs::{Cause, JobError, JobId, Jobs, Status, Stop};
 use crate::sandbox::{Sandbox, end_of, hold, line, request, rewrite, shell, until, until_printed};
 
 /// No test may take longer to be told.
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_secs(60);
 
 fn by(signal: Option<i32>, grace: Option<Duration>) -> Stop {
     Stop {

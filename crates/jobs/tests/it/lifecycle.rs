@@ -211,7 +211,7 @@ async fn no_child_is_left_unreaped() {
         let shim = format!("/proc/{}", sandbox.launch(id).shim_pid);
         until(|| !std::path::Path::new(&shim).exists()).await;
     }
-    tokio::time::timeout(Duration::from_secs(10), jobs.close())
+    tokio::time::timeout(Duration::from_secs(60), jobs.close())
         .await
         .unwrap();
     assert!(matches!(

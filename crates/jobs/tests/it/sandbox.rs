@@ -186,7 +186,7 @@ pub(crate) async fn until_printed(jobs: &Jobs, id: JobId, wanted: &str) {
 
 /// Waits until something that nobody tells of is so.
 pub(crate) async fn until(mut so: impl FnMut() -> bool) {
-    let patience = std::time::Duration::from_secs(20);
+    let patience = std::time::Duration::from_secs(60);
     let looking = async {
         while !so() {
             tokio::time::sleep(std::time::Duration::from_millis(2)).await;

@@ -85,6 +85,11 @@ async fn with_a_tree(jobs: &Jobs) -> (JobId, Vec<u32>) {
     (id, pids)
 }
 
+/// Whoever was killed has let go of all it had, and may still be on its way out.
+async fn all_gone(pids: &[u32]) {
+    until(|| pids.iter().all(|pid| !runs(*pid))).await;
+}
+
 #[tokio::test]
 async fn a_killed_shim_is_noticed_at_once_and_leaves_nothing() {
     let sandbox = Sandbox::new();
@@ -104,7 +109,7 @@ async fn a_killed_shim_is_noticed_at_once_and_leaves_nothing() {
     );
     assert!(end.started_at_ms <= end.ended_at_ms);
     assert!(end.survivors.is_empty(), "{end:?}");
-    assert!(pids.iter().all(|pid| !runs(*pid)));
+    all_gone(&pids).await;
     assert!(printed_all.ends_with("ready\n"));
     assert_eq!(sandbox.open().get(id).await.unwrap(), job);
     let stop = Stop {
@@ -127,7 +132,7 @@ async fn whoever_looks_next_sweeps() {
     until(|| !runs(shim)).await;
     let next = sandbox.open();
     assert_eq!(next.recover().await.unwrap(), 1);
-    assert!(pids.iter().all(|pid| !runs(*pid)));
+    all_gone(&pids).await;
     assert_eq!(
         end_of(&next.get(id).await.unwrap()).cause,
         Cause::Lost(LostWhy::ShimDied)

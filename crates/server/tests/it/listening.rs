@@ -13,7 +13,7 @@ use prost::Message;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tonic::Code;
 
-use crate::net::{Net, call, message};
+use crate::net::{Net, SHORT, call, message};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -177,7 +177,7 @@ async fn revoking_ends_open_streams_too() {
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_says_nothing_does_not_stay() {
     let net = Net::start(Limits {
-        handshake: Duration::from_millis(300),
+        handshake: SHORT,
         ..Limits::default()
     })
     .await;

@@ -25,6 +25,9 @@ use tokio_rustls::client::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+/// For a handshake that is not made: shorter than usual, and longer than one that is made takes on a machine that is busy.
+pub(crate) const SHORT: Duration = Duration::from_secs(3);
+
 /// A server on a free port of the loopback interface.
 pub(crate) struct Net {
     pub(crate) dir: TempDir,

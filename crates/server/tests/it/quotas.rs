@@ -146,8 +146,7 @@ async fn streams_are_limited() {
             assert_eq!(error.reason, "TOO_MANY_STREAMS");
         }
     };
-    let deadline = std::time::Duration::from_secs(60);
-    tokio::time::timeout(deadline, read).await.unwrap();
+    tokio::time::timeout(testkit::PATIENCE, read).await.unwrap();
 }
 
 struct Silent;

@@ -8,7 +8,7 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use legwork_client::{
     Client, Job, JobSpec, Place, PullRequest, PullSource, PushRequest, WaitObserver, WorkspaceRef,
@@ -20,7 +20,7 @@ use legwork_sync::observer::Observer;
 use legwork_sync::pull::Pulled;
 use legwork_sync::{pull, push};
 use nix::unistd::{Uid, User};
-use testkit::write_tree;
+use testkit::{PATIENCE, write_tree};
 
 use crate::net::Net;
 
@@ -28,9 +28,6 @@ struct Silent;
 
 impl Observer for Silent {}
 impl WaitObserver for Silent {}
-
-/// Longer than anything here takes that does not hang.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A root server whose identity `alice` has the user `daemon`, and her client.
 struct World {

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::harness::{command, is_root, skipped, until};
+use crate::harness::{command, is_root, skipped, unique, until};
 
 /// A directory for control groups of the test's own.
 pub(crate) struct Groups {
@@ -30,7 +30,8 @@ impl Groups {
             ));
             return None;
         }
-        let name = format!("legwork-test-{}", std::process::id());
+        // Tests may be threads of one process.
+        let name = format!("legwork-test-{}-{}", std::process::id(), unique());
         let path = mount.path().join(name);
         match fs::create_dir(&path) {
             Ok(()) => Some(Self { mount, path }),

@@ -23,7 +23,7 @@ use legwork_shim::lock;
 use legwork_shim::spec::{Meta, OnExit, Spec, Stdin, VERSION};
 
 /// After this long something is wrong, even on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Waits until a condition gives something.
 pub(crate) fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
@@ -64,7 +64,8 @@ pub(crate) fn script(text: &str) -> Spec {
     spec(&["sh", "-c", text])
 }
 
-fn unique() -> u128 {
+/// A number that no other test of this process has.
+pub(crate) fn unique() -> u128 {
     use std::sync::atomic::{AtomicU64, Ordering};
     static NEXT: AtomicU64 = AtomicU64::new(1);
     u128::from(NEXT.fetch_add(1, Ordering::Relaxed))
@@ -224,13 +225,17 @@ impl Job {
         fs::read(self.path.join(name)).unwrap_or_else(|e| unreachable!("{name}: {e}"))
     }
 
-    /// The segments that there are, in order: start and content.
+    /// The segments that there are, in order: start and content. One that its job deletes meanwhile is not there.
     pub(crate) fn segments(&self) -> Vec<(u64, Vec<u8>)> {
         let mut all: Vec<_> = fs::read_dir(&self.path)
             .expect("the job directory")
             .filter_map(|entry| {
                 let name = entry.ok()?.file_name().into_string().ok()?;
-                Some((layout::segment_start(&name)?, self.read(&name)))
+                let start = layout::segment_start(&name)?;
+                match fs::read(self.path.join(&name)) {
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+                    read => Some((start, read.expect("a segment"))),
+                }
             })
             .collect();
         all.sort();
@@ -309,6 +314,21 @@ pub(crate) fn lives(pid: i32) -> bool {
         .ok()
         .and_then(|stat| stat.rsplit(") ").next()?.chars().next())
         .is_some_and(|state| state != 'Z' && state != 'X')
+}
+
+/// Sends SIGSTOP and waits for it to take effect.
+pub(crate) fn hold(pid: Pid) {
+    kill(pid, Signal::STOP);
+    until_held(pid);
+}
+
+/// Waits until a process has been stopped by such a signal.
+pub(crate) fn until_held(pid: Pid) {
+    let stat = format!("/proc/{}/stat", pid.as_raw_nonzero());
+    until("the pause", || {
+        let stat = fs::read_to_string(&stat).expect("the process is there");
+        stat.contains(") T ").then_some(())
+    });
 }
 
 /// A process id.

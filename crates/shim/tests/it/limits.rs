@@ -249,7 +249,8 @@ fn a_group_is_held_still_and_goes_on_and_can_be_stopped() {
 #[test]
 fn a_time_limit_ends_also_what_is_held_still() {
     let mut spec = script("trap '' TERM; echo up; while :; do sleep 1; done");
-    spec.timeout_ms = Some(1000);
+    // Time to begin and to be held still.
+    spec.timeout_ms = Some(3000);
     spec.stop_grace_ms = 0;
     let mut job = Job::start(&spec);
     job.lines(1);

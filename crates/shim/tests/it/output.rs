@@ -146,7 +146,7 @@ fn a_tiny_limit_costs_few_files() {
     assert!((32 * 1024..=64 * 1024).contains(&kept), "{kept}");
     assert_eq!(exit.output_dropped, exit.output_end - kept);
     assert!(job.segments().len() <= 5);
-    assert!(exit.elapsed_ms < 5000, "{exit:?}");
+    assert!(exit.elapsed_ms < 30_000, "{exit:?}");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use legwork_shim::exit::{Cause, Status};
 use legwork_shim::journal::Line;
 use legwork_shim::spec::OnExit;
 
-use crate::harness::{Job, kill, script, spec, until};
+use crate::harness::{Job, kill, script, spec, until, until_held};
 
 fn stop(grace_ms: Option<u64>) -> Request {
     Request::Stop(Stop {
@@ -33,7 +33,7 @@ fn a_time_limit_stops_the_job() {
     assert_eq!(exit.cause, Cause::Timeout);
     assert_eq!(exit.status, Some(Status::Signal(libc::SIGTERM)));
     assert!(
-        (50..10_000).contains(&exit.elapsed_ms),
+        (50..30_000).contains(&exit.elapsed_ms),
         "{}",
         exit.elapsed_ms
     );
@@ -73,7 +73,7 @@ fn who_ignores_the_signal_is_killed_after_the_grace_with_all_daemons() {
     );
     assert!(exit.survivors.is_empty());
     assert!(
-        (100..20_000).contains(&exit.elapsed_ms),
+        (100..30_000).contains(&exit.elapsed_ms),
         "{}",
         exit.elapsed_ms
     );
@@ -111,7 +111,10 @@ fn a_repeated_stop_can_shorten_the_grace_and_not_lengthen_it() {
     assert_eq!(peer.ask(&stop(Some(50))), Reply::Done);
     assert_eq!(peer.ask(&stop(Some(3_600_000))), Reply::Done);
     assert_eq!(job.exit().status, Some(Status::Signal(9)));
-    assert!(begun.elapsed() < Duration::from_secs(20));
+    assert!(
+        begun.elapsed() < Duration::from_secs(600),
+        "less than the hour"
+    );
 }
 
 #[test]
@@ -120,13 +123,7 @@ fn a_stopped_process_is_woken_to_be_stopped_for_good() {
         "trap 'exit 3' TERM; echo ready; kill -STOP $$; echo woken",
     ));
     job.lines(1);
-    let stat = format!("/proc/{}/stat", job.main());
-    until("the pause", || {
-        std::fs::read_to_string(&stat)
-            .unwrap()
-            .contains(") T ")
-            .then_some(())
-    });
+    until_held(job.main());
     assert_eq!(job.control().ask(&stop(None)), Reply::Done);
     assert_eq!(job.exit().status, Some(Status::Code(3)));
 }
@@ -171,7 +168,8 @@ fn a_signal_is_passed_on_and_is_not_a_stop() {
 fn a_time_limit_also_ends_the_wait_for_left_overs() {
     let mut spec = script("sleep 1000 & exit 4");
     spec.on_exit = OnExit::Wait;
-    spec.timeout_ms = Some(200);
+    // The main process has long ended by then.
+    spec.timeout_ms = Some(3000);
     spec.stop_grace_ms = 0;
     let exit = Job::start(&spec).exit();
     assert_eq!(

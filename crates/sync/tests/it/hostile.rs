@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::thread;
-use std::time::Duration;
 
 use bytes::Bytes;
 use legwork_sync::digest::Digest;
@@ -16,7 +15,7 @@ use legwork_sync::workspace::Workspace;
 use legwork_sync::{manifest, push, receive};
 use proptest::prelude::*;
 
-use crate::support::{Bench, Tree, link_to, now, write};
+use crate::support::{Bench, PATIENCE, Tree, link_to, now, write};
 
 fn hello() -> Up {
     Up::Hello(Hello {
@@ -85,7 +84,7 @@ fn last_word(bench: &Bench, messages: Vec<Up>) -> Option<Down> {
             }
         });
         let mut last = None;
-        while let Ok(message) = client.receiver.recv_timeout(Duration::from_secs(20)) {
+        while let Ok(message) = client.receiver.recv_timeout(PATIENCE) {
             last = Some(message);
         }
         last

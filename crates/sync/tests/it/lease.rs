@@ -9,7 +9,7 @@ use legwork_sync::message::Waiting;
 use legwork_sync::observer::Observer;
 use legwork_sync::{link, push, receive};
 
-use crate::support::{Bench, now, push_to, write};
+use crate::support::{Bench, PATIENCE, now, push_to, write};
 
 /// Counts the reports of waiting, and cancels after some time.
 struct Impatient {
@@ -48,7 +48,7 @@ fn an_unchanged_commit_passes_a_running_job_and_a_changing_one_waits() {
     let lease = bench.workspace.share(&root).unwrap().unwrap();
     bench.mirror();
     bench.write("a", "2");
-    let observer = Impatient::new(Duration::from_secs(20));
+    let observer = Impatient::new(PATIENCE);
     let (client, server) = link::pair(4);
     let pushed = thread::scope(|scope| {
         scope.spawn(|| {
@@ -83,7 +83,7 @@ fn an_unchanged_commit_passes_a_changing_one_that_waits() {
     unchanged().unwrap();
     let lease = bench.workspace.share(&root).unwrap().unwrap();
     bench.write("a", "2");
-    let waiting = Impatient::new(Duration::from_secs(20));
+    let waiting = Impatient::new(PATIENCE);
     let (client, server) = link::pair(4);
     let passed = thread::scope(|scope| {
         scope.spawn(|| {
@@ -160,7 +160,7 @@ fn what_a_job_changed_is_not_passed_over_as_unchanged() {
 }
 
 fn until(condition: impl Fn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + PATIENCE;
     while !condition() {
         assert!(Instant::now() < deadline, "it does not come");
         thread::sleep(Duration::from_millis(5));

@@ -2,7 +2,6 @@
 
 use std::sync::Mutex;
 use std::thread;
-use std::time::Duration;
 
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender};
@@ -11,7 +10,7 @@ use legwork_sync::link::{self, Closed, Link, Sending};
 use legwork_sync::message::{Down, Refusal, Up};
 use legwork_sync::{push, receive};
 
-use crate::support::{Bench, Tree, now};
+use crate::support::{Bench, PATIENCE, Tree, now};
 
 /// Keeps a copy of what is sent, and may change it.
 struct Tap<'a> {
@@ -75,7 +74,7 @@ fn unchanged_is_hello_and_end_and_an_edit_goes_without_waiting() {
 
 /// Answers nothing before the end of the round has come.
 fn silent_until_end(server: &Link<Sender<Down>, Receiver<Up>>) {
-    while let Ok(message) = server.receiver.recv_timeout(Duration::from_secs(10)) {
+    while let Ok(message) = server.receiver.recv_timeout(PATIENCE) {
         if matches!(message, Up::End(_)) {
             return;
         }

@@ -15,6 +15,9 @@ use legwork_sync::push::{self, Pushed};
 use legwork_sync::receive;
 use legwork_sync::workspace::Workspace;
 
+/// For what hangs: nothing takes this long, on a machine that is busy with something else either.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+
 /// The tests' clock: long after every file they make was made, so that nothing is racy.
 pub(crate) fn now() -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(4_000_000_000)

@@ -5,9 +5,9 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use legwork_client::{Cause, JobSpec, Place, PullSource};
-use testkit::write_tree;
+use testkit::{PATIENCE, write_tree};
 
-use super::{PATIENCE, World, number, owners};
+use super::{World, number, owners};
 use crate::metrics;
 
 #[tokio::test(flavor = "multi_thread")]
