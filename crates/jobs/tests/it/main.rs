@@ -20,3 +20,4 @@ mod stdin;
 mod stop;
 mod survival;
 mod truth;
+mod versions;
