@@ -215,7 +215,6 @@ impl Standin {
                 }
             }
         };
-        #[expect(clippy::disallowed_methods, reason = "a shim is a process of its own")]
         let listening = std::thread::spawn(serve);
         self.listening = Some(listening);
         Ok(())

@@ -114,6 +114,7 @@ fn freeze(from: &Path, to: &Path) {
 #[tokio::test]
 #[ignore = "makes a new directory below testdata, which is named by LEGWORK_FREEZE"]
 async fn a_new_version() {
+    #[expect(clippy::disallowed_methods, reason = "it is run by hand")]
     let version = std::env::var("LEGWORK_FREEZE").unwrap();
     let target = testdata().join(&version);
     assert!(version.starts_with('v') && !target.exists(), "{target:?}");
