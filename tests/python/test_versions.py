@@ -60,12 +60,13 @@ def test_a_newer_one_is_shown_and_left_alone(host: Host) -> None:
 
 def test_a_newer_one_stays_whatever_is_kept(host: Host) -> None:
     config = host.tmp / "server.toml"
-    config.write_text("[retention]\njobs = 0\n")
+    config.write_text("[retention]\njobs = 1\n")
+    host.ok("run", "--no-sync", "--", "true")
     with Standin(host.state, **NEWER) as newer:
         before = newer.content()
         newer.dies()
         with Serving(host, "--config", config) as server:
-            until(lambda: len(host.json("ps", "-a")) == 1, "what was understood is gone")
+            until(lambda: len(host.json("ps", "-a")) == 2, "one that was understood is gone")
             assert host.status(newer.id)["state"] == "unknown"
             assert server.end() == 0
         assert newer.content() == before

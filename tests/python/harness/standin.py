@@ -62,6 +62,8 @@ class Standin:
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(self.directory / "control"))
         self._listener.listen()
+        # Whoever else begins jobs has an index of another version, which is built anew.
+        (state / "index.boot").unlink(missing_ok=True)
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
 

@@ -27,8 +27,9 @@ use crate::state_dir::StateDir;
 
 /// The form of the tables and of the blobs in them.
 const FORM: i64 = 6;
-/// Who understands other specs builds it anew: rows are made from what could be understood of a spec.
-const VERSION: i64 = FORM << 8 | spec::VERSION as i64;
+/// Who understands other specs builds it anew: rows are made from what could be understood of a spec. Below zero, because builds
+/// from before the first release refuse a number above theirs, and replace one below it as everybody does since.
+const VERSION: i64 = -(FORM << 8 | spec::VERSION as i64);
 
 /// How long to wait for another process's transaction. They take well under a millisecond.
 const BUSY: Duration = Duration::from_secs(10);

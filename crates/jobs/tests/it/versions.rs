@@ -157,6 +157,23 @@ async fn one_of_a_newer_version_that_is_gone_is_not_lost_and_nothing_of_it_is_ki
 }
 
 #[tokio::test]
+async fn one_of_which_only_the_end_is_understood_has_that_end_and_stays() {
+    let sandbox = Sandbox::new();
+    let jobs = sandbox.open();
+    let end = Voice::older().exit;
+    let (standin, id) = begin(&sandbox, Voice::newer().with("exit", end));
+    let dir = standin.dir.clone();
+    let (waited, ended) = tokio::join!(jobs.wait(id), async { standin.ends() });
+    ended.unwrap();
+    assert_eq!(end_of(&waited.unwrap()).status, Some(Status::Signal(15)));
+    let before = content(&dir);
+    jobs.retain(NOTHING, Duration::ZERO).await.unwrap();
+    assert!(matches!(jobs.remove(id).await, Err(JobError::Newer { .. })));
+    assert_eq!(phase(&jobs, id).await, Phase::Finished);
+    assert_eq!(content(&dir), before);
+}
+
+#[tokio::test]
 async fn what_a_later_version_adds_is_passed_over() {
     let sandbox = Sandbox::new();
     let jobs = sandbox.open();
