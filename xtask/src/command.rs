@@ -56,6 +56,28 @@ impl Step {
         }
     }
 
+    /// Runs it and gives what it prints; its errors are this process's own.
+    pub(crate) fn output(mut self) -> Result<String, Failure> {
+        let told = self
+            .command
+            .stdin(Stdio::null())
+            .stderr(Stdio::inherit())
+            .output();
+        match told {
+            Ok(told) if told.status.success() => {
+                Ok(String::from_utf8_lossy(&told.stdout).into_owned())
+            }
+            Ok(told) => Err(Failure::Step {
+                step: self.line,
+                status: told.status,
+            }),
+            Err(error) => Err(Failure::Spawn {
+                program: self.line,
+                error,
+            }),
+        }
+    }
+
     /// The same, with everything that it says in a file, of which the end is told when it fails.
     pub(crate) fn run_into(mut self, log: &Path) -> Outcome {
         let file = create(log)?;

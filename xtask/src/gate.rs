@@ -107,7 +107,13 @@ fn cargo(root: &Path, arguments: &[&str]) -> Step {
 
 fn ruff(root: &Path, python: &Path, what: &[&str]) -> Step {
     let python = python.display().to_string();
-    let places = ["--quiet", "tests/python", "tests/vm", "bench"];
+    let places = [
+        "--quiet",
+        "tests/python",
+        "tests/vm",
+        "tests/compat",
+        "bench",
+    ];
     let arguments = [&["-m", "ruff"], what, &places[..]].concat();
     Step::new(root, &python, &arguments)
 }

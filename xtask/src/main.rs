@@ -4,6 +4,7 @@
 //! named steps; the first that fails ends the run with its own words.
 
 mod command;
+mod compat;
 mod gate;
 mod tidy;
 mod tools;
@@ -21,6 +22,8 @@ usage: cargo xtask COMMAND
   full    lint, test, dependency audit and the long soaks
   walls   who may depend on whom
   tidy    module docs, file sizes, leftovers, links, changelog
+  compat  builds an old revision, and lets its binary and this one look at each other's jobs:
+          compat REVISION
   vm      tests/vm in a virtual machine with systemd and cgroup v2, where they can be made here:
           vm [--require] [--shell-command CMD] [TESTNAME-SUBSTRING...]";
 
@@ -78,6 +81,11 @@ fn main() -> ExitCode {
             Ok(options) => vm::run(&root(), &options),
             Err(problem) => return usage(&problem),
         },
+        ("compat", Some(_)) => match rest.as_slice() {
+            [revision] => compat::run(&root(), revision),
+            _ => return usage("compat takes one revision"),
+        },
+        ("compat", None) => return usage("compat takes a revision"),
         (_, Some(extra)) => return usage(&format!("unexpected argument: {extra}")),
         ("lint", _) => gate::lint(),
         ("test", _) => gate::test(),

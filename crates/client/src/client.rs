@@ -216,7 +216,7 @@ impl Client {
                 async move { jobs(channel).wait(request).await }
             };
             let job = convert::job_of(self.contact.repeat(call).await?.job)?;
-            if job.finish().is_some() {
+            if job.is_over() {
                 return Ok(job);
             }
             id = job.id.to_string();
@@ -328,11 +328,26 @@ impl Client {
     /// Removes a finished job with its output.
     ///
     /// # Errors
-    /// `JOB_NOT_FOUND`, `JOB_AMBIGUOUS`, `JOB_RUNNING`.
+    /// `JOB_NOT_FOUND`, `JOB_AMBIGUOUS`, `JOB_RUNNING`, `JOB_NEWER`.
     pub async fn remove(&self, id: &str) -> Result<()> {
+        self.removed(id, false).await
+    }
+
+    /// The same, and also a job of a newer legwork that the server does not understand, once it cannot be running any more.
+    ///
+    /// # Errors
+    /// As [`Self::remove`], without `JOB_NEWER`.
+    pub async fn remove_whatever_it_is(&self, id: &str) -> Result<()> {
+        self.removed(id, true).await
+    }
+
+    async fn removed(&self, id: &str, newer: bool) -> Result<()> {
         let id = self.pinned(id).await?;
         let call = |channel| {
-            let request = wire::RemoveRequest { id: id.clone() };
+            let request = wire::RemoveRequest {
+                id: id.clone(),
+                newer,
+            };
             async move { jobs(channel).remove(request).await }
         };
         match self.contact.repeat_in_doubt(call).await {

@@ -122,7 +122,19 @@ fn state(job: &wire::Job) -> Result<State> {
             Some(end) => Ok(State::Finished(Box::new(finish(end)?))),
             None => Err(CallError::protocol("a finished job without its end")),
         },
-        wire::JobState::Unspecified => Err(CallError::protocol("a job in no known state")),
+        wire::JobState::Unknown => {
+            let newer = job.newer.clone().unwrap_or_default();
+            Ok(State::Unknown {
+                why: newer.why,
+                alive: newer.alive,
+            })
+        }
+        // A state that the server's version has added. One job must not keep a list from being told.
+        wire::JobState::Unspecified => Ok(State::Unknown {
+            why: "the server is of a newer legwork, and tells what this one does not know"
+                .to_owned(),
+            alive: job.finish.is_none(),
+        }),
     }
 }
 
@@ -197,16 +209,18 @@ fn cause(finish: &wire::Finish) -> Result<Cause> {
                 why: why(),
             }))
         }
-        wire::Cause::Unspecified => Err(CallError::protocol("an end without a cause")),
+        wire::Cause::Other | wire::Cause::Unspecified => Ok(Cause::Other { word: why() }),
     }
 }
 
 pub(crate) fn states(finished: Option<bool>) -> Vec<i32> {
-    use wire::JobState::{Finished, Paused, Pending, Running, Starting};
+    use wire::JobState::{Finished, Paused, Pending, Running, Starting, Unknown};
     match finished {
         None => Vec::new(),
         Some(true) => vec![Finished.into()],
-        Some(false) => [Pending, Starting, Running, Paused].map(i32::from).to_vec(),
+        Some(false) => [Pending, Starting, Running, Paused, Unknown]
+            .map(i32::from)
+            .to_vec(),
     }
 }
 

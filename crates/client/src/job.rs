@@ -64,6 +64,13 @@ pub enum State {
     },
     /// Over.
     Finished(Box<Finish>),
+    /// Of a newer legwork: somebody on the way here does not understand everything of it.
+    Unknown {
+        /// What that is.
+        why: String,
+        /// It may still be running.
+        alive: bool,
+    },
 }
 
 /// How a job ended.
@@ -112,6 +119,11 @@ pub enum Cause {
     },
     /// It never ran.
     NotStarted(NotStarted),
+    /// One of a newer legwork.
+    Other {
+        /// Its word, where it is known.
+        word: String,
+    },
 }
 
 /// What kept a job from starting.
@@ -188,6 +200,15 @@ pub struct Survivor {
 }
 
 impl Job {
+    /// Whether it will do nothing more, as far as can be told.
+    #[must_use]
+    pub const fn is_over(&self) -> bool {
+        matches!(
+            self.state,
+            State::Finished(_) | State::Unknown { alive: false, .. }
+        )
+    }
+
     /// The end, if it has come.
     #[must_use]
     pub fn finish(&self) -> Option<&Finish> {

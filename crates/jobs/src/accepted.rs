@@ -16,7 +16,8 @@
 //! Whoever starts the jobs of a batch holds a lock on its file ([`legwork_shim::lock`]), so two openers never work on the same one, and
 //! everybody can tell whether somebody does. When all its jobs have a claim or an exit record, it deletes the file.
 //!
-//! A file is on its way to its name as `<uuid>.new`, and one with lines that cannot be read ends as `<uuid>.damaged`, for people.
+//! A file is on its way to its name as `<uuid>.new`, and one with lines that cannot be read ends as `<uuid>.damaged`, for people. One with
+//! lines of a newer legwork stays: their jobs are pending until such a one comes.
 
 mod accept;
 mod batch;
@@ -188,10 +189,16 @@ impl Glance {
     pub(crate) fn jobs(&self) -> Vec<Job> {
         let of = |seen: &Seen| {
             let places = 0..seen.batch.len();
-            let specs = places.filter_map(|place| seen.batch.spec(place).ok().flatten());
-            specs
-                .map(|spec| pending(&spec, why(seen.held)))
-                .collect::<Vec<_>>()
+            let waiting = |place| {
+                Some(Job {
+                    id: seen.batch.id(place),
+                    asked: seen.batch.asked(place).ok()??,
+                    state: JobState::Pending {
+                        why: why(&seen.batch, place, seen.held),
+                    },
+                })
+            };
+            places.filter_map(waiting).collect::<Vec<_>>()
         };
         self.batches.iter().flat_map(of).collect()
     }
@@ -206,13 +213,17 @@ impl Listed {
 
     /// What is to be run; `None` if that was called off.
     pub(crate) fn spec(&self) -> Result<Option<Spec>, JobError> {
-        let spec = self.batch.spec(self.place);
-        spec.map_err(|source| self.batch.told(source))
+        self.batch.spec(self.place)
+    }
+
+    /// The same, or as much of it as can be told.
+    pub(crate) fn asked(&self) -> Result<Option<Asked>, JobError> {
+        self.batch.asked(self.place)
     }
 
     /// Why it has not begun.
-    pub(crate) const fn why(&self) -> PendingWhy {
-        why(self.held)
+    pub(crate) fn why(&self) -> PendingWhy {
+        why(&self.batch, self.place, self.held)
     }
 }
 
@@ -225,8 +236,10 @@ fn pending(spec: &Spec, why: PendingWhy) -> Job {
     }
 }
 
-const fn why(held: bool) -> PendingWhy {
-    if held {
+fn why(batch: &Batch, place: usize, held: bool) -> PendingWhy {
+    if batch.is_newer(place) {
+        PendingWhy::Newer
+    } else if held {
         PendingWhy::Turn
     } else {
         PendingWhy::Server

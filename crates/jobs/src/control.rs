@@ -12,7 +12,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use legwork_shim::control::{self, Reply, Request};
+use legwork_shim::control::{self, FrameError, Reply, Request};
 use legwork_shim::layout;
 use rustix::fs::OFlags;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -91,7 +91,7 @@ pub(crate) async fn reach(inner: &Arc<Inner>, id: JobId) -> Result<Connection, J
         };
         let job = inner::refresh(inner, inner.entry(id)?).await?;
         match job.state {
-            JobState::Finished(_) => return Err(JobError::Ended { id }),
+            state if state.is_over() => return Err(JobError::Ended { id }),
             JobState::Pending { .. } => return Err(JobError::Pending { id }),
             _ => {}
         }
@@ -136,7 +136,7 @@ pub(crate) async fn ask(inner: &Arc<Inner>, id: JobId, request: &Request) -> Res
         }),
         Ok(Ok(Reply::Unsupported)) => Err(JobError::Unsupported { id }),
         Ok(Ok(_)) => Ok(()),
-        Ok(Err(_)) => Err(hung_up(inner, id).await),
+        Ok(Err(error)) => Err(failed(inner, id, &error).await),
         Err(_) => Err(JobError::Unreachable { id }),
     }
 }
@@ -176,14 +176,24 @@ pub(crate) async fn stop(
         return Ok(());
     }
     let job = inner::refresh(inner, inner.entry(id)?).await?;
-    Err(match job.state.finished() {
-        Some(_) => JobError::Ended { id },
-        None => failed,
+    Err(if job.state.is_over() {
+        JobError::Ended { id }
+    } else {
+        failed
     })
 }
 
+/// Why there is no answer that could be understood.
+pub(crate) async fn failed(inner: &Arc<Inner>, id: JobId, error: &io::Error) -> JobError {
+    let frame = error.get_ref().and_then(|inner| inner.downcast_ref());
+    match frame {
+        Some(FrameError::Unknown(_)) => JobError::NewerAnswer { id },
+        _ => hung_up(inner, id).await,
+    }
+}
+
 /// Why a shim closed a connection before it answered.
-pub(crate) async fn hung_up(inner: &Arc<Inner>, id: JobId) -> JobError {
+async fn hung_up(inner: &Arc<Inner>, id: JobId) -> JobError {
     let mut watch = inner.watch(id);
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -193,7 +203,7 @@ pub(crate) async fn hung_up(inner: &Arc<Inner>, id: JobId) -> JobError {
             Err(error) => Err(error),
         };
         match looked {
-            Ok(job) if matches!(job.state, JobState::Finished(_)) => return JobError::Ended { id },
+            Ok(job) if job.state.is_over() => return JobError::Ended { id },
             Ok(_) if Instant::now() >= deadline => return JobError::Unreachable { id },
             // A shim that ends closes its connections a moment before its end can be seen.
             Ok(_) => timeout_at(deadline, watch.changed()).await.unwrap_or(()),

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use crate::id::{JobId, NotAnId};
 use crate::limits::{HostError, Unavailable};
+use crate::record::Newer;
 use crate::request::InvalidRequest;
 
 /// Why a state directory cannot be used.
@@ -85,16 +86,6 @@ pub enum OpenError {
 /// Why the index of jobs cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum IndexError {
-    /// A newer legwork wrote it.
-    #[error("{} was written by a newer legwork (version {found}; this one knows up to {known}): upgrade", path.display())]
-    Newer {
-        /// The index.
-        path: PathBuf,
-        /// Its version.
-        found: i64,
-        /// The newest version that this build knows.
-        known: i64,
-    },
     /// Somebody else kept it locked for too long.
     #[error("{} has been locked by another process for too long: try again", path.display())]
     Busy {
@@ -123,13 +114,6 @@ pub enum IndexError {
         /// The database's word.
         source: rusqlite::Error,
     },
-}
-
-impl IndexError {
-    /// Whether the directories can be asked instead. They can always, but who meets a newer legwork's index is told so.
-    pub(crate) const fn has_way_round(&self) -> bool {
-        !matches!(self, Self::Newer { .. })
-    }
 }
 
 /// Why a job was not accepted. A command that cannot be executed is no such reason: that job is
@@ -239,6 +223,10 @@ pub enum ResolveError {
     Index(#[from] IndexError),
 }
 
+fn named(id: Option<JobId>) -> String {
+    id.map_or_else(|| "a job".to_owned(), |id| format!("job {id}"))
+}
+
 fn join(ids: &[JobId]) -> String {
     let names: Vec<_> = ids.iter().map(ToString::to_string).collect();
     names.join(", ")
@@ -305,8 +293,31 @@ pub enum JobError {
         id: JobId,
     },
     /// Its shim is of an older legwork and cannot do that.
-    #[error("job {id} was started by an older legwork that cannot do that")]
+    #[error(
+        "job {id} was started by an older legwork that cannot do that, and goes on as it is: \
+         wait for it or stop it; a job that is started now can"
+    )]
     Unsupported {
+        /// The job.
+        id: JobId,
+    },
+    /// A newer legwork wrote what this one does not understand.
+    #[error(
+        "{} is of a newer legwork and is left alone ({what}): upgrade this legwork, or use the newer one",
+        named(*id)
+    )]
+    Newer {
+        /// The job, where it is known.
+        id: Option<JobId>,
+        /// What it is.
+        what: Newer,
+    },
+    /// Its shim answered with what this version does not know.
+    #[error(
+        "job {id} is of a newer legwork and answers what this one does not understand: \
+         upgrade this legwork, or use the newer one"
+    )]
+    NewerAnswer {
         /// The job.
         id: JobId,
     },

@@ -150,10 +150,13 @@ impl Inner {
         if let Ok(Some(entry)) = self.index.with(|db| index::get(db, id)) {
             return Ok(entry);
         }
-        let spec = self.spec(id)?.ok_or(JobError::NotFound { id })?;
+        let asked = match self.dir(id).asked()? {
+            Some(asked) => asked,
+            None => self.waiting(id)?.ok_or(JobError::NotFound { id })?,
+        };
         let job = Job {
             id,
-            asked: Asked::from(&spec),
+            asked,
             state: JobState::Starting,
         };
         // As in `note`.
@@ -170,6 +173,12 @@ impl Inner {
         listed.map_or(Ok(None), |listed| listed.spec())
     }
 
+    /// What was asked by a batch.
+    fn waiting(&self, id: JobId) -> Result<Option<Asked>, JobError> {
+        let listed = self.accepted.glance()?.find(id)?;
+        listed.map_or(Ok(None), |listed| listed.asked())
+    }
+
     /// What a job is doing, as far as its files tell. The batches are looked at once for all jobs that are asked with the same cell.
     pub(crate) fn observe(
         &self,
@@ -182,8 +191,13 @@ impl Inner {
         }
         let dir = self.dir(entry.job.id);
         if known.is_lost() {
-            let exit = dir.exit_of_ended()?;
-            return Ok(exit.map_or_else(|| known.clone(), |exit| JobState::ended(&exit)));
+            match dir.exit_of_ended() {
+                Err(JobError::Newer { .. }) => {}
+                told => {
+                    let known = || known.clone();
+                    return Ok(told?.map_or_else(known, |exit| JobState::ended(&exit)));
+                }
+            }
         }
         let facts = || dir.facts(&*self.launcher);
         let mut state = state::observe(&facts()?, &self.boot_id);
@@ -246,18 +260,18 @@ pub(crate) async fn ask<T>(
         Err(error) => return Err(error),
     };
     match answered {
-        Err(error) if error.has_way_round() => {
+        Err(_) => {
             let (jobs, _) = scan(inner).await?;
             Ok(inner.index.aside(&jobs, query)?)
         }
-        answered => Ok(answered?),
+        Ok(answer) => Ok(answer),
     }
 }
 
 /// Looks at all jobs that may not have ended, as [`refresh_open`] does, and does without the index where it must.
 pub(crate) async fn recover(inner: &Arc<Inner>) -> Result<usize, JobError> {
     match refresh_open(inner).await {
-        Err(JobError::Index(error)) if error.has_way_round() => Ok(scan(inner).await?.1),
+        Err(JobError::Index(_)) => Ok(scan(inner).await?.1),
         recovered => recovered,
     }
 }

@@ -8,19 +8,19 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
-use legwork_shim::exit::{self, Exit};
+use legwork_shim::exit::Exit;
 use legwork_shim::journal::Journal;
-use legwork_shim::launch::{self, Launch};
+use legwork_shim::launch::Launch;
 use legwork_shim::layout;
-use legwork_shim::spec::{self, Spec};
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use legwork_shim::spec::Spec;
 use uuid::Uuid;
 
 use crate::error::JobError;
 use crate::files;
 use crate::id::JobId;
+use crate::job::Asked;
 use crate::launcher::Launcher;
+use crate::record::{self, Newer, Record, Unread};
 use crate::state::{self, Facts, Liveness, Source, Told, Traces};
 
 /// One job's directory.
@@ -52,8 +52,9 @@ impl Source for Looked<'_> {
         };
         let over = ended || lines.exit.is_some();
         Ok(Told {
-            launch: self.dir.record(lines.launch)?,
-            exit: self.dir.record(lines.exit)?,
+            launch: understood(self.dir.record(lines.launch))?,
+            exit: understood(self.dir.record(lines.exit))?,
+            newer: record::newest(&lines),
             paused_ms: if over { None } else { self.dir.paused_ms() },
         })
     }
@@ -63,38 +64,12 @@ impl Source for Looked<'_> {
     }
 }
 
-/// A record of which newer versions may exist.
-trait Record: DeserializeOwned {
-    /// The newest version that this build reads.
-    const NEWEST: u32;
-    fn version(&self) -> u32;
-}
-
-impl Record for Spec {
-    const NEWEST: u32 = spec::VERSION;
-    fn version(&self) -> u32 {
-        self.version
+/// Nothing, of what only a newer version understands.
+fn understood<R>(read: Result<Option<R>, JobError>) -> Result<Option<R>, JobError> {
+    match read {
+        Err(JobError::Newer { .. }) => Ok(None),
+        read => read,
     }
-}
-
-impl Record for Launch {
-    const NEWEST: u32 = launch::VERSION;
-    fn version(&self) -> u32 {
-        self.version
-    }
-}
-
-impl Record for Exit {
-    const NEWEST: u32 = exit::VERSION;
-    fn version(&self) -> u32 {
-        self.version
-    }
-}
-
-/// What every version of every record has.
-#[derive(Deserialize)]
-struct Head {
-    version: u32,
 }
 
 impl JobDir {
@@ -104,6 +79,25 @@ impl JobDir {
         self.record(Journal::parse(&raw).spec)
     }
 
+    /// As much of it as can be told, if only a newer version understands the whole.
+    pub(crate) fn asked(&self) -> Result<Option<Asked>, JobError> {
+        let raw = self.journal()?.unwrap_or_default();
+        self.asked_in(Journal::parse(&raw).spec)
+    }
+
+    fn asked_in(&self, line: Option<&[u8]>) -> Result<Option<Asked>, JobError> {
+        match self.record::<Spec>(line) {
+            Err(JobError::Newer { .. }) => Ok(line.map(record::gleaned)),
+            spec => Ok(spec?.as_ref().map(Asked::from)),
+        }
+    }
+
+    /// What is in it that only a newer version understands.
+    pub(crate) fn newer(&self) -> Result<Option<Newer>, JobError> {
+        let raw = self.journal()?.unwrap_or_default();
+        Ok(record::newest(&Journal::parse_ended(&raw)))
+    }
+
     /// The claim, if the payload may have run.
     pub(crate) fn launch(&self) -> Result<Option<Launch>, JobError> {
         let raw = self.journal()?.unwrap_or_default();
@@ -111,10 +105,11 @@ impl JobDir {
     }
 
     /// What was asked, and how it ended, if that is recorded.
-    pub(crate) fn spec_and_exit(&self) -> Result<(Option<Spec>, Option<Exit>), JobError> {
+    pub(crate) fn asked_and_exit(&self) -> Result<(Option<Asked>, Option<Exit>), JobError> {
         let raw = self.journal()?.unwrap_or_default();
         let lines = Journal::parse(&raw);
-        Ok((self.record(lines.spec)?, self.record(lines.exit)?))
+        let exit = understood(self.record(lines.exit))?;
+        Ok((self.asked_in(lines.spec)?, exit))
     }
 
     /// How a job ended of which nobody writes any more, if that is recorded.
@@ -164,7 +159,7 @@ impl JobDir {
         };
         let raw = raw.unwrap_or_default();
         let lines = Journal::parse_ended(&raw);
-        let senseless = |spec| matches!(parse::<Spec>(spec), Err(Unread::Malformed(_)));
+        let senseless = |spec| matches!(record::parse::<Spec>(spec), Err(Unread::Malformed(_)));
         let nothing_ran = lines.launch.is_none() && lines.exit.is_none() && lines.others == 0;
         nothing_ran && lines.spec.is_none_or(senseless) && self.has_nothing_else()
     }
@@ -214,10 +209,16 @@ impl JobDir {
     }
 
     fn record<R: Record>(&self, content: Option<&[u8]>) -> Result<Option<R>, JobError> {
-        let parsed = content.map(parse).transpose();
-        parsed.map_err(|what| JobError::Damaged {
-            path: self.path.join(layout::JOURNAL),
-            what: what.to_string(),
+        let parsed = content.map(record::parse).transpose();
+        parsed.map_err(|unread| match unread {
+            Unread::Newer(what) => JobError::Newer {
+                id: self.path.file_name().and_then(id_of),
+                what,
+            },
+            Unread::Malformed(error) => JobError::Damaged {
+                path: self.path.join(layout::JOURNAL),
+                what: error.to_string(),
+            },
         })
     }
 }
@@ -231,31 +232,6 @@ pub(crate) fn modified_ms(file: &Metadata) -> u64 {
     since.map_or(0, |since| {
         u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
     })
-}
-
-/// Why a record cannot be understood.
-#[derive(Debug, thiserror::Error)]
-enum Unread {
-    #[error("its version is {found}, and this legwork knows up to {known}")]
-    Newer { found: u32, known: u32 },
-    #[error("{0}")]
-    Malformed(serde_json::Error),
-}
-
-fn parse<R: Record>(content: &[u8]) -> Result<R, Unread> {
-    let parsed = serde_json::from_slice::<R>(content);
-    let version = match &parsed {
-        Ok(record) => record.version(),
-        // A newer version need not look like ours in anything but its version.
-        Err(_) => serde_json::from_slice::<Head>(content).map_or(0, |head| head.version),
-    };
-    if version > R::NEWEST {
-        return Err(Unread::Newer {
-            found: version,
-            known: R::NEWEST,
-        });
-    }
-    parsed.map_err(Unread::Malformed)
 }
 
 /// The job whose directory has that name.

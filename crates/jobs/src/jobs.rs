@@ -21,7 +21,7 @@ use crate::inner::{self, Inner};
 use crate::job::{Job, ListQuery, Page, Rebuilt};
 use crate::limits::{self, Host, Mode, Unavailable};
 use crate::output::{Output, Read};
-use crate::remove;
+use crate::remove::{self, Newcomers};
 use crate::request::StartRequest;
 use crate::retention::{self, Removed, Retention};
 use crate::start;
@@ -226,7 +226,7 @@ impl Jobs {
         let find = |db: &mut _| index::in_range(db, first, last, owner, MATCHES_MAX + 1);
         let index = &self.inner.index;
         let mut matches = match index.with(find) {
-            Err(error) if error.has_way_round() => index.aside(&index.scanned()?, find)?,
+            Err(_) => index.aside(&index.scanned()?, find)?,
             found => found?,
         };
         if let TypedId::Whole(id) = typed.parse()? {
@@ -301,17 +301,20 @@ impl Jobs {
     pub async fn pid(&self, id: JobId) -> Result<Option<u32>, JobError> {
         Ok(match self.get(id).await?.state {
             JobState::Running { pid, .. } | JobState::Paused { pid, .. } => Some(pid),
-            JobState::Pending { .. } | JobState::Starting | JobState::Finished(_) => None,
+            JobState::Pending { .. }
+            | JobState::Starting
+            | JobState::Finished(_)
+            | JobState::Unknown { .. } => None,
         })
     }
 
-    /// Waits for a job's end. Cancel safe; any number may wait.
+    /// Waits for a job's end. Cancel safe; any number may wait. Of a job of a newer legwork, the end may be [`JobState::Unknown`].
     ///
     /// # Errors
     /// As [`Self::get`].
     pub async fn wait(&self, id: JobId) -> Result<Job, JobError> {
         let job = self.get(id).await?;
-        if job.state.finished().is_some() {
+        if job.state.is_over() {
             return Ok(job);
         }
         let mut watch = self.inner.watch(id);
@@ -319,7 +322,7 @@ impl Jobs {
         loop {
             watch.look();
             let job = self.get(id).await?;
-            if job.state.finished().is_some() {
+            if job.state.is_over() {
                 return Ok(job);
             }
             if pending && job.state.phase() != Phase::Pending {
@@ -344,9 +347,17 @@ impl Jobs {
     /// Removes a job that has ended, with its output.
     ///
     /// # Errors
-    /// [`JobError::NotEnded`], or what keeps it from being removed.
+    /// [`JobError::NotEnded`], [`JobError::Newer`], or what keeps it from being removed.
     pub async fn remove(&self, id: JobId) -> Result<(), JobError> {
-        remove::remove(&self.inner, id).await
+        remove::remove(&self.inner, id, Newcomers::LeftAlone).await
+    }
+
+    /// The same, and also a job of which only a newer legwork understands everything, once nothing of it can be running.
+    ///
+    /// # Errors
+    /// As [`Self::remove`], without [`JobError::Newer`].
+    pub async fn remove_whatever_it_is(&self, id: JobId) -> Result<(), JobError> {
+        remove::remove(&self.inner, id, Newcomers::Removed).await
     }
 
     /// Removes jobs that are not to be kept, and tells what it did; `None` if somebody has done so within `every`. Goes on with

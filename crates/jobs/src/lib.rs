@@ -21,7 +21,7 @@
 //! # Modules, from the outside in
 //!
 //! The library object is [`Jobs`]; `start`, `accepted`, `stdin`, `control`, `remove` and [`output`] are what it does, `inner` is what its clones
-//! share. `job_dir` reads one directory, [`state`] judges it, `leftover` deletes what never became a job's, `index` remembers it, `watch` notices changes, `sweep` kills what was left,
+//! share. `job_dir` reads one directory, `record` knows what a newer legwork wrote, [`state`] judges it all, `leftover` deletes what never became a job's, `index` remembers it, `watch` notices changes, `sweep` kills what was left,
 //! `shim_process` finds a shim whose socket fails. `consumption` tells what a job has used until now. `retention` removes jobs that ended long ago. `limits` works out how a job is held to what it may consume, on this host. `state_dir`,
 //! `shim_image` and `files` are about what is on disk; [`Launcher`] is the seam to where shims run. Background tasks are
 //! made in `tasks` only: one passes on inotify events, and one waits for each shim that this process started.
@@ -67,6 +67,7 @@ mod launcher;
 mod leftover;
 mod limits;
 pub mod output;
+mod record;
 mod remove;
 mod request;
 mod retention;
@@ -97,6 +98,7 @@ pub use legwork_shim::spec::{OnExit, RunAs, Spec, Stdin};
 pub use limits::{
     CgroupRoot, Cgroups, Host, HostError, InvalidLimit, Mode as LimitsMode, Unavailable,
 };
+pub use record::{Newer, RecordKind};
 pub use request::{Field, InvalidRequest, OUTPUT_LIMIT, STOP_GRACE, STOP_SIGNAL, StartRequest};
 pub use retention::{Removed, Retention};
 pub use shim_image::EMBEDDED_SHIM;

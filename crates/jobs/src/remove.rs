@@ -19,10 +19,26 @@ use crate::tasks;
 /// First part of the name of a directory that is no job's any more.
 const REMOVED: &str = ".removed-";
 
+/// What becomes of jobs that only a newer legwork understands: there may be more to them than their directories.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Newcomers {
+    LeftAlone,
+    Removed,
+}
+
 /// Removes a job that has ended.
-pub(crate) async fn remove(inner: &Arc<Inner>, id: JobId) -> Result<(), JobError> {
+pub(crate) async fn remove(
+    inner: &Arc<Inner>,
+    id: JobId,
+    newcomers: Newcomers,
+) -> Result<(), JobError> {
     let job = inner::refresh(inner, inner.entry(id)?).await?;
-    if job.state.finished().is_none() {
+    if newcomers == Newcomers::LeftAlone
+        && let Some(what) = inner.dir(id).newer()?
+    {
+        return Err(JobError::Newer { id: Some(id), what });
+    }
+    if !job.state.is_over() {
         return Err(JobError::NotEnded { id });
     }
     let inner = inner.clone();

@@ -15,7 +15,7 @@ use crate::index;
 use crate::inner::{self, Inner};
 use crate::job::{Job, ListQuery};
 use crate::job_dir::modified_ms;
-use crate::remove;
+use crate::remove::{self, Newcomers};
 use crate::state::Phase;
 
 /// Its time is that of the last look.
@@ -95,13 +95,14 @@ pub(crate) async fn retain(
         if inner.tasks.stopping().is_cancelled() {
             break;
         }
-        match remove::remove(inner, id).await {
+        match remove::remove(inner, id, Newcomers::LeftAlone).await {
             Ok(()) => {
                 removed.jobs += 1;
                 removed.bytes += bytes;
             }
-            // Somebody else was faster, or it may begin after all.
-            Err(JobError::NotFound { .. } | JobError::NotEnded { .. }) => {}
+            // Somebody else was faster, or it may begin after all, or it is for a newer legwork to remove.
+            Err(JobError::NotFound { .. } | JobError::NotEnded { .. } | JobError::Newer { .. }) => {
+            }
             Err(_) => removed.failed += 1,
         }
     }

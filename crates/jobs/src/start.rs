@@ -23,6 +23,7 @@ use crate::index::{self, Entry};
 use crate::inner::{self, Inner};
 use crate::job::{Asked, Job};
 use crate::launcher::{LaunchOrder, Launched};
+use crate::record;
 use crate::state::{JobState, Liveness};
 use crate::tasks;
 
@@ -143,12 +144,12 @@ pub(crate) fn take(dir: &Path, fresh: bool) -> io::Result<Option<File>> {
     Ok(Some(journal))
 }
 
-/// Takes away what an earlier attempt wrote; `false` if that was launched.
+/// Takes away what an earlier attempt wrote; `false` if that was launched, or is a newer legwork's.
 fn clear(journal: &mut File) -> io::Result<bool> {
     let mut raw = Vec::new();
     journal.read_to_end(&mut raw)?;
     let lines = Journal::parse_ended(&raw);
-    if lines.launch.is_some() || lines.exit.is_some() {
+    if lines.launch.is_some() || lines.exit.is_some() || record::newest(&lines).is_some() {
         return Ok(false);
     }
     journal.set_len(0)?;

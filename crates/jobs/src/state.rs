@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 
 pub use legwork_shim::exit::Status;
 
+use crate::record::{Newer, RecordKind};
+
 /// What a job is doing. Every state carries what is known in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum JobState {
@@ -37,6 +39,13 @@ pub enum JobState {
     },
     /// It has ended, or will never begin.
     Finished(Box<Finished>),
+    /// A newer legwork wrote what this one does not understand. Such a job is shown and left alone.
+    Unknown {
+        /// What that is.
+        what: Newer,
+        /// Whether it may still be running.
+        alive: bool,
+    },
 }
 
 /// What a pending job waits for.
@@ -48,6 +57,8 @@ pub enum PendingWhy {
     Turn,
     /// A server: nobody starts the jobs of its batch now.
     Server,
+    /// A newer legwork: this one does not understand what it is to run.
+    Newer,
 }
 
 /// The end of a job.
@@ -98,6 +109,8 @@ pub enum Cause {
     NotStarted(NotStarted),
     /// It ran, and nobody knows how it ended. May turn out otherwise when an exit record arrives late.
     Lost(LostWhy),
+    /// A newer legwork had a reason, of which this one knows only the word.
+    Other(String),
 }
 
 /// Why nobody knows how a job ended.
@@ -131,6 +144,8 @@ pub struct Facts {
     pub launch: Option<Launch>,
     /// The exit record.
     pub exit: Option<Exit>,
+    /// What of it only a newer version understands.
+    pub newer: Option<Newer>,
     /// Milliseconds since the epoch, when it was paused, if it is.
     pub paused_ms: Option<u64>,
     /// What is left of a job that ended without one.
@@ -168,6 +183,8 @@ pub(crate) struct Told {
     pub(crate) launch: Option<Launch>,
     /// The exit record.
     pub(crate) exit: Option<Exit>,
+    /// What of it only a newer version understands.
+    pub(crate) newer: Option<Newer>,
     /// When it was paused, if it is.
     pub(crate) paused_ms: Option<u64>,
 }
@@ -190,6 +207,7 @@ pub(crate) fn gather<S: Source>(source: &mut S) -> Result<Facts, S::Error> {
         liveness,
         launch: told.launch,
         exit: told.exit,
+        newer: told.newer,
         paused_ms: told.paused_ms,
         traces,
     })
@@ -197,11 +215,18 @@ pub(crate) fn gather<S: Source>(source: &mut S) -> Result<Facts, S::Error> {
 
 /// The state that follows from the facts, for an observer in the boot `boot_id`.
 ///
-/// An exit record decides alone. What may be alive is not gone, whatever else is missing.
+/// An exit record decides alone. What may be alive is not gone, whatever else is missing. Of what is not understood nothing is
+/// concluded.
 #[must_use]
 pub fn observe(facts: &Facts, boot_id: &str) -> JobState {
     if let Some(exit) = &facts.exit {
         return JobState::ended(exit);
+    }
+    if let Some(what) = facts.newer {
+        // Whatever else a record of an end may say in any version, the job has ended.
+        let ended = matches!(what, Newer::Record { kind, .. } if kind == RecordKind::Exit);
+        let alive = !ended && facts.liveness != Liveness::Ended;
+        return JobState::Unknown { what, alive };
     }
     match (facts.liveness, &facts.launch) {
         (Liveness::Alive | Liveness::Unknown, Some(launch)) => {
@@ -239,7 +264,14 @@ impl JobState {
             Self::Running { .. } => Phase::Running,
             Self::Paused { .. } => Phase::Paused,
             Self::Finished(_) => Phase::Finished,
+            Self::Unknown { .. } => Phase::Unknown,
         }
+    }
+
+    /// Whether it will do nothing more, as far as can be told.
+    #[must_use]
+    pub const fn is_over(&self) -> bool {
+        matches!(self, Self::Finished(_) | Self::Unknown { alive: false, .. })
     }
 
     /// How it ended, if it has.
@@ -260,7 +292,7 @@ impl JobState {
     #[must_use]
     pub fn started_at_ms(&self) -> Option<u64> {
         match self {
-            Self::Pending { .. } | Self::Starting => None,
+            Self::Pending { .. } | Self::Starting | Self::Unknown { .. } => None,
             Self::Running { since_ms, .. } | Self::Paused { since_ms, .. } => Some(*since_ms),
             Self::Finished(end) => end.started_at_ms,
         }
@@ -275,7 +307,8 @@ impl JobState {
             | Cause::Stopped { .. }
             | Cause::OutOfMemory
             | Cause::CpuTime
-            | Cause::Disk => true,
+            | Cause::Disk
+            | Cause::Other(_) => true,
             Cause::NotStarted(why) => why.step != Step::Launch || end.ended_at_ms.is_some(),
             Cause::Lost(_) => false,
         })
@@ -302,16 +335,19 @@ pub enum Phase {
     Paused = 3,
     /// [`JobState::Finished`]
     Finished = 4,
+    /// [`JobState::Unknown`]
+    Unknown = 5,
 }
 
 impl Phase {
     /// All of them, in the order of a job's life.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Pending,
         Self::Starting,
         Self::Running,
         Self::Paused,
         Self::Finished,
+        Self::Unknown,
     ];
 
     /// Its word, in lower case.
@@ -323,6 +359,7 @@ impl Phase {
             Self::Running => "running",
             Self::Paused => "paused",
             Self::Finished => "finished",
+            Self::Unknown => "unknown",
         }
     }
 }
@@ -380,6 +417,7 @@ impl From<&Exit> for Finished {
                 exit::Cause::CpuTime => Cause::CpuTime,
                 exit::Cause::Disk => Cause::Disk,
                 exit::Cause::NotStarted(why) => Cause::NotStarted(why.clone()),
+                exit::Cause::Other(word) => Cause::Other(word.0.clone()),
             },
             status: exit.status,
             started_at_ms: exit.started_at_ms,

@@ -68,6 +68,7 @@ impl StdinWriter {
     /// taken already it skips.
     async fn ask(&mut self, request: Request) -> Result<(), JobError> {
         let id = self.id;
+        let mut last = io::Error::from(io::ErrorKind::UnexpectedEof);
         for _ in 0..CONNECTIONS_TRIED {
             let mut connection = match self.connection.take() {
                 Some(connection) => connection,
@@ -84,9 +85,12 @@ impl StdinWriter {
                     source: io::Error::from_raw_os_error(errno),
                 }),
                 Ok(Reply::Unsupported) => Err(JobError::Unsupported { id }),
-                Err(_) => continue,
+                Err(error) => {
+                    last = error;
+                    continue;
+                }
             };
         }
-        Err(control::hung_up(&self.inner, id).await)
+        Err(control::failed(&self.inner, id, &last).await)
     }
 }

@@ -41,6 +41,7 @@ pub(crate) fn state(job: &Job) -> &'static str {
         State::Running { .. } => "running",
         State::Paused { .. } => "paused",
         State::Finished(_) => "finished",
+        State::Unknown { .. } => "unknown",
     }
 }
 

@@ -56,6 +56,11 @@ pub(crate) fn job(job: Job, owner: String) -> wire::Job {
             wire.finish = Some(finish(*end, meta.created_at_ms));
             wire::JobState::Finished
         }
+        JobState::Unknown { what, alive } => {
+            let why = what.to_string();
+            wire.newer = Some(wire::Newer { why, alive });
+            wire::JobState::Unknown
+        }
     };
     wire.set_state(state);
     wire
@@ -97,6 +102,10 @@ fn finish(end: Finished, created_at_ms: u64) -> wire::Finish {
         Cause::Stopped { by } => {
             wire.by = Some(by);
             wire::Cause::Stopped
+        }
+        Cause::Other(word) => {
+            wire.why = Some(word);
+            wire::Cause::Other
         }
         Cause::Lost(why) => {
             wire.why = Some(lost(why).to_owned());
@@ -142,7 +151,8 @@ fn exit_code(end: &Finished) -> i32 {
             (Step::Exec, _) => 126,
             _ => 125,
         },
-        (Cause::Lost(_), _) | (_, None) => 255,
+        // Whatever that cause means, it is not that everything went well.
+        (Cause::Lost(_), _) | (_, None) | (Cause::Other(_), Some(Status::Code(0))) => 255,
         (_, Some(Status::Code(code))) => code,
         (_, Some(Status::Signal(signal))) => 128 + signal,
     }
@@ -159,6 +169,7 @@ fn pending(why: PendingWhy) -> &'static str {
         PendingWhy::Server => {
             "no server is running that would start it: `legwork serve` on its state directory does"
         }
+        PendingWhy::Newer => "a newer legwork accepted it, and only such a one can start it",
     }
 }
 
@@ -180,6 +191,7 @@ fn step(step: Step) -> &'static str {
         Step::Dir => "dir",
         Step::Exec => "exec",
         Step::Launch => "launch",
+        Step::Other => "other",
     }
 }
 
@@ -205,6 +217,9 @@ fn not_started(detail: &NotStarted) -> String {
         (Step::User, _) => format!("cannot become user {subject}: {system}"),
         (Step::Spec, _) => format!("its spec cannot be used: {subject}"),
         (Step::Setup, _) => format!("cannot prepare it: {subject}: {system}"),
+        (Step::Other, _) => {
+            format!("something of a newer legwork kept it from starting: {subject}: {system}")
+        }
         (Step::Launch, _) if subject.is_empty() => {
             "whoever started it died before it began".to_owned()
         }
@@ -245,6 +260,7 @@ fn phase(state: wire::JobState) -> Option<Phase> {
         wire::JobState::Running => Some(Phase::Running),
         wire::JobState::Paused => Some(Phase::Paused),
         wire::JobState::Finished => Some(Phase::Finished),
+        wire::JobState::Unknown => Some(Phase::Unknown),
     }
 }
 

@@ -234,10 +234,15 @@ impl JobService for JobRpc {
     ) -> Result<Response<wire::RemoveResponse>, Status> {
         let call = Call::of(&request)?;
         let id = self.0.changeable(&call, &request.get_ref().id).await?;
-        let jobs = self.0.jobs.clone();
-        self.to_its_end(async move { jobs.remove(id).await })
-            .await?
-            .map_err(Problem::from)?;
+        let (jobs, newer) = (self.0.jobs.clone(), request.get_ref().newer);
+        let removal = async move {
+            if newer {
+                jobs.remove_whatever_it_is(id).await
+            } else {
+                jobs.remove(id).await
+            }
+        };
+        self.to_its_end(removal).await?.map_err(Problem::from)?;
         Ok(Response::new(wire::RemoveResponse {}))
     }
 }

@@ -130,9 +130,6 @@ impl From<IndexError> for Problem {
         let problem =
             |code, reason, path: &Path| Self::new(code, reason, error.to_string()).with_path(path);
         match &error {
-            IndexError::Newer { path, .. } => {
-                problem(Code::FailedPrecondition, "STATE_NEWER", path)
-            }
             IndexError::Busy { path } => problem(Code::Unavailable, "INDEX_BUSY", path),
             IndexError::DiskFull { path } => problem(Code::ResourceExhausted, "NO_SPACE", path),
             IndexError::Io { path, .. } => problem(Code::Internal, "IO", path),
@@ -225,6 +222,14 @@ impl From<JobError> for Problem {
             }
             JobError::StillEnding { id } => about(Code::DeadlineExceeded, "JOB_STILL_ENDING", id),
             JobError::Unsupported { id } => about(Code::Unimplemented, "SHIM_TOO_OLD", id),
+            JobError::Newer { id, .. } => {
+                let problem = Self::new(Code::FailedPrecondition, "JOB_NEWER", message);
+                match id {
+                    Some(id) => problem.with("id", id),
+                    None => problem,
+                }
+            }
+            JobError::NewerAnswer { id } => about(Code::FailedPrecondition, "JOB_NEWER", id),
             JobError::NoSuchSignal { .. } => {
                 Self::new(Code::InvalidArgument, "BAD_SIGNAL", message)
             }

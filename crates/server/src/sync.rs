@@ -136,9 +136,9 @@ impl Sending<PullDown> for Outgoing<wire::PullResponse> {
 
 /// The short ids of the jobs that run in a workspace.
 async fn jobs_in(shared: &Shared, workspace: &WorkspaceId) -> Vec<String> {
-    use legwork_jobs::Phase::{Paused, Running, Starting};
+    use legwork_jobs::Phase::{Paused, Running, Starting, Unknown};
     let query = legwork_jobs::ListQuery {
-        phases: Some([Starting, Running, Paused].into()),
+        phases: Some([Starting, Running, Paused, Unknown].into()),
         ..legwork_jobs::ListQuery::default()
     };
     // Only a courtesy: without the list, the client is told that it waits, but not for whom.

@@ -5,6 +5,10 @@
 //! answers a kind that it does not know with [`Reply::Unsupported`] and goes on, so newer clients can
 //! ask. While the payload's standard input is full, the shim leaves the next frames of that
 //! connection unread: the socket is the back-pressure.
+//!
+//! Nothing is negotiated. What a kind means never changes; a later version has more kinds, more fields in a payload of JSON, and
+//! more bytes behind one of fixed length, all of which an earlier one passes over. A request of one version has only replies
+//! of that version, so whoever asks understands every answer. Which version a shim speaks is in its claim ([`crate::launch`]).
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -109,8 +113,12 @@ fn frame(kind: u16, payload: &[&[u8]]) -> Vec<u8> {
     raw
 }
 
+/// The beginning of a payload; what a later version has put behind it is not looked at.
 fn array<const N: usize>(kind: u16, payload: &[u8]) -> Result<[u8; N], FrameError> {
-    payload.try_into().map_err(|_| FrameError::Malformed(kind))
+    payload
+        .first_chunk()
+        .copied()
+        .ok_or(FrameError::Malformed(kind))
 }
 
 /// A frame cut off the front of a buffer: its kind, its payload, and the bytes it took.
@@ -302,6 +310,29 @@ mod tests {
             [6, 0, 0, 0, 4, 0x80, 22, 0, 0, 0]
         );
         assert_eq!(Reply::Unsupported.encode(), [2, 0, 0, 0, 5, 0x80]);
+    }
+
+    #[test]
+    fn what_a_later_version_adds_is_passed_over() {
+        let longer = [15, 0, 0, 0, 9, 9];
+        let signal = Request::decode(super::SIGNAL, &longer).unwrap();
+        assert_eq!(signal, Request::Signal(15));
+        assert!(Request::decode(super::SIGNAL, &longer[..3]).is_err());
+        let stop = br#"{"signal":null,"grace_ms":5,"by":"me","gently":{"n":1}}"#;
+        let stop = Request::decode(super::STOP, stop).unwrap();
+        assert!(matches!(
+            stop,
+            Request::Stop(Stop {
+                grace_ms: Some(5),
+                ..
+            })
+        ));
+        let failed = Reply::decode(super::FAILED, &[22, 0, 0, 0, 1]).unwrap();
+        assert_eq!(failed, Reply::Failed(22));
+        for kind in [7, 0x7fff] {
+            let unknown = Request::decode(kind, &longer);
+            assert!(matches!(unknown, Err(FrameError::Unknown(found)) if found == kind));
+        }
     }
 
     #[test]

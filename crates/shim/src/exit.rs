@@ -5,8 +5,9 @@
 
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::ByteString;
 
@@ -86,6 +87,61 @@ pub enum Cause {
     Disk,
     /// It never ran.
     NotStarted(NotStarted),
+    /// A cause that a later version has added.
+    #[serde(untagged)]
+    Other(Word),
+}
+
+/// A word of a later version, where this one knows of none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Word(pub String);
+
+/// The words of [`Cause`]: one of them with something else in it than it has had from the beginning is damage.
+const CAUSES: [&str; 6] = [
+    "own",
+    "timeout",
+    "stopped",
+    "out_of_memory",
+    "cpu_time",
+    "not_started",
+];
+
+impl Serialize for Word {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Word {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let word = from.deserialize_any(WordVisitor)?;
+        if CAUSES.contains(&word.0.as_str()) {
+            return Err(de::Error::custom("a known cause of another form"));
+        }
+        Ok(word)
+    }
+}
+
+/// Takes `"word"`, and `{"word": …}` whatever is in it.
+struct WordVisitor;
+
+impl<'de> de::Visitor<'de> for WordVisitor {
+    type Value = Word;
+
+    fn expecting(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.write_str("a word, or an object with one")
+    }
+
+    fn visit_str<E: de::Error>(self, word: &str) -> Result<Word, E> {
+        Ok(Word(word.into()))
+    }
+
+    fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<Word, A::Error> {
+        let first: Option<(String, de::IgnoredAny)> = map.next_entry()?;
+        let (word, _) = first.ok_or_else(|| de::Error::custom("an object without a word"))?;
+        while let Some((de::IgnoredAny, de::IgnoredAny)) = map.next_entry()? {}
+        Ok(Word(word))
+    }
 }
 
 /// What kept a job from starting.
@@ -119,6 +175,9 @@ pub enum Step {
     Exec,
     /// Never handed to a shim: decided by the server before the launch.
     Launch,
+    /// A step that a later version has added.
+    #[serde(other)]
+    Other,
 }
 
 /// The main process's own status, from wait(2).
@@ -188,7 +247,7 @@ pub struct Survivor {
 
 #[cfg(test)]
 mod tests {
-    use super::{Cause, Exit, NotStarted, Status, Step, Survivor, Usage};
+    use super::{CAUSES, Cause, Exit, NotStarted, Status, Step, Survivor, Usage, Word};
 
     #[test]
     fn the_record_is_pinned() {
@@ -248,6 +307,40 @@ mod tests {
         assert_eq!(limit, r#""limit""#);
         let code = serde_json::to_string(&Status::Code(101)).unwrap();
         assert_eq!(code, r#"{"code":101}"#);
+    }
+
+    #[test]
+    fn a_word_of_a_later_version_is_kept_and_damage_is_not_taken_for_one() {
+        for (json, word) in [
+            (r#""evicted""#, "evicted"),
+            (r#"{"evicted":{"by":["x"],"n":1}}"#, "evicted"),
+            (r#"{"power":{},"more":2}"#, "power"),
+        ] {
+            let cause: Cause = serde_json::from_str(json).unwrap();
+            assert_eq!(cause, Cause::Other(Word(word.into())));
+        }
+        for json in [
+            "1",
+            "null",
+            "[]",
+            "{}",
+            r#"{"stopped":{"by":1}}"#,
+            r#""stopped""#,
+        ] {
+            assert!(serde_json::from_str::<Cause>(json).is_err(), "{json}");
+        }
+        for word in CAUSES {
+            let json = format!(r#"{{"{word}":[[]]}}"#);
+            assert!(serde_json::from_str::<Cause>(&json).is_err(), "{json}");
+        }
+        let later = r#"{"not_started":{"step":"unpack","errno":5,"subject":"x","n":1}}"#;
+        let why = NotStarted {
+            step: Step::Other,
+            errno: 5,
+            subject: "x".into(),
+        };
+        let cause: Cause = serde_json::from_str(later).unwrap();
+        assert_eq!(cause, Cause::NotStarted(why));
     }
 
     #[test]

@@ -9,11 +9,15 @@ use std::path::{Path, PathBuf};
 
 use legwork_shim::journal::{Journal, Line};
 use legwork_shim::lock;
-use legwork_shim::spec::{self, Spec};
+use legwork_shim::spec::Spec;
+use serde::Deserialize;
+use uuid::Uuid;
 
 use crate::error::JobError;
 use crate::files;
 use crate::id::JobId;
+use crate::job::Asked;
+use crate::record::{self, Unread};
 
 /// First byte of the line of a job that is not to be started any more; any other line begins with `{`.
 const STRUCK: u8 = b'-';
@@ -29,13 +33,18 @@ pub(crate) struct Batch {
     places: HashMap<JobId, usize>,
     /// Some lines are damaged.
     unread: bool,
+    /// Some are a newer legwork's.
+    newer: bool,
 }
 
 /// Where the line of a job is, without its line feed.
 #[derive(Debug, Clone, Copy)]
 struct Extent {
+    id: JobId,
     at: u64,
     len: usize,
+    /// Only a newer legwork can start it.
+    newer: bool,
 }
 
 impl Batch {
@@ -50,6 +59,7 @@ impl Batch {
             lines: Vec::new(),
             places: HashMap::new(),
             unread: false,
+            newer: false,
         };
         let mut at = 0;
         for line in raw.split_inclusive_mut(|byte| *byte == b'\n') {
@@ -57,12 +67,13 @@ impl Batch {
             if line[0] == STRUCK {
                 line[0] = OPEN;
             }
-            match parse(line) {
-                Some(spec) => {
+            match id_in(line) {
+                Some((id, newer)) => {
                     // The first of an id is the one that counts; there is no other but by damage.
-                    let place = batch.lines.len();
-                    batch.places.entry(spec.id.into()).or_insert(place);
-                    batch.lines.push(Extent { at, len: len - 1 });
+                    let (place, len) = (batch.lines.len(), len - 1);
+                    batch.places.entry(id).or_insert(place);
+                    batch.lines.push(Extent { id, at, len, newer });
+                    batch.newer |= newer;
                 }
                 None => batch.unread = true,
             }
@@ -101,9 +112,12 @@ impl Batch {
         Ok(held.then_some(file))
     }
 
-    /// Takes the file away, all of whose jobs have begun or ended. One with damaged lines is kept under another name.
+    /// Takes the file away, all of whose jobs have begun or ended. One with damaged lines is kept under another name, and one with lines
+    /// of a newer legwork for that.
     pub(super) fn retire(&self) -> io::Result<()> {
-        let gone = if self.unread {
+        let gone = if self.newer {
+            return Ok(());
+        } else if self.unread {
             let mut aside = OsString::from(&self.path);
             aside.push(".damaged");
             std::fs::rename(&self.path, aside)
@@ -129,23 +143,58 @@ impl Batch {
         self.places.get(&id).copied()
     }
 
+    /// Whether only a newer legwork understands it.
+    pub(super) fn is_newer(&self, place: usize) -> bool {
+        self.lines[place].newer
+    }
+
     pub(super) fn is_struck(&self, place: usize) -> io::Result<bool> {
         let mut first = [0];
         self.file.read_exact_at(&mut first, self.lines[place].at)?;
         Ok(first[0] == STRUCK)
     }
 
-    /// What is to be run; `None` if that is struck.
-    pub(super) fn spec(&self, place: usize) -> io::Result<Option<Spec>> {
-        let Extent { at, len } = self.lines[place];
+    fn line(&self, place: usize) -> io::Result<Option<Vec<u8>>> {
+        let Extent { at, len, .. } = self.lines[place];
         let mut line = vec![0; len + 1];
         self.file.read_exact_at(&mut line, at)?;
-        if line[0] == STRUCK {
+        Ok((line[0] != STRUCK).then_some(line))
+    }
+
+    /// What is to be run; `None` if that is struck.
+    pub(super) fn spec(&self, place: usize) -> Result<Option<Spec>, JobError> {
+        let Some(line) = self.line(place).map_err(|source| self.told(source))? else {
             return Ok(None);
+        };
+        let spec = Journal::parse(&line).spec;
+        let unread = match spec.map(record::parse) {
+            Some(Ok(spec)) => return Ok(Some(spec)),
+            Some(Err(Unread::Newer(what))) => {
+                let id = Some(self.id(place));
+                return Err(JobError::Newer { id, what });
+            }
+            Some(Err(Unread::Malformed(error))) => error.to_string(),
+            None => "a line of it is no spec".to_owned(),
+        };
+        Err(JobError::Damaged {
+            path: self.path.clone(),
+            what: unread,
+        })
+    }
+
+    /// As much of it as can be told, if only a newer version understands the whole.
+    pub(super) fn asked(&self, place: usize) -> Result<Option<Asked>, JobError> {
+        if !self.is_newer(place) {
+            return Ok(self.spec(place)?.as_ref().map(Asked::from));
         }
-        let spec = parse(&line);
-        let damaged = || io::Error::new(io::ErrorKind::InvalidData, "a line of it is no spec");
-        spec.map(Some).ok_or_else(damaged)
+        let line = self.line(place).map_err(|source| self.told(source))?;
+        let spec = |line: &[u8]| Journal::parse(line).spec.map(record::gleaned);
+        Ok(line.as_deref().and_then(spec))
+    }
+
+    /// Whose line that is.
+    pub(super) fn id(&self, place: usize) -> JobId {
+        self.lines[place].id
     }
 
     /// Sees to it, durably, that the job is not started from this file any more.
@@ -161,18 +210,27 @@ impl Batch {
 
     pub(super) fn told(&self, source: io::Error) -> JobError {
         let path = self.path.clone();
-        if source.kind() == io::ErrorKind::InvalidData {
-            let what = source.to_string();
-            return JobError::Damaged { path, what };
-        }
         JobError::File { path, source }
     }
 }
 
-/// The spec in a line, unless it is damaged or a newer version's.
-fn parse(line: &[u8]) -> Option<Spec> {
-    let spec: Spec = serde_json::from_slice(Journal::parse(line).spec?).ok()?;
-    (spec.version <= spec::VERSION).then_some(spec)
+/// What every version of a spec has.
+#[derive(Deserialize)]
+struct Head {
+    id: Uuid,
+}
+
+/// Whose spec is in a line, and whether only a newer version understands it; `None` of one that is damaged.
+fn id_in(line: &[u8]) -> Option<(JobId, bool)> {
+    let spec = Journal::parse(line).spec?;
+    match record::parse::<Spec>(spec) {
+        Ok(spec) => Some((spec.id.into(), false)),
+        Err(Unread::Newer(_)) => {
+            let head: Head = serde_json::from_slice(spec).ok()?;
+            Some((head.id.into(), true))
+        }
+        Err(Unread::Malformed(_)) => None,
+    }
 }
 
 fn write(path: &Path, lines: &[u8]) -> io::Result<File> {

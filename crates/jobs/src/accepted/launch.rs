@@ -107,7 +107,9 @@ async fn work(inner: Arc<Inner>, name: Uuid, held: File) {
             return;
         }
     };
-    let mut left: Vec<usize> = (0..batch.len()).collect();
+    let mut left: Vec<usize> = (0..batch.len())
+        .filter(|place| !batch.is_newer(*place))
+        .collect();
     pause = PAUSE_MIN;
     for round in 1.. {
         let before = left.len();
@@ -184,7 +186,11 @@ async fn start_one(inner: &Arc<Inner>, listed: Listed, round: u32) -> bool {
     let started = start::start(inner.clone(), (*spec).clone(), Some(listed.clone())).await;
     let why = match started {
         Ok(job) => match job.state {
-            JobState::Running { .. } | JobState::Paused { .. } | JobState::Finished(_) => {
+            JobState::Running { .. }
+            | JobState::Paused { .. }
+            | JobState::Finished(_)
+            // What a newer legwork has made of it is not for us to change.
+            | JobState::Unknown { .. } => {
                 return true;
             }
             // Its shim died before the claim; or somebody else had the job's lock for a moment.

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
+use legwork_shim::spec;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
@@ -18,14 +19,17 @@ use crate::accepted::Accepted;
 use crate::config::Clock;
 use crate::error::{IndexError, JobError};
 use crate::files;
-use crate::job::{Asked, Job, Rebuilt};
+use crate::job::{Job, Rebuilt};
 use crate::job_dir::{self, JobDir};
 use crate::leftover;
 use crate::state::{Finished, JobState};
 use crate::state_dir::StateDir;
 
 /// The form of the tables and of the blobs in them.
-const VERSION: i64 = 5;
+const FORM: i64 = 6;
+/// Who understands other specs builds it anew: rows are made from what could be understood of a spec. Below zero, because builds
+/// from before the first release refuse a number above theirs, and replace one below it as everybody does since.
+const VERSION: i64 = -(FORM << 8 | spec::VERSION as i64);
 
 /// How long to wait for another process's transaction. They take well under a millisecond.
 const BUSY: Duration = Duration::from_secs(10);
@@ -214,15 +218,11 @@ impl Files {
             return Ok(None);
         };
         match connect(&self.path, OpenFlags::SQLITE_OPEN_READ_WRITE) {
-            Ok((_, found)) if found > VERSION => Err(IndexError::Newer {
-                path: self.path.clone(),
-                found,
-                known: VERSION,
-            }),
             Ok((connection, VERSION)) => Ok(Some(Opened {
                 connection,
                 identity,
             })),
+            // Of another version, older or newer: nothing is in it that the directories do not tell.
             Ok(_) => Ok(None),
             Err(error) => match QueryError::from(error) {
                 error if error.is_damage() => Ok(None),
@@ -330,16 +330,16 @@ fn scan(jobs: &Path) -> io::Result<Scanned> {
         let dir = JobDir {
             path: jobs.join(name),
         };
-        let (spec, exit) = dir.spec_and_exit().ok()?;
-        let (spec, state) = (
-            spec?,
-            match exit {
-                Some(exit) => JobState::Finished(Box::new(Finished::from(&exit))),
-                None => JobState::Starting,
-            },
-        );
-        let asked = Asked::from(&spec);
-        Some(Job { id, asked, state })
+        let (asked, exit) = dir.asked_and_exit().ok()?;
+        let state = match exit {
+            Some(exit) => JobState::Finished(Box::new(Finished::from(&exit))),
+            None => JobState::Starting,
+        };
+        Some(Job {
+            id,
+            asked: asked?,
+            state,
+        })
     };
     for name in job_dir::scan(jobs)? {
         let Some(id) = job_dir::id_of(&name) else {

@@ -159,11 +159,13 @@ pub(crate) fn count(connection: &Connection) -> Result<BTreeMap<Phase, u64>, Que
     Ok(found)
 }
 
-/// How many jobs of an owner had not ended when they were last looked at.
+/// How many jobs of an owner had not ended when they were last looked at. Those of a newer legwork are for that one to count.
 pub(crate) fn alive(connection: &Connection, owner: &str) -> Result<usize, QueryError> {
-    let mut select = connection
-        .prepare_cached("SELECT COUNT(*) FROM job WHERE open AND owner = ?1 AND phase <> ?2")?;
-    let count: i64 = select.query_row(params![owner, Phase::Finished as u8], |row| row.get(0))?;
+    let mut select = connection.prepare_cached(
+        "SELECT COUNT(*) FROM job WHERE open AND owner = ?1 AND phase NOT IN (?2, ?3)",
+    )?;
+    let over = (Phase::Finished as u8, Phase::Unknown as u8);
+    let count: i64 = select.query_row(params![owner, over.0, over.1], |row| row.get(0))?;
     usize::try_from(count).map_err(|_| QueryError::Row)
 }
 

@@ -10,6 +10,7 @@ use legwork_shim::spec::{Meta, Stdin};
 use serde::{Deserialize, Serialize};
 
 use crate::job::Asked;
+use crate::record::Newer;
 use crate::state::{Cause, Finished, JobState, LostWhy, PendingWhy};
 
 #[derive(Serialize, Deserialize)]
@@ -101,6 +102,7 @@ enum StateRow<'a> {
     Paused(u32, u64, u64),
     #[serde(borrow)]
     Finished(Box<FinishedRow<'a>>),
+    Unknown(Newer, bool),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -177,6 +179,7 @@ enum CauseRow<'a> {
     Disk,
     NotStarted(legwork_shim::exit::Step, i32, &'a [u8]),
     Lost(LostWhy),
+    Other(&'a str),
 }
 
 /// The stored form of a state.
@@ -190,6 +193,7 @@ pub(super) fn encode_state(state: &JobState) -> Vec<u8> {
             since_ms,
             paused_ms,
         } => StateRow::Paused(*pid, *since_ms, *paused_ms),
+        JobState::Unknown { what, alive } => StateRow::Unknown(*what, *alive),
         JobState::Finished(end) => StateRow::Finished(Box::new(FinishedRow {
             cause: match &end.cause {
                 Cause::Own => CauseRow::Own,
@@ -202,6 +206,7 @@ pub(super) fn encode_state(state: &JobState) -> Vec<u8> {
                     CauseRow::NotStarted(why.step, why.errno, why.subject.as_bytes())
                 }
                 Cause::Lost(why) => CauseRow::Lost(*why),
+                Cause::Other(word) => CauseRow::Other(word),
             },
             status: end.status,
             started_at_ms: end.started_at_ms,
@@ -231,6 +236,7 @@ pub(super) fn decode_state(raw: &[u8]) -> Result<JobState, postcard::Error> {
             since_ms,
             paused_ms,
         },
+        StateRow::Unknown(what, alive) => JobState::Unknown { what, alive },
         StateRow::Finished(row) => JobState::Finished(Box::new(Finished {
             cause: match row.cause {
                 CauseRow::Own => Cause::Own,
@@ -245,6 +251,7 @@ pub(super) fn decode_state(raw: &[u8]) -> Result<JobState, postcard::Error> {
                     subject: subject.to_vec().into(),
                 }),
                 CauseRow::Lost(why) => Cause::Lost(why),
+                CauseRow::Other(word) => Cause::Other(word.to_owned()),
             },
             status: row.status,
             started_at_ms: row.started_at_ms,
@@ -277,6 +284,7 @@ mod tests {
 
     use super::{decode_asked, decode_state, encode_asked, encode_state};
     use crate::job::Asked;
+    use crate::record::Newer;
     use crate::state::{Cause, Finished, JobState, LostWhy, PendingWhy};
 
     fn asked() -> Asked {
@@ -320,6 +328,7 @@ mod tests {
             Cause::CpuTime,
             Cause::Disk,
             Cause::Lost(LostWhy::HostRebooted),
+            Cause::Other("evicted".into()),
             Cause::NotStarted(NotStarted {
                 step: Step::Exec,
                 errno: 2,
@@ -365,6 +374,10 @@ mod tests {
                 pid: 1,
                 since_ms: 2,
                 paused_ms: 3,
+            },
+            JobState::Unknown {
+                what: Newer::Lines,
+                alive: true,
             },
         ];
         for state in others.into_iter().chain(ends) {

@@ -52,7 +52,7 @@ impl Jobs {
             by: how.by,
         };
         let job = self.begun(id, &stop.by).await?;
-        if job.state.finished().is_some() {
+        if job.state.is_over() {
             return Ok(job);
         }
         let grace = Duration::from_millis(stop.grace_ms.unwrap_or(job.asked.stop_grace_ms));
@@ -89,7 +89,7 @@ impl Jobs {
     /// [`JobError::Pending`], [`JobError::Ended`], [`JobError::NoSuchSignal`], [`JobError::Unreachable`], [`JobError::NoSocket`].
     pub async fn signal(&self, id: JobId, number: i32) -> Result<(), JobError> {
         check_signal(number)?;
-        if self.get(id).await?.state.finished().is_some() {
+        if self.get(id).await?.state.is_over() {
             return Err(JobError::Ended { id });
         }
         shims::ask(&self.inner, id, &Request::Signal(number)).await
@@ -112,7 +112,7 @@ impl Jobs {
     }
 
     async fn hold(&self, id: JobId, request: &Request) -> Result<Job, JobError> {
-        if self.get(id).await?.state.finished().is_some() {
+        if self.get(id).await?.state.is_over() {
             return Err(JobError::Ended { id });
         }
         shims::ask(&self.inner, id, request).await?;
@@ -167,7 +167,7 @@ impl Jobs {
         if job.asked.stdin == Stdin::Null {
             return Err(JobError::StdinClosed { id });
         }
-        if job.state.finished().is_some() {
+        if job.state.is_over() {
             return Err(JobError::Ended { id });
         }
         Ok(StdinWriter::new(self.inner.clone(), id))

@@ -182,7 +182,7 @@ impl Output {
         }
         if list {
             let job = inner::refresh(&self.inner, self.inner.entry(self.id)?).await?;
-            if job.state.finished().is_some() {
+            if job.state.is_over() {
                 // Whatever came until now is read before the end is told.
                 self.ended = Some(Box::new(job));
                 self.watch = None;

@@ -6,7 +6,9 @@ use legwork_shim::exit::{self, Exit, NotStarted, Status, Step, Usage};
 use legwork_shim::launch::Launch;
 use proptest::prelude::*;
 
-use super::{Cause, JobState, Liveness, LostWhy, Source, Told, Traces, gather, observe};
+use super::{
+    Cause, JobState, Liveness, LostWhy, Newer, RecordKind, Source, Told, Traces, gather, observe,
+};
 
 /// What can happen to a job directory.
 #[derive(Debug, Clone, Copy)]
@@ -31,11 +33,14 @@ struct World {
     recorded: Option<Exit>,
     paused: bool,
     boot: u8,
+    /// The record that is of a newer version, when it is there.
+    newer: Option<RecordKind>,
 }
 
 impl World {
     fn new() -> Self {
         Self {
+            newer: None,
             alive: true,
             claimed_in: None,
             recorded: None,
@@ -131,9 +136,23 @@ impl Source for Observer {
 
     fn told(&mut self, _ended: bool) -> Result<Told, Infallible> {
         self.meanwhile();
+        let world = &self.world;
+        let is_newer = |kind: RecordKind| world.newer == Some(kind);
+        let newer = world.newer.filter(|kind| match kind {
+            RecordKind::Spec => true,
+            RecordKind::Launch => world.claimed_in.is_some(),
+            RecordKind::Exit => world.recorded.is_some(),
+        });
+        let told = |kind| Newer::Record {
+            kind,
+            found: 2,
+            known: 1,
+        };
+        let exit = world.recorded.clone();
         Ok(Told {
-            launch: self.world.claim(),
-            exit: self.world.recorded.clone(),
+            launch: world.claim().filter(|_| !is_newer(RecordKind::Launch)),
+            exit: exit.filter(|_| !is_newer(RecordKind::Exit)),
+            newer: newer.map(told),
             paused_ms: self.world.paused.then_some(8),
         })
     }
@@ -212,6 +231,37 @@ proptest! {
             }
             JobState::Starting => {}
             other => prop_assert!(false, "{:?}", other),
+        }
+    }
+
+    #[test]
+    fn of_what_is_not_understood_nothing_is_concluded(
+        before in history(),
+        between in prop::collection::vec(prop::collection::vec(happening(), 0..3), 0..5),
+        blind: bool,
+        kind in prop::sample::select(vec![RecordKind::Spec, RecordKind::Launch, RecordKind::Exit]),
+    ) {
+        let mut world = World::new();
+        world.newer = Some(kind);
+        before.into_iter().for_each(|event| world.happen(event));
+        let mut observer = Observer { world, between, blind };
+        let Ok(facts) = gather(&mut observer);
+        let world = observer.world;
+        let state = observe(&facts, &world.boot.to_string());
+
+        match &state {
+            JobState::Unknown { what, alive } => {
+                let (found, known) = (2, 1);
+                prop_assert_eq!(*what, Newer::Record { kind, found, known });
+                // What may go on is not said to be over.
+                prop_assert!(*alive || world.recorded.is_some() || (!blind && !world.alive));
+            }
+            JobState::Finished(_) if kind != RecordKind::Exit && world.recorded.is_some() => {}
+            // The record has not been written when it was looked for.
+            _ => prop_assert!(kind != RecordKind::Spec),
+        }
+        if kind == RecordKind::Spec {
+            prop_assert!(!matches!(state.finished(), Some(end) if matches!(end.cause, Cause::Lost(_))));
         }
     }
 

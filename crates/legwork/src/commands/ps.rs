@@ -37,6 +37,7 @@ enum State {
     Running,
     Paused,
     Finished,
+    Unknown,
 }
 
 pub(crate) async fn run(app: &App, args: Ps) -> Result<u8, CommandError> {

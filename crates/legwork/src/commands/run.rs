@@ -284,7 +284,7 @@ async fn show(app: &App, client: &Client, id: &str, raw: bool) -> Result<Followe
 /// Says how it ended, where the output does not show it, and gives the exit code.
 pub(crate) fn conclude(app: &App, job: &Job) -> Result<u8, CommandError> {
     let Some(finish) = job.finish() else {
-        return Err(CommandError::unknown("the job has not ended"));
+        return Err(render::end::untold(job));
     };
     if app.out.json {
         app.out

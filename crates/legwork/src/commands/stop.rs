@@ -52,7 +52,8 @@ pub(crate) async fn run(app: &App, args: Stop) -> Result<u8, CommandError> {
             if app.out.json {
                 app.out.json_line(&render::json::Job::from(&job))?;
             } else {
-                let end = job.finish().map(render::end::summary).unwrap_or_default();
+                let end = job.finish().map(render::end::summary);
+                let end = end.unwrap_or_else(|| render::end::word(&job));
                 app.out.text(&format!("{} {end}\n", render::short(&job)))?;
             }
             let Some(finish) = job.finish() else { continue };

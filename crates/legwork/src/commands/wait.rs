@@ -40,6 +40,12 @@ pub(crate) async fn run(app: &App, args: Wait) -> Result<u8, CommandError> {
                 .collect::<Vec<_>>(),
         )?;
     }
+    let mut untold = 0;
+    for job in ended.iter().filter(|job| job.finish().is_none()) {
+        let failure = render::end::untold(job);
+        app.out.error(&failure);
+        untold = failure.exit;
+    }
     let ends: Vec<_> = ended
         .iter()
         .filter_map(|job| Some((job, job.finish()?)))
@@ -56,7 +62,7 @@ pub(crate) async fn run(app: &App, args: Wait) -> Result<u8, CommandError> {
         .iter()
         .map(|(_, finish)| finish.exit_code)
         .find(|code| *code != 0)
-        .unwrap_or(0))
+        .unwrap_or(untold))
 }
 
 async fn wait(app: &App, args: &Wait) -> Result<Vec<Job>, CommandError> {

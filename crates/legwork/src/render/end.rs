@@ -1,6 +1,6 @@
 //! How a job ended, in words.
 
-use legwork_client::{Cause, Finish, Job, Status};
+use legwork_client::{Cause, Finish, Job, State, Status};
 
 use super::bytes;
 use crate::error::CommandError;
@@ -22,6 +22,8 @@ pub(crate) fn summary(finish: &Finish) -> String {
         Cause::CpuTime => "processor time",
         Cause::Lost { .. } => "lost",
         Cause::NotStarted(_) => "not started",
+        Cause::Other { word } if word.is_empty() => "for a newer reason",
+        Cause::Other { word } => word,
     };
     if status.is_empty() {
         cause.to_owned()
@@ -57,6 +59,7 @@ pub(crate) fn problem(job: &Job, finish: &Finish) -> Option<CommandError> {
             "the command was stopped at its limit of processor time".to_owned(),
         ),
         Cause::Disk => failure("DISK", over_disk(job, finish)),
+        Cause::Other { word } => failure("NEWER_CAUSE", other(word)),
         Cause::Lost { why } => failure("LOST", format!("the outcome is unknown: {why}"))
             .map(|e| e.hint(format!("what it printed is kept: `legwork logs {short}`"))),
         Cause::NotStarted(detail) => {
@@ -84,6 +87,34 @@ fn over_disk(job: &Job, finish: &Finish) -> String {
         message += &format!(" of {}", bytes(limit));
     }
     message
+}
+
+/// The state of a job that has not ended, as in a table.
+pub(crate) fn word(job: &Job) -> String {
+    match job.state {
+        State::Unknown { .. } => "unknown (newer version)".to_owned(),
+        _ => super::state(job).to_owned(),
+    }
+}
+
+/// What to say of a job that is over, and of which only a newer legwork can tell how it ended.
+pub(crate) fn untold(job: &Job) -> CommandError {
+    let why = match &job.state {
+        State::Unknown { why, .. } => why.as_str(),
+        _ => "it has not ended",
+    };
+    let short = super::short(job);
+    CommandError::unknown(format!("it cannot be told how job {short} ended: {why}")).hint(
+        "upgrade the legwork that its host runs; what the job printed is there: `legwork logs`",
+    )
+}
+
+/// A cause that a newer legwork has added.
+pub(super) fn other(word: &str) -> String {
+    if word.is_empty() {
+        return "the job was ended for a reason that only a newer legwork can tell".to_owned();
+    }
+    format!("the job was ended for a reason that this legwork does not know: {word}")
 }
 
 fn out_of_memory(finish: &Finish) -> String {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use legwork_client::{Cause, Finish, Job, State, Usage};
 
-use super::{bytes, command_line, end, limits, short, state, time};
+use super::{bytes, command_line, end, limits, short, time};
 
 /// Names and values, in the order in which they are shown.
 #[derive(Default)]
@@ -37,13 +37,22 @@ pub(crate) fn job(job: &Job) -> String {
 fn what(job: &Job, facts: &mut Facts) {
     facts.add("id", format!("{} ({})", short(job), job.id));
     let word = job.finish().map(end::summary);
-    facts.add("state", word.unwrap_or_else(|| state(job).to_owned()));
+    facts.add("state", word.unwrap_or_else(|| end::word(job)));
     match &job.state {
         State::Pending { why } => facts.add("why", why),
         State::Running { pid } => facts.add("pid", pid.to_string()),
         State::Paused { pid, since_ms } => {
             facts.add("pid", pid.to_string());
             facts.add("paused", time(*since_ms));
+        }
+        State::Unknown { why, alive } => {
+            facts.add("why", why);
+            let lives = if *alive {
+                "may still run"
+            } else {
+                "nothing of it runs"
+            };
+            facts.add("note", format!("{lives}; it is left alone"));
         }
         State::Starting | State::Finished(_) => {}
     }
@@ -87,6 +96,7 @@ fn ended(finish: &Finish, facts: &mut Facts) {
         Cause::Lost { why } => facts.add("why", why),
         Cause::NotStarted(detail) => facts.add("why", &detail.why),
         Cause::Stopped { by } => facts.add("by", by),
+        Cause::Other { word } => facts.add("why", end::other(word)),
         _ => {}
     }
     facts.add("exit code", finish.exit_code.to_string());

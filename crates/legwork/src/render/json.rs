@@ -135,6 +135,7 @@ impl<'a> From<&'a legwork_client::Job> for Job<'a> {
     fn from(job: &'a legwork_client::Job) -> Self {
         let (why, paused_at_ms) = match &job.state {
             legwork_client::State::Pending { why } => (Some(why.as_str()), None),
+            legwork_client::State::Unknown { why, .. } => (Some(why.as_str()), None),
             legwork_client::State::Paused { since_ms, .. } => (None, Some(*since_ms)),
             _ => (None, None),
         };
@@ -170,7 +171,7 @@ impl<'a> From<&'a Finish> for End<'a> {
         };
         let (by, why, not_started) = match &finish.cause {
             Cause::Stopped { by } => (Some(by.as_str()), None, None),
-            Cause::Lost { why } => (None, Some(why.as_str()), None),
+            Cause::Lost { why } | Cause::Other { word: why } => (None, Some(why.as_str()), None),
             Cause::NotStarted(detail) => (
                 None,
                 Some(detail.why.as_str()),
@@ -236,5 +237,6 @@ pub(crate) fn cause(cause: &Cause) -> &'static str {
         Cause::CpuTime => "cpu_time",
         Cause::Lost { .. } => "lost",
         Cause::NotStarted(_) => "not_started",
+        Cause::Other { .. } => "other",
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use legwork_client::Job;
 
-use super::{command_line, end, short, state};
+use super::{command_line, end, short};
 
 /// Jobs as a table, a line each.
 pub(crate) fn jobs(jobs: &[Job], now_ms: u64) -> String {
@@ -40,7 +40,7 @@ pub(super) fn aligned<const N: usize>(
 fn row(job: &Job, now_ms: u64) -> [String; 5] {
     let word = match job.finish() {
         Some(finish) => end::summary(finish),
-        None => state(job).to_owned(),
+        None => end::word(job),
     };
     let age = Duration::from_secs(now_ms.saturating_sub(job.created_at_ms) / 1000);
     [

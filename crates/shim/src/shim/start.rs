@@ -255,7 +255,7 @@ fn blame(spec: &Spec, failure: Failure) -> Refusal {
             .map_or_else(ByteString::default, |user| user.uid.to_string().into()),
         Step::Spec => "argv or env".into(),
         Step::Limit => confine::subject(&spec.confinement, failure.limit),
-        Step::Lease | Step::Setup | Step::Launch => "process".into(),
+        Step::Lease | Step::Setup | Step::Launch | Step::Other => "process".into(),
     };
     not_started(failure.step, failure.errno, subject)
 }

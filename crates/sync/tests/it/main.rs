@@ -8,6 +8,7 @@
 
 mod closed;
 mod crash;
+mod frozen;
 mod hostile;
 mod ignored;
 mod lease;
