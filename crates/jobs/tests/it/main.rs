@@ -9,6 +9,7 @@ mod accepted;
 mod deaf;
 mod elsewhere;
 mod examples;
+mod kept;
 mod leftovers;
 mod lifecycle;
 mod mounted;
