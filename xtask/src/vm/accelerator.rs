@@ -29,13 +29,13 @@ const KVM: Accelerator = Accelerator {
     arguments: "-accel kvm -cpu max -smp 2",
 };
 
-/// Nothing is needed of the host for this, which is some ten times slower. The machine's time is that of its instructions, and where it would
-/// sleep, time passes at once: with the host's time, a guest on a busy host has the next tick of its clock due before it has done
-/// anything about the last one, and was seen to do nothing else for ever, with one processor or two. One is enough then, since two take
-/// turns, and an old one, for which the kernel has less to do.
+/// Nothing is needed of the host for this, which is some ten times slower. While it works, the machine's time is that of its instructions:
+/// with the host's time, a guest on a busy host has the next tick of its clock due before it has done anything about the last one, and
+/// was seen to do nothing else for ever. One processor, since two would take turns and wait for each other's answers; and an old one, for
+/// which the kernel has less to do.
 const EMULATED: Accelerator = Accelerator {
     name: "an emulated processor",
-    arguments: "-accel tcg,thread=single -cpu qemu64 -smp 1 -icount shift=1,sleep=off",
+    arguments: "-accel tcg,thread=single -cpu qemu64 -smp 1 -icount shift=1",
 };
 
 /// `kvm` where that works, else an emulated processor.
