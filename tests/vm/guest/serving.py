@@ -53,7 +53,7 @@ class Server:
 
     def install(self, *options: str) -> dict[str, Any]:
         """Install it, or install it again; what it says of that."""
-        wanted = ("--json", "service", "--state", self.state, "install", *self.options, *options)
+        wanted = ("--json", "service", "install", "--state", self.state, *self.options, *options)
         return json.loads(run(BINARY, *wanted))
 
     def call(self, *args: str | Path, code: int = 0) -> str:
