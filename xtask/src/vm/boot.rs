@@ -14,7 +14,7 @@ use crate::command::{say, tail};
 use crate::{Failure, Outcome};
 
 /// The machine's whole life: many times what all tests take without an accelerator.
-const LIMIT: Duration = Duration::from_mins(18);
+const LIMIT: Duration = Duration::from_mins(20);
 
 /// What the kernel is told. Words without colour and without escapes are easier to read in a file; nobody attacks it by its
 /// processor's flaws.
