@@ -4,14 +4,18 @@
 //! on to the shim, and it alone can say whether a launch lives. What it does not know is
 //! [`Liveness::Unknown`], and nothing treats that as an end.
 
+mod kept;
 mod local;
+pub(crate) mod message;
 
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::Child;
 
+pub use self::kept::{KeeperAway, Kept, KeptLauncher};
 pub use self::local::LocalLauncher;
+pub(crate) use self::local::{Parts, spawn};
 use crate::state::Liveness;
 
 /// Starts shims and knows whether they live. Its methods may block for as long as a system call.

@@ -23,7 +23,7 @@
 //! The library object is [`Jobs`]; `start`, `accepted`, `stdin`, `control`, `remove` and [`output`] are what it does, `inner` is what its clones
 //! share. `job_dir` reads one directory, `record` knows what a newer legwork wrote, [`state`] judges it all, `leftover` deletes what never became a job's, `index` remembers it, `watch` notices changes, `sweep` kills what was left,
 //! `shim_process` finds a shim whose socket fails. `consumption` tells what a job has used until now. `retention` removes jobs that ended long ago. `limits` works out how a job is held to what it may consume, on this host. `state_dir`,
-//! `shim_image` and `files` are about what is on disk; [`Launcher`] is the seam to where shims run. Background tasks are
+//! `shim_image` and `files` are about what is on disk; [`Launcher`] is the seam to where shims run, and [`Keeper`] a process that starts them for another. Background tasks are
 //! made in `tasks` only: one passes on inotify events, and one waits for each shim that this process started.
 //!
 //! # Example
@@ -63,6 +63,7 @@ mod inner;
 mod job;
 mod job_dir;
 mod jobs;
+mod keeper;
 mod launcher;
 mod leftover;
 mod limits;
@@ -88,7 +89,10 @@ pub use error::{IndexError, JobError, OpenError, ResolveError, StartError};
 pub use id::{CODE_LEN, JobId, NotAnId, SHORT_LEN, TypedId};
 pub use job::{Asked, Cursor, Job, ListQuery, Page, Rebuilt};
 pub use jobs::{Jobs, Stop};
-pub use launcher::{LaunchOrder, Launched, Launcher, LocalLauncher};
+pub use keeper::Keeper;
+pub use launcher::{
+    KeeperAway, Kept, KeptLauncher, LaunchOrder, Launched, Launcher, LocalLauncher,
+};
 pub use legwork_shim::ByteString;
 pub use legwork_shim::exit::{NotStarted, Step, Survivor, Usage};
 pub use legwork_shim::limits::{

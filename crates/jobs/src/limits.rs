@@ -4,7 +4,7 @@
 //! says what could be asked instead; with [`Mode::BestEffort`] it is left out, or applied less exactly, and the spec says so. A
 //! limit is never applied by half without a word.
 
-mod delegated;
+pub(crate) mod delegated;
 mod device;
 mod host;
 mod request;

@@ -126,6 +126,8 @@ pub(crate) enum Command {
     Pull(In<commands::pull::Pull>),
     /// Serve this state directory to others
     Serve(In<commands::serve::Serve>),
+    /// Have systemd run the server of this host, and its jobs apart from it
+    Service(In<commands::service::Service>),
     /// Invite somebody to this host's server
     Invite(In<commands::invite::Invite>),
     /// List who is known to this host's server

@@ -13,6 +13,7 @@ pub(crate) mod revoke;
 pub(crate) mod rm;
 pub(crate) mod run;
 pub(crate) mod serve;
+pub(crate) mod service;
 pub(crate) mod signal;
 pub(crate) mod start;
 pub(crate) mod stats;
@@ -57,6 +58,7 @@ pub(crate) async fn dispatch(mut app: App, command: Command) -> Result<u8, Comma
         Command::Sync(given) => at!(given, sync::run),
         Command::Pull(given) => at!(given, pull::run),
         Command::Serve(given) => at!(given, serve::run),
+        Command::Service(given) => at!(given, service::run),
         Command::Invite(given) => at!(given, invite::run),
         Command::Identities(given) => at!(given, identities::run),
         Command::Revoke(given) => at!(given, revoke::run),

@@ -205,6 +205,7 @@ fn hint(error: &CallError) -> Option<String> {
         "ROOT" => {
             "name a user for them: --run-user, or `user` in [run] of server.toml; or say --allow-root if that is what you want"
         }
+        "KEEPER_AWAY" => "is it running? `systemctl start legwork-jobs` starts that of the service",
         "NOT_ROOT" => "start the server as root, or leave the user out",
         "STATE_NEWER" => "use the newer legwork, or another state directory with --state",
         "STATE_OTHER_USER" => "use a state directory of your own with --state",

@@ -74,6 +74,7 @@ fn server(state: &Path, tasks: &TaskTracker) -> Result<Server, Problem> {
     let config = Config {
         state_dir: state.to_owned(),
         cgroups: paths::cgroups().unwrap_or_default(),
+        keeper: None,
         job_rules: JobRules::default(),
     };
     let server = Server::open(config, tasks.clone())?;

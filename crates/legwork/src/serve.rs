@@ -8,7 +8,7 @@ mod settings;
 use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use legwork_client::Client;
@@ -17,16 +17,18 @@ use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use self::file::File;
 use self::settings::Settings;
 use crate::app::App;
 use crate::commands::serve::Serve;
 use crate::error::{CommandError, FAILED};
 use crate::local::{self, told};
+use crate::notify::Manager;
 
 /// What the first identity of a server is called.
 const FIRST: &str = "admin";
 /// Its invite, when nobody looks at the terminal.
-const FIRST_INVITE: &str = "first-admin.invite";
+pub(crate) const FIRST_INVITE: &str = "first-admin.invite";
 /// How long calls that change something may take to finish after their clients were let go.
 const FINISH: Duration = Duration::from_secs(10);
 
@@ -39,6 +41,40 @@ pub(crate) async fn administer(app: &App) -> Result<Client, CommandError> {
     }
 }
 
+/// What the settings of the whole host say that somebody has to know who installs the server.
+#[derive(Debug, Default)]
+pub(crate) struct SystemSettings {
+    /// The state directory.
+    pub(crate) state: Option<PathBuf>,
+    /// Whether they say as whom jobs run.
+    pub(crate) names_users: bool,
+}
+
+/// Reads them, if they are there.
+pub(crate) fn system_settings() -> Result<SystemSettings, CommandError> {
+    let place = Path::new(file::SYSTEM);
+    if !place.exists() {
+        return Ok(SystemSettings::default());
+    }
+    let file = File::find(Some(place.to_owned()))?;
+    let run = &file.run;
+    Ok(SystemSettings {
+        names_users: run.user.is_some() || !run.users.is_empty() || run.allow_root,
+        state: file.state,
+    })
+}
+
+/// Checks addresses that a server is to be given later.
+pub(crate) fn check_addresses(listen: &[String], advertise: &[String]) -> Result<(), CommandError> {
+    for address in listen {
+        settings::resolve(address)?;
+    }
+    for name in advertise {
+        settings::address(name)?;
+    }
+    Ok(())
+}
+
 /// Serves until a signal.
 pub(crate) async fn run(app: &App, args: Serve) -> Result<u8, CommandError> {
     let init = args.init;
@@ -49,6 +85,7 @@ pub(crate) async fn run(app: &App, args: Serve) -> Result<u8, CommandError> {
     let config = Config {
         state_dir: state.clone(),
         cgroups: settings.cgroups.clone(),
+        keeper: settings.keeper.clone(),
         job_rules: settings.job_rules.clone(),
     };
     let server = Server::open_for(config, &settings.run_as, app.tasks.clone())
@@ -85,6 +122,9 @@ pub(crate) async fn run(app: &App, args: Serve) -> Result<u8, CommandError> {
         None => None,
     };
     announce(&app, &addresses, metrics, &state)?;
+    let manager = Manager::of_environment();
+    manager.ready(&listening(&addresses, &state));
+    manager.watch_over(&app.tasks, &state, stop.clone());
     server
         .listen(sockets, settings.limits, log, stop)
         .await
@@ -116,6 +156,7 @@ fn stop_on_signals(app: &App) -> Result<CancellationToken, CommandError> {
             () = ended.cancelled() => {}
         }
         tracing::info!("stopping: calls finish, streams end, jobs go on");
+        Manager::of_environment().stopping();
         stopping.cancel();
     }));
     Ok(stop)
@@ -159,6 +200,13 @@ async fn first_invite(app: &App, state: &Path) -> Result<(), CommandError> {
     Ok(())
 }
 
+/// Where the server is, in words.
+fn listening(addresses: &[SocketAddr], state: &Path) -> String {
+    let mut places: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+    places.push(state.join("sock").display().to_string());
+    format!("listening on {}", places.join(", "))
+}
+
 /// Says where the server is, once everybody who connects is answered.
 fn announce(
     app: &App,
@@ -175,9 +223,7 @@ fn announce(
             "metrics": metrics.map(|address| format!("http://{address}/metrics")),
         }));
     }
-    let mut places: Vec<String> = addresses.iter().map(ToString::to_string).collect();
-    places.push(socket.display().to_string());
-    app.out.note(&format!("listening on {}", places.join(", ")));
+    app.out.note(&listening(addresses, state));
     if let Some(address) = metrics {
         app.out
             .note(&format!("metrics are at http://{address}/metrics"));

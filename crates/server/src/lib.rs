@@ -46,7 +46,7 @@ mod workspaces;
 
 pub use access_log::{AccessLog, AccessLogWriter};
 pub use job_rules::{JobBounds, JobRule, JobRules};
-pub use legwork_jobs::{Cgroups, Rebuilt, Retention};
+pub use legwork_jobs::{Cgroups, Keeper, KeptLauncher, Rebuilt, Retention};
 pub use listen::{Limits, ServerLock, Sockets, connect};
 pub use problem::{Code, Problem};
 pub use quotas::Quotas;

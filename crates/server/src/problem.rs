@@ -9,7 +9,9 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use legwork_jobs::output::BadPattern;
-use legwork_jobs::{IndexError, InvalidRequest, JobError, OpenError, ResolveError, StartError};
+use legwork_jobs::{
+    IndexError, InvalidRequest, JobError, KeeperAway, OpenError, ResolveError, StartError,
+};
 use legwork_proto::v1 as wire;
 use legwork_sync::error::StoreError;
 use legwork_sync::message::Refusal;
@@ -166,7 +168,14 @@ impl From<StartError> for Problem {
             StartError::Directory { path, .. } => {
                 Self::new(Code::Internal, "IO", message).with_path(&path)
             }
-            StartError::Launch { .. } => Self::new(Code::ResourceExhausted, "NO_SHIM", message),
+            StartError::Launch { source } => {
+                let inside = source
+                    .get_ref()
+                    .and_then(|e| e.downcast_ref::<KeeperAway>());
+                let is_away = inside.is_some();
+                let reason = if is_away { "KEEPER_AWAY" } else { "NO_SHIM" };
+                Self::new(Code::ResourceExhausted, reason, message)
+            }
             StartError::Index(index) => index.into(),
             StartError::Unread(error) => (*error).into(),
             StartError::TooManyBatches { limit } => {

@@ -9,7 +9,7 @@ use hyper::server::conn::http2::Builder;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::service::TowerToHyperService;
 use legwork_identity::Principal;
-use legwork_jobs::{Cgroups, Jobs, Rebuilt};
+use legwork_jobs::{Cgroups, Jobs, KeptLauncher, Launcher, Rebuilt};
 use legwork_proto::v1::enroll_service_server::EnrollServiceServer;
 use legwork_proto::v1::host_service_server::HostServiceServer;
 use legwork_proto::v1::sync_service_server::SyncServiceServer;
@@ -57,6 +57,9 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// Where jobs get control groups of their own.
     pub cgroups: Cgroups,
+    /// The socket of the process that starts shims for this one; [`Cgroups::Auto`] is then what that one has. `None` means that this
+    /// process starts them.
+    pub keeper: Option<PathBuf>,
     /// What identities may ask of jobs.
     pub job_rules: JobRules,
 }
@@ -112,8 +115,14 @@ impl Server {
     }
 
     fn build(config: Config, accounts: Accounts, tasks: TaskTracker) -> Result<Self, Problem> {
+        let kept = config.keeper.map(KeptLauncher::new);
+        let cgroups = match (&kept, config.cgroups) {
+            (Some(kept), Cgroups::Auto) => its_groups(kept)?,
+            (_, told) => told,
+        };
         let jobs = Jobs::open(legwork_jobs::Config {
-            cgroups: config.cgroups,
+            cgroups,
+            launcher: kept.map(|kept| Arc::new(kept) as Arc<dyn Launcher>),
             ..legwork_jobs::Config::new(&config.state_dir)
         })?;
         for limits in config.job_rules.demanded() {
@@ -221,6 +230,18 @@ impl Server {
             .add_service(health.service())
             .add_service(reflection);
         Ok(routes.prepare())
+    }
+}
+
+/// Where jobs have control groups whose shims a keeper starts.
+fn its_groups(keeper: &KeptLauncher) -> Result<Cgroups, Problem> {
+    match keeper.look() {
+        Ok(kept) => Ok(kept.groups.map_or(Cgroups::None, Cgroups::At)),
+        Err(error) => Err(Problem::new(
+            Code::Unavailable,
+            "KEEPER_AWAY",
+            error.to_string(),
+        )),
     }
 }
 

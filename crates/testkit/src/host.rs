@@ -117,6 +117,7 @@ fn open(state_dir: PathBuf, tasks: &TaskTracker) -> Result<Server, Problem> {
     let config = Config {
         state_dir,
         cgroups: Cgroups::None,
+        keeper: None,
         job_rules: JobRules::default(),
     };
     Server::open(config, tasks.clone())

@@ -29,45 +29,16 @@ def run(*args: str | Path, code: int = 0) -> str:
 
 
 class Unit:
-    """A service that is there for one test: as the context is left, it is stopped and removed."""
+    """A service, by its name."""
 
-    def __init__(self, name: str, service: str) -> None:
-        """Write the unit. It is on the disk, so that it is there after a reboot too."""
+    def __init__(self, name: str) -> None:
+        """Of a unit that is there, or will be."""
         self.name = f"{name}.service"
         self.path = Path("/etc/systemd/system") / self.name
-        self.path.write_text(f"[Service]\n{service}\n[Install]\nWantedBy=multi-user.target\n")
-        run("systemctl", "daemon-reload")
 
-    def __enter__(self) -> "Unit":
-        run("systemctl", "start", self.name)
-        return self
-
-    def __exit__(
-        self,
-        _kind: type[BaseException] | None,
-        error: BaseException | None,
-        _trace: TracebackType | None,
-    ) -> None:
-        if error is not None:
-            print(self.journal())
-        self.remove()
-
-    def remove(self) -> None:
-        """Stop it, with everything that is left in its control group, and remove it."""
-        subprocess.run(["systemctl", "stop", self.name], check=False, capture_output=True)
-        self.cgroup.kill()
-        subprocess.run(["systemctl", "reset-failed", self.name], check=False, capture_output=True)
-        self.path.unlink()
-        run("systemctl", "daemon-reload")
-
-    def restart(self) -> int:
-        """Restart it; the exit code."""
-        return subprocess.run(
-            ["systemctl", "restart", self.name],
-            check=False,
-            capture_output=True,
-            timeout=COMMAND_LIMIT_S,
-        ).returncode
+    def act(self, verb: str, code: int = 0) -> None:
+        """Have systemd do something with it."""
+        run("systemctl", verb, self.name, code=code)
 
     def show(self, what: str) -> str:
         """One of its properties."""
@@ -86,3 +57,40 @@ class Unit:
     def journal(self) -> str:
         """What it said, and what was said about it."""
         return run("journalctl", "--no-pager", "--output", "short-monotonic", "-u", self.name)
+
+
+class Written(Unit):
+    """One that is there for a test: as the context is left, it is stopped and removed."""
+
+    def __init__(self, name: str, service: str) -> None:
+        """Write the unit."""
+        super().__init__(name)
+        self.path.write_text(f"[Service]\n{service}\n")
+        run("systemctl", "daemon-reload")
+
+    def __enter__(self) -> "Written":
+        self.act("start")
+        return self
+
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        error: BaseException | None,
+        _trace: TracebackType | None,
+    ) -> None:
+        if error is not None:
+            print(self.journal())
+        subprocess.run(["systemctl", "stop", self.name], check=False, capture_output=True)
+        self.cgroup.kill()
+        subprocess.run(["systemctl", "reset-failed", self.name], check=False, capture_output=True)
+        self.path.unlink()
+        run("systemctl", "daemon-reload")
+
+    def restart(self) -> int:
+        """Restart it; the exit code."""
+        return subprocess.run(
+            ["systemctl", "restart", self.name],
+            check=False,
+            capture_output=True,
+            timeout=COMMAND_LIMIT_S,
+        ).returncode

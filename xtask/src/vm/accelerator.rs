@@ -14,14 +14,34 @@ use super::image::Image;
 /// How long a kernel that is run by the processor itself may take to its first word: many times what it takes.
 const FIRST_WORD: Duration = Duration::from_secs(10);
 
-/// Nothing is needed of the host for this, which is some ten times slower. One thread for both processors: with a thread
-/// for each, a guest on a busy host was seen to spin for ever in the middle of its boot.
-const EMULATED: &str = "tcg,thread=single";
+/// Who runs the machine's instructions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Accelerator {
+    /// What it is called.
+    pub(super) name: &'static str,
+    /// As arguments of qemu.
+    pub(super) arguments: &'static str,
+}
+
+/// The host's processor.
+const KVM: Accelerator = Accelerator {
+    name: "kvm",
+    arguments: "-accel kvm -cpu max -smp 2",
+};
+
+/// Nothing is needed of the host for this, which is some ten times slower. While it works, the machine's time is that of its instructions:
+/// with the host's time, a guest on a busy host has the next tick of its clock due before it has done anything about the last one, and
+/// was seen to do nothing else for ever. One processor, since two would take turns and wait for each other's answers; and an old one, for
+/// which the kernel has less to do.
+const EMULATED: Accelerator = Accelerator {
+    name: "an emulated processor",
+    arguments: "-accel tcg,thread=single -cpu qemu64 -smp 1 -icount shift=1",
+};
 
 /// `kvm` where that works, else an emulated processor.
-pub(super) fn choose(yard: &Yard, image: &Image) -> &'static str {
+pub(super) fn choose(yard: &Yard, image: &Image) -> Accelerator {
     if has_flag() && speaks(yard, image) {
-        "kvm"
+        KVM
     } else {
         EMULATED
     }
@@ -38,7 +58,7 @@ fn has_flag() -> bool {
 
 /// Whether a kernel that is started under it begins to speak in time.
 fn speaks(yard: &Yard, image: &Image) -> bool {
-    let mut arguments = machine("kvm", image, "console=ttyS0 earlyprintk=serial,ttyS0");
+    let mut arguments = machine(KVM, image, "console=ttyS0 earlyprintk=serial,ttyS0");
     arguments.extend(["-serial", "file:/dev/stdout"].map(str::to_owned));
     let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
     let step = yard.step("setpriv", &arguments);

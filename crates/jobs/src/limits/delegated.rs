@@ -2,9 +2,11 @@
 //!
 //! The rules are systemd's (`CGROUP_DELEGATION.md`): a group has one master, and processes live in the leaves only. So the
 //! process first moves into a leaf of the group that was delegated to it, and the jobs get another one beside it. A *service* is left
-//! alone, though it may be delegated: as long as jobs live below it, systemd cannot start it again.
+//! alone, though it may be delegated: as long as jobs live below it, systemd cannot start it again. The one that there is for
+//! that ([`in_service`]) ends jobs before it ends.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// The leaf that this process moves into, and what jobs get.
@@ -33,11 +35,29 @@ fn in_scope(own: &Path) -> Option<PathBuf> {
             .filter(|above| is_delegated(above))
             .map(|above| above.join(JOBS));
     }
-    if Path::new(name)
+    let is_service = Path::new(name)
         .extension()
-        .is_some_and(|kind| kind == "service")
-        || !is_delegated(own)
-    {
+        .is_some_and(|kind| kind == "service");
+    if is_service {
+        return None;
+    }
+    share_out(own)
+}
+
+/// In the group of a service whose main process this one is, for whoever is neither restarted nor upgraded while jobs live.
+pub(crate) fn in_service() -> Option<PathBuf> {
+    let mount = mount_of(&fs::read_to_string("/proc/self/mountinfo").ok()?)?;
+    let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
+    let jobs = share_out(&mount.join(own_of(&groups)?.strip_prefix("/").ok()?))?;
+    fs::create_dir(&jobs).or_else(there_already).ok()?;
+    // Whoever has looked at this place before takes it for as it was.
+    enable_all(&jobs);
+    Some(jobs)
+}
+
+/// Moves into a leaf of the group, if it was delegated to this process alone; the place for jobs beside that.
+fn share_out(own: &Path) -> Option<PathBuf> {
+    if !is_delegated(own) {
         return None;
     }
     let alone = fs::read_to_string(own.join("cgroup.procs")).ok()?;
@@ -46,10 +66,18 @@ fn in_scope(own: &Path) -> Option<PathBuf> {
         return None;
     }
     let leaf = own.join(OWN);
-    fs::create_dir(&leaf).ok()?;
+    fs::create_dir(&leaf).or_else(there_already).ok()?;
     fs::write(leaf.join("cgroup.procs"), me).ok()?;
     enable_all(own);
     Some(own.join(JOBS))
+}
+
+/// What an earlier process of our kind left will do.
+fn there_already(error: io::Error) -> io::Result<()> {
+    match error.kind() {
+        io::ErrorKind::AlreadyExists => Ok(()),
+        _ => Err(error),
+    }
 }
 
 /// As root where there is no systemd to mind, in the usual place: a hierarchy that somebody mounted elsewhere is theirs.

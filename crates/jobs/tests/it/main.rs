@@ -10,6 +10,7 @@ mod deaf;
 mod elsewhere;
 mod examples;
 mod frozen;
+mod kept;
 mod leftovers;
 mod lifecycle;
 mod mounted;

@@ -38,6 +38,10 @@ pub(crate) struct Serve {
     /// for no groups, or `auto`, as without this option, for what the server finds to be its own
     #[arg(long, value_name = "DIR")]
     pub(crate) cgroup_root: Option<PathBuf>,
+    /// Have the processes that watch over jobs started by the keeper that listens at this socket, as `legwork service install`
+    /// sets it up; with `--cgroup-root auto`, jobs have their control groups where it says
+    #[arg(long, value_name = "SOCKET")]
+    pub(crate) keeper: Option<PathBuf>,
     /// How much is told of what the server does: error, warn, info, debug
     #[arg(long, value_name = "LEVEL")]
     pub(crate) log_level: Option<String>,

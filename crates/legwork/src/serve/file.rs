@@ -7,6 +7,9 @@ use serde::Deserialize;
 
 use crate::error::{CommandError, FAILED};
 
+/// Where it is for the whole host.
+pub(super) const SYSTEM: &str = "/etc/legwork/server.toml";
+
 /// The whole file. Every key may be left out.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -113,9 +116,7 @@ fn places() -> Vec<PathBuf> {
         .filter(|dir| dir.is_absolute())
         .or_else(|| std::env::home_dir().map(|home| home.join(".config")));
     let own = own.map(|dir| dir.join("legwork/server.toml"));
-    own.into_iter()
-        .chain(["/etc/legwork/server.toml".into()])
-        .collect()
+    own.into_iter().chain([SYSTEM.into()]).collect()
 }
 
 fn bad(path: &Path, what: &str) -> CommandError {

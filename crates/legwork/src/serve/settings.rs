@@ -26,6 +26,7 @@ pub(super) struct Settings {
     /// As the file says: the flag and the environment have been looked at before.
     pub(super) state: Option<PathBuf>,
     pub(super) cgroups: Cgroups,
+    pub(super) keeper: Option<PathBuf>,
     pub(super) listen: Vec<SocketAddr>,
     pub(super) advertise: Vec<Address>,
     pub(super) run_as: RunAs,
@@ -63,6 +64,7 @@ impl Settings {
                 .or_else(paths::cgroups)
                 .or_else(|| cgroups(file.cgroup_root))
                 .unwrap_or(Cgroups::Auto),
+            keeper: args.keeper,
             listen: resolved,
             advertise: advertise
                 .iter()
@@ -154,7 +156,7 @@ fn first(flag: Vec<String>, variable: &str, file: Option<Vec<String>>) -> Vec<St
 }
 
 /// `address:port`, `address`, `name:port` or `name`.
-fn resolve(text: &str) -> Result<Vec<SocketAddr>, CommandError> {
+pub(super) fn resolve(text: &str) -> Result<Vec<SocketAddr>, CommandError> {
     if let Ok(address) = text.parse() {
         return Ok(vec![address]);
     }
@@ -172,7 +174,7 @@ fn resolve(text: &str) -> Result<Vec<SocketAddr>, CommandError> {
     })
 }
 
-fn address(text: &str) -> Result<Address, CommandError> {
+pub(super) fn address(text: &str) -> Result<Address, CommandError> {
     text.parse()
         .map_err(|error| CommandError::usage(format!("{text:?}: {error}")))
 }

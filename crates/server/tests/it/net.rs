@@ -55,6 +55,7 @@ impl Net {
         let config = Config {
             state_dir: state_dir.clone(),
             cgroups: Cgroups::None,
+            keeper: None,
             job_rules: JobRules::default(),
         };
         let server = match run_as {

@@ -56,6 +56,8 @@ impl Cgroup {
         made.map_err(failed(&path))?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let dir = rustix::fs::open(path.as_bytes(), flags, Mode::empty()).map_err(failed(&path))?;
+        // Our umask leaves no right to enter it, which root alone does without.
+        rustix::fs::fchmod(&dir, mode).map_err(failed(&path))?;
         let group = Self { dir, path };
         for setting in &wanted.settings {
             let written = group.write(setting.file.as_str(), setting.value.as_bytes());
