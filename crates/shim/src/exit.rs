@@ -97,12 +97,13 @@ pub enum Cause {
 pub struct Word(pub String);
 
 /// The words of [`Cause`]: one of them with something else in it than it has had from the beginning is damage.
-const CAUSES: [&str; 6] = [
+const CAUSES: [&str; 7] = [
     "own",
     "timeout",
     "stopped",
     "out_of_memory",
     "cpu_time",
+    "disk",
     "not_started",
 ];
 

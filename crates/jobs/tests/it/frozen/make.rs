@@ -28,6 +28,9 @@ fn simple() -> Vec<StartRequest> {
     timeout.timeout = Some(Duration::from_millis(300));
     let mut spent = named("cpu-time", shell("while :; do :; done"));
     spent.limits.cpu_time_ms = Some(100);
+    let mut large = named("disk", shell("exec sleep 60"));
+    // Whatever is in there takes more than that.
+    (large.dir, large.limits.disk) = ("/etc".into(), Some(1));
     let mut limits = named("limits", shell("ulimit -n"));
     limits.limits = Limits {
         memory: Some(1 << 30),
@@ -55,6 +58,7 @@ fn simple() -> Vec<StartRequest> {
         named("out-of-memory", shell("kill -9 $$")),
         timeout,
         spent,
+        large,
         limits,
         truncated,
         named("no-program", request(&["/no/such/program", "argument"])),
