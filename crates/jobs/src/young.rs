@@ -278,10 +278,11 @@ mod tests {
         drop(nothing.shim);
         assert_eq!(nothing.said.await.unwrap().unwrap(), "");
         let mut much = job();
-        let babble = std::thread::spawn(move || {
+        let babble = tokio::task::spawn_blocking(move || {
             drop(much.shim.write_all(&vec![b'x'; LINE_MAX * 3]));
         });
         assert!(much.said.await.unwrap().unwrap().len() > LINE_MAX);
-        babble.join().unwrap();
+        // Without a pause for whoever listens: more comes than the pipe holds.
+        babble.await.unwrap();
     }
 }
