@@ -15,7 +15,7 @@ mod room;
 use std::io::{self, IsTerminal};
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use bytes::Bytes;
 use legwork_client::{Chunk, LogStream};
@@ -120,8 +120,8 @@ impl Printer {
         let Some(escapes) = self.escapes(target) else {
             return self.write(target, bytes).await;
         };
-        let tame = |mut escapes: std::sync::MutexGuard<'_, Escapes>| escapes.tame(bytes);
-        let tame = tame(escapes.lock().unwrap_or_else(PoisonError::into_inner));
+        // The guard is gone before anything is awaited.
+        let tame = lock(escapes).tame(bytes);
         self.write(target, tame).await
     }
 
@@ -169,10 +169,7 @@ impl Printer {
     /// Writes out what is queued and ends the thread.
     pub(crate) async fn finish(self) -> Result<(), CommandError> {
         for target in [Target::Stdout, Target::Stderr] {
-            let rest = self.escapes(target).map(|escapes| {
-                let mut escapes = escapes.lock().unwrap_or_else(PoisonError::into_inner);
-                escapes.rest()
-            });
+            let rest = self.escapes(target).map(|escapes| lock(escapes).rest());
             if let Some(rest) = rest.filter(|rest| !rest.is_empty()) {
                 // Who does not read any more is told below.
                 let _read = self.write(target, rest).await;
@@ -190,6 +187,10 @@ impl Printer {
             .await
             .map_err(|_| io::Error::other("the printer died"))?
     }
+}
+
+fn lock(escapes: &Mutex<Escapes>) -> MutexGuard<'_, Escapes> {
+    escapes.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A chunk cut where its origin changes.

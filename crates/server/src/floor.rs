@@ -13,7 +13,7 @@ use crate::problem::Problem;
 const USUAL: u64 = 256 << 20;
 const PART: u64 = 100;
 
-/// Nothing, if the disk of `dir` has more than `floor` bytes left, or more than the usual ones where that is `None`.
+/// Nothing, if the disk of `dir` has at least `floor` bytes left, or the usual ones where that is `None`.
 ///
 /// # Errors
 /// `NO_SPACE`, with both figures. A disk that cannot be asked is none of our business here: whatever is written next tells.

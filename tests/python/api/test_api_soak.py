@@ -11,6 +11,7 @@ import pytest
 from harness import processes
 from harness.api import Client
 from harness.waiting import until
+from harness.wire import descriptors, memory_bytes
 from harness.world import World, read
 
 pytestmark = pytest.mark.once
@@ -22,25 +23,6 @@ def long_form(some: int, all_of_them: int) -> Any:
     """A few in every run of the tests, and as many as there should be when there is time."""
     values = [some, pytest.param(all_of_them, marks=pytest.mark.soak)]
     return pytest.mark.parametrize("many", values)
-
-
-class Server:
-    """What a server has of its host."""
-
-    def __init__(self, world: World) -> None:
-        """Of the server that runs now."""
-        self.pid = world.serving.process.pid
-
-    def open_files(self) -> int:
-        """Its descriptors."""
-        return len(list(Path(f"/proc/{self.pid}/fd").iterdir()))
-
-    def resident(self) -> int:
-        """Bytes of its memory."""
-        for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
-            if line.startswith("VmRSS:"):
-                return int(line.split()[1]) * 1024
-        raise AssertionError("the server is gone")
 
 
 class Gate:
@@ -75,8 +57,8 @@ def start_in_batches(world: World, client: Client, specs: list[Any]) -> list[str
 def test_many_jobs_print_at_once(serve: Callable[..., World], many: int) -> None:
     world = serve(WIDE)
     alice = world.join("alice")
-    server = Server(world)
-    begun = server.open_files()
+    server = world.serving.process.pid
+    begun = descriptors(server)
     gate = Gate(world.host.tmp / "gate")
     scripts = [f"read x < gate; seq {n} {n + 5000}; exit {n % 100}" for n in range(many)]
     ids = start_in_batches(world, alice, [world.shell(script) for script in scripts])
@@ -91,10 +73,10 @@ def test_many_jobs_print_at_once(serve: Callable[..., World], many: int) -> None
     with ThreadPoolExecutor(16) as pool:
         list(pool.map(judge, range(many)))
     gate.close()
-    until(lambda: server.open_files() <= begun + 8, "it has closed what it had opened for them")
+    until(lambda: descriptors(server) <= begun + 8, "it has closed what it had opened for them")
     for job in ids[:: max(1, many // 20)]:
         assert processes.of_job(job) == []
-    assert server.resident() < 256 << 20
+    assert memory_bytes(server) < 256 << 20
 
 
 @long_form(24, 200)
@@ -103,7 +85,7 @@ def test_many_follow_one_job_and_some_of_them_are_dead_or_stuck(
 ) -> None:
     world = serve(WIDE)
     alice = world.join("alice")
-    server = Server(world)
+    server = world.serving.process.pid
     gate = Gate(world.host.tmp / "gate")
     job = world.start(alice, world.shell("read x < gate; seq 200000; exit 5"))
     expected = b"".join(b"%d\n" % n for n in range(1, 200_001))
@@ -130,7 +112,7 @@ def test_many_follow_one_job_and_some_of_them_are_dead_or_stuck(
         for follower in followers:
             follower.result(timeout=120)
         gate.close()
-    assert server.resident() < 256 << 20
+    assert memory_bytes(server) < 256 << 20
     # Whoever did not read until now has missed nothing.
     for stream in stuck:
         data, end = read(stream)
@@ -142,7 +124,7 @@ def test_short_jobs_leave_nothing_behind(serve: Callable[..., World], many: int)
     keep = 1000
     world = serve(f"{WIDE}\n[retention]\njobs = {keep}\n")
     alice = world.join("alice")
-    server = Server(world)
+    server = world.serving.process.pid
 
     def run(count: int) -> None:
         for _ in range(0, count, 50):
@@ -152,11 +134,11 @@ def test_short_jobs_leave_nothing_behind(serve: Callable[..., World], many: int)
 
     # What is there after the first ones is there for good: caches and threads.
     run(many // 4)
-    files, memory = server.open_files(), server.resident()
+    files, memory = descriptors(server), memory_bytes(server)
     run(many - many // 4)
-    until(lambda: server.open_files() <= files + 4, "it has no more open files")
-    assert server.resident() < memory * 1.25 + (8 << 20)
-    assert processes.of_state(world.host.state) in ([], [server.pid])
+    until(lambda: descriptors(server) <= files + 4, "it has no more open files")
+    assert memory_bytes(server) < memory * 1.25 + (8 << 20)
+    assert processes.of_state(world.host.state) in ([], [server])
     if many > keep:
         jobs = world.host.state / "jobs"
         bound = keep + keep // 16 + 100

@@ -24,7 +24,7 @@ use crate::stdin;
 
 /// Mirror this directory to a workspace, run a command there, and show its output as it happens.
 ///
-/// Exits with the command's own code; 128+N when signal N killed it; 124 at the time limit; 125 when
+/// Exits with the command's own code; 128+N when signal N killed it; 124 at a limit of time or disk space; 125 when
 /// legwork failed before the job started; 126 not executable; 127 not found; 255 outcome unknown.
 /// Ctrl-C stops the job and waits for its end; twice does not wait.
 #[derive(Debug, Args)]
