@@ -6,8 +6,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use jiff::fmt::temporal::DateTimePrinter;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// Length of a moment in a line: `2026-11-22T12:21:35.123456Z`.
-pub(crate) const TEXT_LEN: usize = 27;
 /// The last one that the library for times knows, a day before the end of the year 9999.
 const MAX: i64 = 253_402_207_200_999_999;
 
@@ -82,14 +80,14 @@ impl<'de> Deserialize<'de> for Timestamp {
 
 #[cfg(test)]
 mod tests {
-    use super::{MAX, TEXT_LEN, Timestamp};
+    use super::{MAX, Timestamp};
 
     #[test]
     fn printed_with_one_length_and_read_again() {
         for micros in [0, 1, 999_999, 1_795_350_095_123_456, MAX] {
             let moment = Timestamp::from_micros(micros);
             let text = moment.to_string();
-            assert_eq!(text.len(), TEXT_LEN, "{text}");
+            assert_eq!(text.len(), 27, "{text}");
             assert_eq!(Timestamp::parse(&text), Some(moment));
         }
         let known = Timestamp::from_micros(1_795_350_095_000_000);
