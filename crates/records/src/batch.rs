@@ -5,6 +5,8 @@
 //! brackets and quotation marks tell; else at the next line that begins with `{`, or at the next line where the
 //! flaw was on the record's first.
 
+use std::fmt;
+
 use crate::rejection::{Flaw, Reason, Rejection, Rejections};
 use crate::timestamp::Timestamp;
 use crate::validate::{Validator, flaw, place, skip_space};
@@ -60,7 +62,7 @@ pub trait Check {
 }
 
 /// Records that were checked, in their compact form, and what was refused.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Clone, PartialEq, Eq, Default)]
 pub struct Prepared {
     data: Vec<u8>,
     ends: Vec<u32>,
@@ -102,6 +104,17 @@ impl Prepared {
     /// CRC-32 of the good ones, one behind the other: what tells a repeat from another batch of the same number.
     pub(crate) fn digest(&self) -> u32 {
         self.digest
+    }
+}
+
+/// Without what the records say: that belongs into no other log.
+impl fmt::Debug for Prepared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Prepared")
+            .field("records", &self.len())
+            .field("bytes", &self.bytes())
+            .field("rejections", &self.rejections)
+            .finish_non_exhaustive()
     }
 }
 
