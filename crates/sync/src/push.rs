@@ -4,6 +4,7 @@
 //! their content on the link, without waiting for an answer; it ends with the root of what it saw.
 //! Files that changed in between are read again, for a few rounds.
 
+mod base;
 pub(crate) mod cache;
 mod pusher;
 mod send;

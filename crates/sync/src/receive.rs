@@ -235,23 +235,23 @@ impl Session<'_> {
             faults: &self.workspace.faults,
             failed: AtomicBool::new(false),
         };
-        let (mut staged, mut lease) = (StagedFiles::new(), None);
+        let (staged, mut lease) = (&mut StagedFiles::new(), None);
         thread::scope(|scope| {
             let mut looking = Some(scope.spawn(|| context.look()));
             if !known {
                 self.manifest(context.index)?;
             }
             loop {
-                let root = self.collect(scope, &stage, &mut rounds, &mut staged)?;
+                let root = self.collect(scope, &stage, &mut rounds, staged)?;
                 let mut drift = match looking.take() {
                     Some(looking) => looking.join().expect("a look does not panic"),
                     None => context.look(),
                 };
-                let target = context.target(&mut rounds, root, &mut staged)?;
+                let target = context.target(&mut rounds, root, staged)?;
                 let mut may_open = !context.hello.dry_run;
                 loop {
                     let leased = lease.is_some();
-                    let turn = drift.and_then(|at| context.turn(&target, &at, &staged, leased));
+                    let turn = drift.and_then(|at| context.turn(&target, &at, staged, leased));
                     let closed = match turn {
                         Ok(Turn::Done(received)) => return Ok(received),
                         Ok(Turn::Need(paths)) => break self.need(&paths, rounds.round)?,

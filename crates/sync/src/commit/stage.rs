@@ -212,26 +212,39 @@ impl Writer<'_> {
         }
         let (open, hasher) = self.open.remove(&number)?;
         if hasher.finalize().as_bytes() != file.hash.as_bytes() {
-            return Some(Err(Bad::Hash));
+            let discarded = discard(&mut self.parents, &file.path);
+            return Some(Err(discarded.map_or_else(Bad::from, |()| Bad::Hash)));
         }
         Some(complete(&open, file).map_err(Bad::from))
     }
 
     fn create(&mut self, file: &Offered) -> Result<OwnedFd> {
         self.stage.faults.before("stage")?;
-        let (parent, name) = file.path.split();
-        let dir = self.parents.get(parent)?;
-        match dir.create_file(name, file.exec) {
-            Err(Errno::EXIST | Errno::ISDIR) => {
-                dir.remove_all(name)?;
-                dir.create_file(name, file.exec)
-            }
-            done => done,
-        }
+        create(&mut self.parents, &file.path, file.exec)
     }
 }
 
-fn complete(file: &OwnedFd, offered: &Offered) -> Result<Staged> {
+/// Makes the file at `path` below the staging area anew.
+pub(crate) fn create(parents: &mut Parents<'_>, path: &TreePath, exec: bool) -> Result<OwnedFd> {
+    let (parent, name) = path.split();
+    let dir = parents.get(parent)?;
+    match dir.create_file(name, exec) {
+        Err(Errno::EXIST | Errno::ISDIR) => {
+            dir.remove_all(name)?;
+            dir.create_file(name, exec)
+        }
+        done => done,
+    }
+}
+
+/// Removes a file that is not what it should be: it must not come into the tree with its directory.
+pub(crate) fn discard(parents: &mut Parents<'_>, path: &TreePath) -> Result<()> {
+    let (parent, name) = path.split();
+    parents.get(parent)?.remove_file(name)
+}
+
+/// Notes what a file looks like that has the promised content.
+pub(crate) fn complete(file: &OwnedFd, offered: &Offered) -> Result<Staged> {
     if let Some(mtime_ns) = offered.mtime_ns {
         write::set_mtime(file, mtime_ns)?;
     }

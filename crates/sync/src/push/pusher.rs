@@ -13,6 +13,7 @@ use crate::manifest::{self, Entry};
 use crate::message::{Delta, Down, End, MAX_PAGE, Node, Summary, Up};
 use crate::observer::{Observer, Progress};
 use crate::path::TreePath;
+use crate::push::base::Base;
 use crate::push::cache::{self, Cache};
 use crate::push::send::{Batch, Outbox};
 use crate::push::{Options, Pushed, TICK, Unreadable, since_epoch};
@@ -44,8 +45,7 @@ impl Pusher<'_> {
             None => (self.manifest()?, false),
         };
         if !based {
-            self.outbox.void.store(false, Ordering::Relaxed);
-            self.outbox.send(Up::Rebase)?;
+            self.outbox.rebase()?;
         }
         let mut tree = self.scan(&base)?;
         protect(&mut tree, &base);
@@ -70,8 +70,8 @@ impl Pusher<'_> {
     }
 
     fn scan(&self, base: &[Entry]) -> Result<Scanned, PushError> {
-        let index = scan::index(base);
-        let batch = |_| Batch::new(self.outbox, &index);
+        let base = Base::of(base);
+        let batch = |_| Batch::new(self.outbox, &base);
         let sinks = (0..self.options.threads.clamp(1, 16)).map(batch).collect();
         let dir = self
             .dir
@@ -82,7 +82,7 @@ impl Pusher<'_> {
             })?;
         let horizon = since_epoch(self.options.now).saturating_sub(RACY_NS);
         let rules = Arc::clone(&self.rules);
-        let tree = scan::scan_with(dir, rules, &index, &self.excluded, horizon, sinks);
+        let tree = scan::scan_with(dir, rules, &base.index, &self.excluded, horizon, sinks);
         self.observer.scanned(Progress {
             files: manifest::count_files(&tree.entries),
             bytes: 0,
@@ -173,32 +173,27 @@ impl Pusher<'_> {
     /// Begins again from what the server tracks: the cached base is not what it has.
     fn rebase(&self, tree: &mut Scanned) -> Result<(), PushError> {
         let base = self.manifest()?;
-        self.outbox.void.store(false, Ordering::Relaxed);
-        self.outbox.send(Up::Rebase)?;
+        self.outbox.rebase()?;
         protect(tree, &base);
-        let index = scan::index(&base);
-        let changed = |entry: &&Entry| {
-            index
-                .get(entry.path.as_bytes())
-                .is_none_or(|base| base.node != entry.node)
-        };
+        let known = Base::of(&base);
+        let changed =
+            |entry: &&Entry| known.get(&entry.path).is_none_or(|base| *base != entry.node);
         let paths: Vec<TreePath> = tree
             .entries
             .iter()
             .filter(changed)
             .map(|entry| entry.path.clone())
             .collect();
-        self.resend(tree, &paths, &index);
+        self.resend(tree, &paths, Batch::new(self.outbox, &known));
         self.going()?;
         self.end(&base, &tree.entries)
     }
 
-    /// Looks at `paths` again and sends those that differ from `base`. What cannot be read any more
-    /// is dropped from the tree.
-    fn resend(&self, tree: &mut Scanned, paths: &[TreePath], base: &Index<'_>) {
+    /// Looks at `paths` again and offers them to `batch`. What cannot be read any more is dropped from the tree.
+    fn resend(&self, tree: &mut Scanned, paths: &[TreePath], batch: Batch<'_, '_>) {
         let nothing = Index::new();
         let horizon = since_epoch(self.options.now).saturating_sub(RACY_NS);
-        let mut worker = Worker::new(&nothing, horizon, Batch::new(self.outbox, base));
+        let mut worker = Worker::new(&nothing, horizon, batch);
         for path in paths {
             let at = tree.entries.binary_search_by(|entry| entry.path.cmp(path));
             let Ok(at) = at else { continue };
@@ -244,7 +239,9 @@ impl Pusher<'_> {
                         return Err(PushError::KeepsChanging { path });
                     }
                     let before = tree.entries.clone();
-                    self.resend(tree, &std::mem::take(&mut needed), &Index::new());
+                    let nothing = Base::default();
+                    let batch = Batch::asked(self.outbox, &nothing);
+                    self.resend(tree, &std::mem::take(&mut needed), batch);
                     self.going()?;
                     self.end(&before, &tree.entries)?;
                 }

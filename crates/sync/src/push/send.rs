@@ -6,11 +6,13 @@ use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
 
+use crate::digest::Digest;
 use crate::link::{Closed, Sending};
 use crate::message::{Data, Delta, MAX_PAGE, Node, Piece, Put, TARGET_FRAME, Up};
 use crate::observer::{Observer, Progress};
 use crate::path::TreePath;
-use crate::scan::{Content, Index, Sink};
+use crate::push::base::{Base, Contents};
+use crate::scan::{Content, Sink};
 use crate::tree::read;
 
 /// The link's sending half, shared by all workers, and what was sent so far.
@@ -24,6 +26,8 @@ pub(crate) struct Outbox<'a> {
     observer: &'a dyn Observer,
     pub(crate) files: AtomicU64,
     pub(crate) bytes: AtomicU64,
+    /// What was sent since the base is what it is.
+    sent: Mutex<Contents>,
 }
 
 struct Numbered<'a> {
@@ -45,7 +49,23 @@ impl<'a> Outbox<'a> {
             observer,
             files: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
+            sent: Mutex::default(),
         }
+    }
+
+    /// Whether this content is offered for the first time.
+    fn is_first(&self, hash: &Digest) -> bool {
+        let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
+        sent.insert(hash)
+    }
+
+    /// Begins again: what was sent before counts no more.
+    pub(crate) fn rebase(&self) -> Result<(), Closed> {
+        let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
+        *sent = Contents::default();
+        drop(sent);
+        self.void.store(false, Ordering::Relaxed);
+        self.send(Up::Rebase)
     }
 
     /// Sends one message by itself.
@@ -142,20 +162,31 @@ impl<'a> Outbox<'a> {
 /// One worker's part of what is to be sent.
 pub(crate) struct Batch<'a, 'link> {
     outbox: &'a Outbox<'link>,
-    base: &'a Index<'a>,
+    base: &'a Base<'a>,
+    /// The server asked for what is offered: it is sent, whatever the server seems to have.
+    asked: bool,
     puts: Vec<Put>,
     lens: Vec<u32>,
     buffer: Vec<u8>,
 }
 
 impl<'a, 'link> Batch<'a, 'link> {
-    pub(crate) fn new(outbox: &'a Outbox<'link>, base: &'a Index<'a>) -> Self {
+    pub(crate) fn new(outbox: &'a Outbox<'link>, base: &'a Base<'a>) -> Self {
         Self {
             outbox,
             base,
+            asked: false,
             puts: Vec::new(),
             lens: Vec::new(),
             buffer: Vec::new(),
+        }
+    }
+
+    /// For what the server asked for.
+    pub(crate) fn asked(outbox: &'a Outbox<'link>, nothing: &'a Base<'a>) -> Self {
+        Self {
+            asked: true,
+            ..Self::new(outbox, nothing)
         }
     }
 
@@ -178,22 +209,16 @@ impl<'a, 'link> Batch<'a, 'link> {
     }
 
     fn is_new(&self, path: &TreePath, node: &Node) -> bool {
-        self.base
-            .get(path.as_bytes())
-            .is_none_or(|base| base.node != *node)
+        self.base.get(path).is_none_or(|base| base != node)
     }
 
-    /// Whether the server has this content at this path, and only the exec bit differs.
-    fn only_mode(&self, path: &TreePath, node: &Node) -> bool {
-        let content = |node: &Node| match node {
-            Node::File { size, hash, .. } => Some((*size, *hash)),
-            _ => None,
+    /// Whether content has to be sent. What the server has at any path, or is sent already, it copies by itself.
+    fn is_sent(&self, node: &Node) -> bool {
+        let Node::File { hash, size, .. } = node else {
+            return false;
         };
-        let base = self
-            .base
-            .get(path.as_bytes())
-            .and_then(|base| content(&base.node));
-        base.is_some() && base == content(node)
+        let lacks = || !self.base.holds(hash) && self.outbox.is_first(hash);
+        self.outbox.content && (self.asked || *size == 0 || lacks())
     }
 
     fn take(&mut self, put: Put, content: Content<'_>) {
@@ -236,8 +261,7 @@ impl Sink for Batch<'_, '_> {
             }
             return;
         }
-        let is_file = matches!(node, Node::File { .. });
-        let send = is_file && self.outbox.content && !self.only_mode(path, node);
+        let send = self.is_sent(node);
         let put = Put {
             path: path.as_bytes().to_vec(),
             node: node.clone(),

@@ -1,5 +1,7 @@
 //! What a client sends in the rounds of one session, checked and put in order.
 
+use std::collections::HashMap;
+
 use bytes::Bytes;
 
 use crate::commit::stage::{MAX_OPEN, Offered, Work};
@@ -33,6 +35,8 @@ pub(crate) struct Rounds<'a> {
     keep_mtimes_until: Option<i64>,
     sent: Vec<Sent>,
     files: Vec<Numbered>,
+    /// What files that were not sent are to have as modification time, if they keep the client's.
+    pub(crate) mtimes: HashMap<TreePath, i64>,
     open: usize,
     bytes: u64,
     pub(crate) round: u32,
@@ -67,6 +71,7 @@ impl<'a> Rounds<'a> {
             keep_mtimes_until,
             sent: Vec::new(),
             files: Vec::new(),
+            mtimes: HashMap::new(),
             open: 0,
             bytes: 0,
             round: 0,
@@ -103,12 +108,15 @@ impl<'a> Rounds<'a> {
                     why,
                 });
             }
+            let mtime_ns = self.keep_mtimes_until.map(|now| put.mtime_ns.min(now));
+            if let (false, Some(mtime_ns), Node::File { .. }) = (put.send, mtime_ns, &put.node) {
+                self.mtimes.insert(path.clone(), mtime_ns);
+            }
             if put.send {
                 let Node::File { exec, size, hash } = put.node else {
                     return Err(protocol("content for what is not a file"));
                 };
                 let dropped = !self.void && !self.tally.offer(size)?;
-                let mtime_ns = self.keep_mtimes_until.map(|now| put.mtime_ns.min(now));
                 let offered = Offered {
                     path: path.clone(),
                     exec,

@@ -1,8 +1,11 @@
 //! After a round: what follows from it.
 
+use std::collections::{HashMap, HashSet};
+
 use crate::commit::drift::{self, Drift, Failed};
+use crate::commit::make::Maker;
 use crate::commit::survey::survey;
-use crate::commit::{Commit, StagedFiles, access, merge};
+use crate::commit::{Commit, Lack, StagedFiles, access, merge};
 use crate::digest::Digest;
 use crate::error::refusal;
 use crate::manifest::{self, Entry};
@@ -45,6 +48,8 @@ pub(crate) struct Target {
     wanted: Vec<Entry>,
     puts: Vec<Entry>,
     gone: Vec<TreePath>,
+    /// Of files that were not sent, where they are to keep the client's.
+    mtimes: HashMap<TreePath, i64>,
 }
 
 /// What follows from a round.
@@ -97,6 +102,7 @@ impl Context<'_> {
             wanted,
             puts,
             gone,
+            mtimes: rounds.mtimes.clone(),
         })
     }
 
@@ -105,7 +111,7 @@ impl Context<'_> {
         &self,
         target: &Target,
         drift: &Drift,
-        staged: &StagedFiles,
+        staged: &mut StagedFiles,
         leased: bool,
     ) -> Result<Turn, Refusal> {
         let (index, wanted, root) = (self.index, &target.wanted, target.root);
@@ -124,7 +130,7 @@ impl Context<'_> {
         let plan = reconcile(&survey.changes, &survey.strangers, self.hello.delete);
         guard(&self.hello, self.tracked, wanted, &plan)?;
         let mut summary = summary::planned(nothing, &survey, &plan);
-        let commit = Commit {
+        let commit = |staged| Commit {
             workspace: self.workspace,
             tracked: self.tracked,
             wanted,
@@ -135,14 +141,20 @@ impl Context<'_> {
             staging: self.staging,
             generation: index.generation + 1,
         };
-        let bytes = commit.bytes();
+        let bytes = commit(staged).bytes();
         self.tally.target(bytes)?;
         if self.hello.dry_run {
             return Ok(Turn::Done(Received::Planned(summary)));
         }
+        let lacking = commit(staged).lacking();
+        if !lacking.is_empty() {
+            let made = self.maker(target, drift).make(&lacking, staged, |bytes| self.tally.offer(bytes))?;
+            staged.extend(made);
+        }
+        let commit = commit(staged);
         let lacking = commit.lacking();
         if !lacking.is_empty() {
-            return Ok(Turn::Need(lacking));
+            return Ok(Turn::Need(each_once(&lacking)));
         }
         if !plan.is_empty() && !leased {
             return Ok(Turn::Lease);
@@ -164,6 +176,19 @@ impl Context<'_> {
             summary.trash = trash::name(commit.generation);
         }
         Ok(Turn::Done(Received::Committed(summary)))
+    }
+
+    fn maker<'a>(&'a self, target: &'a Target, drift: &'a Drift) -> Maker<'a> {
+        Maker {
+            tree: &self.workspace.held.tree,
+            staging: self.staging,
+            tracked: self.tracked,
+            drift,
+            trust: self.trust,
+            mtimes: &target.mtimes,
+            faults: &self.workspace.faults,
+            threads: self.options.threads,
+        }
     }
 
     /// Nothing to do to the tree. What files look like may be worth remembering.
@@ -190,6 +215,13 @@ impl Context<'_> {
 /// Whether this session is to delete what earlier ones were told to leave.
 pub(crate) fn is_due(hello: &Hello, index: &Index) -> bool {
     hello.delete == Delete::Owned && !index.retained.is_empty()
+}
+
+/// One path for each content that is lacking: the others are made of it.
+fn each_once(lacking: &[Lack<'_>]) -> Vec<TreePath> {
+    let mut asked = HashSet::new();
+    let first = lacking.iter().filter(|lack| asked.insert(lack.hash));
+    first.map(|lack| lack.path.clone()).collect()
 }
 
 /// What was staged in an earlier round and is wanted no more must not be installed with its
