@@ -14,6 +14,7 @@ pub(crate) mod drift;
 pub(crate) mod make;
 mod recover;
 mod settle;
+pub(crate) mod sources;
 pub(crate) mod stage;
 pub(crate) mod survey;
 
@@ -89,9 +90,9 @@ pub(crate) struct Commit<'a> {
     pub(crate) generation: u64,
 }
 
-impl Commit<'_> {
+impl<'a> Commit<'a> {
     /// The files that are to be written and not staged.
-    pub(crate) fn lacking(&self) -> Vec<Lack<'_>> {
+    pub(crate) fn lacking(&self) -> Vec<Lack<'a>> {
         let lacks = self.plan.written.iter().filter_map(|&at| {
             let change = &self.survey.changes[at];
             let Some(&Node::File { exec, size, hash }) = change.want else {

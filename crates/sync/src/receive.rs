@@ -2,12 +2,13 @@
 //!
 //! `round` checks what the client sends and hands content to the writers of `commit`; when a round
 //! ends, `turn` decides what follows from it: more content is needed, the lease must be waited for,
-//! or the tree is committed. `room` counts what the workspace comes to hold, `summary` tells the client what that did.
+//! or the tree is committed. `unpack` makes frames plain, `room` counts what the workspace comes to hold, `summary` tells the client what that did.
 
 mod room;
 mod round;
 mod summary;
 mod turn;
+mod unpack;
 
 use std::collections::VecDeque;
 use std::mem::MaybeUninit;
@@ -20,6 +21,7 @@ use self::room::Tally;
 pub use self::room::{Full, Room};
 use self::round::Rounds;
 use self::turn::{Context, Turn};
+use crate::commit::sources::Sources;
 use crate::commit::stage::{Bad, Stage, Writers};
 use crate::commit::{self, Recovery, StagedFiles, access, drift};
 use crate::digest::Digest;
@@ -232,6 +234,7 @@ impl Session<'_> {
         let mut rounds = Rounds::new(self.options, context.tally, keep_mtimes_until, !known);
         let stage = Stage {
             dir: context.staging,
+            sources: Sources::of(&self.workspace.held.tree, context.tracked),
             faults: &self.workspace.faults,
             failed: AtomicBool::new(false),
         };
@@ -296,15 +299,16 @@ impl Session<'_> {
             let work = match self.next()? {
                 Up::Rebase if rounds.void => {
                     rounds.rebase();
-                    None
+                    Vec::new()
                 }
-                Up::Delta(delta) => rounds.delta(delta)?,
-                Up::Data(data) => rounds.data(&data)?,
-                Up::End(_) if rounds.void => None,
+                Up::Delta(delta) => Vec::from_iter(rounds.delta(delta)?),
+                Up::Data(data) => Vec::from_iter(rounds.data(data)?),
+                Up::Reuse(reuse) => rounds.reuse(&reuse)?,
+                Up::End(_) if rounds.void => Vec::new(),
                 Up::End(end) => break Some(end.root),
                 Up::Hello(_) | Up::Rebase => return Err(protocol("a message out of place").into()),
             };
-            if let Some(work) = work {
+            for work in work {
                 writers
                     .get_or_insert_with(|| Writers::start(scope, stage, self.options.threads))
                     .give(work);

@@ -72,7 +72,9 @@ impl Maker<'_> {
             let running: Vec<_> = parts.collect();
             let join = |part: thread::ScopedJoinHandle<'_, _>| part.join();
             let joined = running.into_iter().map(join);
-            joined.map(|part| part.expect("a copy does not panic")).collect::<Vec<_>>()
+            joined
+                .map(|part| part.expect("a copy does not panic"))
+                .collect::<Vec<_>>()
         });
         let mut made = Made::with_capacity(possible.len());
         for part in parts {
@@ -103,7 +105,9 @@ impl Maker<'_> {
                 *source = Some(Source::Tracked(&entry.path, entry.stat.filter(|_| proves)));
             }
         }
-        let found = sources.into_iter().filter_map(|(hash, source)| Some((hash, source?)));
+        let found = sources
+            .into_iter()
+            .filter_map(|(hash, source)| Some((hash, source?)));
         found.collect()
     }
 

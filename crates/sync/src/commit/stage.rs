@@ -3,7 +3,8 @@
 //! `staging/new/<path>` is where `<path>` waits for the commit, so that a directory which is new as
 //! a whole comes into the tree by one rename. Writers hash what they write: nothing is taken from
 //! the peer's word. Whole files are shared out to several writers; pieces of large files go to one
-//! that keeps them open.
+//! that keeps them open, and takes from files of the tree what of these the client did not send. What could not be taken is
+//! missing, so that the hash is not what was promised.
 
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
@@ -15,12 +16,13 @@ use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender};
 use rustix::io::{Errno, Result};
 
+use crate::commit::sources::Sources;
 use crate::digest::Digest;
 use crate::faults::Faults;
 use crate::path::TreePath;
 use crate::stat::FileStat;
 use crate::tree::{Dir, Parents};
-use crate::tree::{read, write};
+use crate::tree::{copy, read, write};
 
 /// Frames that wait for a writer, for each kind of writer.
 const QUEUE: usize = 8;
@@ -70,17 +72,38 @@ impl From<Errno> for Bad {
 /// Some bytes of a file.
 pub(crate) enum Work {
     Whole(Vec<(Offered, Bytes)>),
-    Piece {
+    Part {
         number: u32,
         file: Offered,
         offset: u64,
-        bytes: Bytes,
+        part: Part,
     },
+}
+
+/// A run of a large file.
+pub(crate) enum Part {
+    Bytes(Bytes),
+    /// What the file that should have the content `source` has from an offset on.
+    Range {
+        source: Digest,
+        from: u64,
+        len: u64,
+    },
+}
+
+impl Part {
+    pub(crate) fn len(&self) -> u64 {
+        match self {
+            Self::Bytes(bytes) => bytes.len() as u64,
+            Self::Range { len, .. } => *len,
+        }
+    }
 }
 
 /// Where writers write.
 pub(crate) struct Stage<'a> {
     pub(crate) dir: &'a Dir,
+    pub(crate) sources: Sources<'a>,
     pub(crate) faults: &'a Faults,
     /// A writer failed: what else comes is not worth writing.
     pub(crate) failed: AtomicBool,
@@ -153,13 +176,13 @@ fn write(stage: &Stage<'_>, queue: &Receiver<Work>) -> Vec<Outcome> {
                     outcomes.push((file.path, written));
                 }
             }
-            Work::Piece {
+            Work::Part {
                 number,
                 file,
                 offset,
-                bytes,
+                part,
             } => {
-                let done = writer.piece(number, &file, offset, &bytes);
+                let done = writer.part(number, &file, offset, &part);
                 outcomes.extend(done.map(|done| (file.path, done)));
             }
         }
@@ -173,7 +196,15 @@ fn write(stage: &Stage<'_>, queue: &Receiver<Work>) -> Vec<Outcome> {
 struct Writer<'a> {
     stage: &'a Stage<'a>,
     parents: Parents<'a>,
-    open: HashMap<u32, (OwnedFd, Hasher)>,
+    open: HashMap<u32, Open>,
+}
+
+/// A large file that is not complete.
+struct Open {
+    file: OwnedFd,
+    hasher: Hasher,
+    /// The one that a part was taken from last.
+    source: Option<(Digest, Option<OwnedFd>)>,
 }
 
 impl Writer<'_> {
@@ -189,38 +220,68 @@ impl Writer<'_> {
             .map_err(Bad::from)
     }
 
-    fn piece(
+    fn part(
         &mut self,
         number: u32,
         file: &Offered,
         offset: u64,
-        bytes: &[u8],
+        part: &Part,
     ) -> Option<std::result::Result<Staged, Bad>> {
         if offset == 0 {
             match self.create(file) {
-                Ok(created) => self.open.insert(number, (created, Hasher::new())),
+                Ok(created) => self.open.insert(number, Open::new(created)),
                 Err(errno) => return Some(Err(errno.into())),
             };
         }
-        let (open, hasher) = self.open.get_mut(&number)?;
-        hasher.update(bytes);
-        if let Err(errno) = write::append(&*open, bytes) {
+        let open = self.open.get_mut(&number)?;
+        if let Err(errno) = open.add(part, &self.stage.sources) {
             return Some(Err(errno.into()));
         }
-        if offset + bytes.len() as u64 != file.size {
+        if offset + part.len() != file.size {
             return None;
         }
-        let (open, hasher) = self.open.remove(&number)?;
-        if hasher.finalize().as_bytes() != file.hash.as_bytes() {
+        let open = self.open.remove(&number)?;
+        if open.hasher.finalize().as_bytes() != file.hash.as_bytes() {
             let discarded = discard(&mut self.parents, &file.path);
             return Some(Err(discarded.map_or_else(Bad::from, |()| Bad::Hash)));
         }
-        Some(complete(&open, file).map_err(Bad::from))
+        Some(complete(&open.file, file).map_err(Bad::from))
     }
 
     fn create(&mut self, file: &Offered) -> Result<OwnedFd> {
         self.stage.faults.before("stage")?;
         create(&mut self.parents, &file.path, file.exec)
+    }
+}
+
+impl Open {
+    fn new(file: OwnedFd) -> Self {
+        Self {
+            file,
+            hasher: Hasher::new(),
+            source: None,
+        }
+    }
+
+    fn add(&mut self, part: &Part, sources: &Sources<'_>) -> Result<()> {
+        match part {
+            Part::Bytes(bytes) => {
+                self.hasher.update(bytes);
+                write::append(&self.file, bytes)
+            }
+            Part::Range { source, from, len } => {
+                if self.source.as_ref().is_none_or(|(open, _)| open != source) {
+                    self.source = Some((*source, sources.open(source)));
+                }
+                let Some((_, Some(source))) = &self.source else {
+                    return Ok(());
+                };
+                let hasher = &mut self.hasher;
+                copy::range(source, *from, *len, &self.file, |bytes| {
+                    hasher.update(bytes);
+                })
+            }
+        }
     }
 }
 

@@ -1,12 +1,14 @@
 //! What the server has, as far as the client knows: the tree of the last commit, and the contents of its files.
 
 use std::collections::HashSet;
+use std::path::Path;
 use std::sync::OnceLock;
 
 use crate::digest::Digest;
 use crate::manifest::Entry;
 use crate::message::Node;
 use crate::path::TreePath;
+use crate::push::library::Library;
 use crate::scan::{self, Index};
 
 /// The tree that differences are told against.
@@ -15,14 +17,25 @@ pub(crate) struct Base<'a> {
     pub(crate) index: Index<'a>,
     /// Of its files. Made when the first content is offered that is not at its path: mostly never.
     contents: OnceLock<Contents>,
+    /// Where the chunks of its large files are remembered.
+    memory: Option<&'a Path>,
+    library: OnceLock<Library>,
 }
 
 impl<'a> Base<'a> {
-    pub(crate) fn of(entries: &'a [Entry]) -> Self {
+    pub(crate) fn of(entries: &'a [Entry], memory: &'a Path) -> Self {
         Self {
             index: scan::index(entries),
-            contents: OnceLock::new(),
+            memory: Some(memory),
+            ..Self::default()
         }
+    }
+
+    /// The chunks of its large files, as far as they are remembered.
+    pub(crate) fn library(&self) -> &Library {
+        let load = |path| Library::load(path, |hash| self.holds(hash));
+        self.library
+            .get_or_init(|| self.memory.map(load).unwrap_or_default())
     }
 
     pub(crate) fn get(&self, path: &TreePath) -> Option<&'a Node> {
@@ -61,6 +74,9 @@ impl Contents {
 }
 
 fn key(hash: &Digest) -> u64 {
-    let (first, _) = hash.as_bytes().split_first_chunk().expect("a hash has 32 bytes");
+    let (first, _) = hash
+        .as_bytes()
+        .split_first_chunk()
+        .expect("a hash has 32 bytes");
     u64::from_le_bytes(*first)
 }

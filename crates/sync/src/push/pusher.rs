@@ -1,5 +1,6 @@
 //! The client's part in the conversation, from the scan to the last word.
 
+use std::collections::HashSet;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -7,7 +8,8 @@ use std::sync::atomic::Ordering;
 
 use crossbeam_channel::RecvTimeoutError;
 
-use crate::error::PushError;
+use crate::digest::Digest;
+use crate::error::{PushError, StoreError};
 use crate::link::Closed;
 use crate::manifest::{self, Entry};
 use crate::message::{Delta, Down, End, MAX_PAGE, Node, Summary, Up};
@@ -15,7 +17,9 @@ use crate::observer::{Observer, Progress};
 use crate::path::TreePath;
 use crate::push::base::Base;
 use crate::push::cache::{self, Cache};
-use crate::push::send::{Batch, Outbox};
+use crate::push::library::Library;
+use crate::push::outbox::Outbox;
+use crate::push::send::Batch;
 use crate::push::{Options, Pushed, TICK, Unreadable, since_epoch};
 use crate::scan::rules::Rules;
 use crate::scan::{self, Index, Scanned, Worker};
@@ -35,6 +39,8 @@ pub(crate) struct Pusher<'a> {
     pub(crate) outbox: &'a Outbox<'a>,
     pub(crate) observer: &'a dyn Observer,
     pub(crate) inbox: crossbeam_channel::Receiver<Down>,
+    /// Where the chunks of large files are remembered.
+    pub(crate) memory: PathBuf,
 }
 
 impl Pusher<'_> {
@@ -57,20 +63,42 @@ impl Pusher<'_> {
         }
         let summary = self.converse(&mut tree, based)?;
         if !self.options.dry_run && (!based || base != tree.entries) {
-            cache::save(cache, &summary.root, &tree.entries)?;
+            self.remember(cache, &summary.root, &tree.entries)?;
         }
         Ok(Pushed {
             summary,
             dry_run: self.options.dry_run,
             sent_files: self.outbox.files.load(Ordering::Relaxed),
             sent_bytes: self.outbox.bytes.load(Ordering::Relaxed),
+            wire_bytes: self.outbox.wire_bytes.load(Ordering::Relaxed),
+            reused_files: self.outbox.reused_files.load(Ordering::Relaxed),
+            reused_bytes: self.outbox.reused_bytes.load(Ordering::Relaxed),
             special: tree.special,
             unreadable: tree.unreadable,
         })
     }
 
+    /// Writes down what is committed.
+    fn remember(&self, cache: &Path, root: &Digest, entries: &[Entry]) -> Result<(), StoreError> {
+        let peer = self.outbox.peer.load(Ordering::Relaxed);
+        cache::save(cache, root, peer, entries)?;
+        let cut = self.outbox.take_cut();
+        if cut.is_empty() {
+            return Ok(());
+        }
+        let contents: HashSet<&Digest> = entries
+            .iter()
+            .filter_map(|entry| match &entry.node {
+                Node::File { hash, .. } => Some(hash),
+                Node::Dir | Node::Symlink { .. } => None,
+            })
+            .collect();
+        let is_there = |hash: &Digest| contents.contains(hash);
+        Library::load(&self.memory, is_there).save(&self.memory, &cut, is_there)
+    }
+
     fn scan(&self, base: &[Entry]) -> Result<Scanned, PushError> {
-        let base = Base::of(base);
+        let base = Base::of(base, &self.memory);
         let batch = |_| Batch::new(self.outbox, &base);
         let sinks = (0..self.options.threads.clamp(1, 16)).map(batch).collect();
         let dir = self
@@ -175,9 +203,12 @@ impl Pusher<'_> {
         let base = self.manifest()?;
         self.outbox.rebase()?;
         protect(tree, &base);
-        let known = Base::of(&base);
-        let changed =
-            |entry: &&Entry| known.get(&entry.path).is_none_or(|base| *base != entry.node);
+        let known = Base::of(&base, &self.memory);
+        let changed = |entry: &&Entry| {
+            known
+                .get(&entry.path)
+                .is_none_or(|base| *base != entry.node)
+        };
         let paths: Vec<TreePath> = tree
             .entries
             .iter()

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use crate::commit::drift::{self, Drift, Failed};
 use crate::commit::make::Maker;
-use crate::commit::survey::survey;
+use crate::commit::survey::{Survey, survey};
 use crate::commit::{Commit, Lack, StagedFiles, access, merge};
 use crate::digest::Digest;
 use crate::error::refusal;
@@ -130,28 +130,19 @@ impl Context<'_> {
         let plan = reconcile(&survey.changes, &survey.strangers, self.hello.delete);
         guard(&self.hello, self.tracked, wanted, &plan)?;
         let mut summary = summary::planned(nothing, &survey, &plan);
-        let commit = |staged| Commit {
-            workspace: self.workspace,
-            tracked: self.tracked,
-            wanted,
-            drift,
-            survey: &survey,
-            plan: &plan,
-            staged,
-            staging: self.staging,
-            generation: index.generation + 1,
-        };
-        let bytes = commit(staged).bytes();
+        let decided = (&survey, &plan);
+        let bytes = self.commit(target, drift, decided, staged).bytes();
         self.tally.target(bytes)?;
         if self.hello.dry_run {
             return Ok(Turn::Done(Received::Planned(summary)));
         }
-        let lacking = commit(staged).lacking();
+        let lacking = self.commit(target, drift, decided, staged).lacking();
         if !lacking.is_empty() {
-            let made = self.maker(target, drift).make(&lacking, staged, |bytes| self.tally.offer(bytes))?;
+            let maker = self.maker(target, drift);
+            let made = maker.make(&lacking, staged, |bytes| self.tally.offer(bytes))?;
             staged.extend(made);
         }
-        let commit = commit(staged);
+        let commit = self.commit(target, drift, decided, staged);
         let lacking = commit.lacking();
         if !lacking.is_empty() {
             return Ok(Turn::Need(each_once(&lacking)));
@@ -176,6 +167,26 @@ impl Context<'_> {
             summary.trash = trash::name(commit.generation);
         }
         Ok(Turn::Done(Received::Committed(summary)))
+    }
+
+    fn commit<'a>(
+        &'a self,
+        target: &'a Target,
+        drift: &'a Drift,
+        (survey, plan): (&'a Survey<'a>, &'a Plan),
+        staged: &'a StagedFiles,
+    ) -> Commit<'a> {
+        Commit {
+            workspace: self.workspace,
+            tracked: self.tracked,
+            wanted: &target.wanted,
+            drift,
+            survey,
+            plan,
+            staged,
+            staging: self.staging,
+            generation: self.index.generation + 1,
+        }
     }
 
     fn maker<'a>(&'a self, target: &'a Target, drift: &'a Drift) -> Maker<'a> {
@@ -249,15 +260,18 @@ fn forget_stale(staged: &mut StagedFiles, wanted: &[Entry], staging: &Dir) -> Re
 }
 
 /// Refuses what looks like a mistake. A dry run makes none, and is how to look before forcing.
-fn guard(hello: &Hello, tracked: &[Entry], wanted: &[Entry], plan: &Plan) -> Result<(), Refusal> {
+fn guard(hello: &Hello, mirrored: &[Entry], wanted: &[Entry], plan: &Plan) -> Result<(), Refusal> {
     if hello.dry_run || hello.force_delete || hello.delete == Delete::Nothing {
         return Ok(());
     }
-    let tracked = manifest::count_files(tracked);
+    let tracked = manifest::count_files(mirrored);
     if tracked > 0 && manifest::count_files(wanted) == 0 {
         return Err(Refusal::EmptyRoot { tracked });
     }
-    let (would_delete, limit) = (plan.deleted_files, MIN_DELETES.max(tracked / 2));
+    let (mut would_delete, limit) = (plan.deleted_files, MIN_DELETES.max(tracked / 2));
+    if would_delete > limit {
+        would_delete = would_delete.saturating_sub(moved(mirrored, wanted, plan));
+    }
     if would_delete > limit {
         return Err(Refusal::MassDelete {
             would_delete,
@@ -266,4 +280,17 @@ fn guard(hello: &Hello, tracked: &[Entry], wanted: &[Entry], plan: &Plan) -> Res
         });
     }
     Ok(())
+}
+
+/// Files that are deleted and whose content is in the new tree: they were moved.
+fn moved(tracked: &[Entry], wanted: &[Entry], plan: &Plan) -> u64 {
+    let content = |entry: &Entry| match entry.node {
+        Node::File { hash, size, .. } if size > 0 => Some(hash),
+        _ => None,
+    };
+    let there: HashSet<Digest> = wanted.iter().filter_map(content).collect();
+    let deleted = plan.deleted.iter();
+    let was = deleted.filter_map(|path| manifest::find(tracked, path.as_bytes()));
+    let moved = was.filter(|was| content(was).is_some_and(|hash| there.contains(&hash)));
+    moved.count() as u64
 }

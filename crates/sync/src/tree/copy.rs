@@ -50,6 +50,39 @@ pub(crate) fn whole(
     Ok(copied == size && hasher.finalize().as_bytes() == hash.as_bytes())
 }
 
+/// Copies `len` bytes of `from`, beginning at `offset`, to the end of `to`, and shows them to `see`. Where `from` ends earlier, or cannot
+/// be read, there are fewer.
+///
+/// # Errors
+/// Where `to` cannot be written.
+pub(crate) fn range(
+    from: &OwnedFd,
+    offset: u64,
+    len: u64,
+    to: &OwnedFd,
+    mut see: impl FnMut(&[u8]),
+) -> Result<()> {
+    let mut buffer = vec![0; STEP.min(usize::try_from(len).unwrap_or(STEP))];
+    let mut done = 0;
+    while done < len {
+        let left = usize::try_from(len - done).unwrap_or(usize::MAX);
+        let space = buffer.len().min(left);
+        let Some(at) = offset.checked_add(done) else {
+            break;
+        };
+        match rustix::io::pread(from, &mut buffer[..space], at) {
+            Err(Errno::INTR) => {}
+            Ok(0) | Err(_) => break,
+            Ok(read) => {
+                see(&buffer[..read]);
+                write::append(to, &buffer[..read])?;
+                done += read as u64;
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Shares the blocks of `from` with `to`, or copies them; `false`, and nothing happened, where this file system does neither.
 fn by_kernel(from: &OwnedFd, to: &OwnedFd, size: u64) -> Result<bool> {
     if rustix::fs::ioctl_ficlone(to, from).is_ok() {
@@ -86,7 +119,9 @@ mod tests {
         let from = temp.path().join("from");
         let open = || -> OwnedFd { File::open(&from).unwrap().into() };
         for size in [0, 1, 1000, LARGE, LARGE + 1] {
-            let content: Vec<u8> = (0..size).map(|byte| (byte * 7 / 3) as u8).collect();
+            let content: Vec<u8> = (0..size)
+                .map(|byte| (byte * 7 / 3).to_le_bytes()[0])
+                .collect();
             fs::write(&from, &content).unwrap();
             let look = read::look(open()).unwrap();
             let hash = Digest::of(&content);

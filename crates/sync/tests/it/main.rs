@@ -7,13 +7,16 @@
 )]
 
 mod closed;
+mod compressed;
 mod crash;
 mod frozen;
 mod hostile;
 mod ignored;
+mod large;
 mod lease;
 mod memory;
 mod model;
+mod moved;
 mod ownership;
 mod protocol;
 mod pulling;
