@@ -88,6 +88,7 @@ pub(crate) fn down(answer: wire::CommitResponse) -> Option<mirror::Down> {
             root: Digest::from_slice(&welcome.root)?,
             generation: welcome.generation,
             base_known: welcome.base_known,
+            held: welcome.held,
         }),
         Message::Manifest(page) => mirror::Down::Manifest(mirror::ManifestPage {
             entries: page
@@ -104,6 +105,10 @@ pub(crate) fn down(answer: wire::CommitResponse) -> Option<mirror::Down> {
         Message::Waiting(waiting) => mirror::Down::Waiting(match waiting.reason() {
             wire::WaitingFor::Writer => mirror::Waiting::Writer,
             wire::WaitingFor::Lease | wire::WaitingFor::Unspecified => mirror::Waiting::Lease,
+        }),
+        Message::Held(page) => mirror::Down::Held(mirror::Held {
+            contents: page.contents.iter().map(held).collect::<Option<_>>()?,
+            last: page.last,
         }),
         Message::Committed(summary) => mirror::Down::Committed(self::summary(summary)?),
         Message::Planned(summary) => mirror::Down::Planned(self::summary(summary)?),
@@ -123,6 +128,14 @@ fn ranges(ranges: &[mirror::Range]) -> Vec<wire::FileRange> {
         from: range.from,
     };
     ranges.iter().map(range).collect()
+}
+
+fn held(content: &wire::HeldContent) -> Option<mirror::HeldContent> {
+    Some(mirror::HeldContent {
+        hash: Digest::from_slice(&content.hash)?,
+        len: content.len,
+        whole: content.whole,
+    })
 }
 
 fn node(node: wire::Node) -> Option<mirror::Node> {

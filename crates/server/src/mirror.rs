@@ -107,6 +107,11 @@ pub(crate) fn down(message: mirror::Down) -> Result<wire::CommitResponse, Proble
             root: hash(&welcome.root),
             generation: welcome.generation,
             base_known: welcome.base_known,
+            held: welcome.held,
+        }),
+        mirror::Down::Held(page) => Message::Held(wire::Held {
+            contents: page.contents.iter().map(held).collect(),
+            last: page.last,
         }),
         mirror::Down::Manifest(page) => Message::Manifest(wire::ManifestPage {
             entries: page
@@ -137,6 +142,14 @@ pub(crate) fn down(message: mirror::Down) -> Result<wire::CommitResponse, Proble
     Ok(wire::CommitResponse {
         message: Some(message),
     })
+}
+
+fn held(content: &mirror::HeldContent) -> wire::HeldContent {
+    wire::HeldContent {
+        hash: hash(&content.hash),
+        len: content.len,
+        whole: content.whole,
+    }
 }
 
 fn hash(digest: &Digest) -> Bytes {

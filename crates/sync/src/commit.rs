@@ -20,7 +20,7 @@ pub(crate) mod survey;
 
 use std::collections::HashMap;
 
-pub(crate) use self::recover::{Recovery, recover};
+pub(crate) use self::recover::{Recovery, recover, staged_files};
 pub(crate) use self::settle::settle;
 
 use self::apply::{Applied, Place, apply};
@@ -39,6 +39,7 @@ use crate::store;
 use crate::tree::{Dir, Parents};
 use crate::workspace::index::{self, Index};
 use crate::workspace::journal::{self, Journal};
+use crate::workspace::kept::CUT;
 use crate::workspace::{STAGED, Workspace, trash};
 
 /// Files that are staged, by path.
@@ -229,6 +230,7 @@ impl<'a> Commit<'a> {
         let held = &self.workspace.held;
         let failed = |errno| refusal("tidy", &[], errno);
         held.staging.remove_all(STAGED).map_err(failed)?;
+        held.staging.remove_all(CUT).map_err(failed)?;
         store::sweep(&self.workspace.index_path());
         trash::prune(&held.trash).map_err(failed)
     }

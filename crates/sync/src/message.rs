@@ -10,6 +10,7 @@
 //! Hello{base}                     ->             starts to look for drift
 //! Delta* Data* Reuse* End{root}   ->             (sent without waiting when the base is cached)
 //!                                 <-             Welcome{root, base_known}
+//!                                 <-             Held*     (only after a session that was cut off)
 //!                                 <-             Manifest* (only when the base is not known)
 //! Rebase, Delta* Data* End{root}  ->             (only then: everything before Rebase is void)
 //!                                 <-             Need{paths}     (rare; drift, or a file that changed)
@@ -18,7 +19,8 @@
 //!                                 <-             Committed | Planned | Refused   (always the last)
 //! ```
 //!
-//! A client without a cached base sends only `Hello` and waits for `Welcome` and the `Manifest`.
+//! A client without a cached base sends only `Hello` and waits for `Welcome` and the `Manifest`. So does one whose last session was
+//! cut off in the midst of content, for `Held`: what of that is here by now need not be sent again.
 //!
 //! # File numbers
 //!
@@ -37,8 +39,8 @@ use bytes::Bytes;
 
 use crate::digest::Digest;
 
-/// The newest protocol version that this build speaks. What version 2 added: [`Up::Reuse`] and
-/// [`Packing::Zstd`].
+/// The newest protocol version that this build speaks. What version 2 added: [`Up::Reuse`],
+/// [`Packing::Zstd`] and [`Down::Held`].
 pub const VERSION: u32 = 2;
 /// Bytes of content in one [`Data`] frame at most; more is refused.
 pub const MAX_FRAME: usize = 1 << 20;
@@ -75,6 +77,8 @@ pub enum Up {
 pub enum Down {
     /// The answer to `Hello`.
     Welcome(Welcome),
+    /// One page of what came in a session that was cut off. Since version 2.
+    Held(Held),
     /// One page of what the server tracks; follows `Welcome` when the base is not known.
     Manifest(ManifestPage),
     /// Content that the server lacks; the client answers with `Delta`, `Data`, `End`.
@@ -209,7 +213,7 @@ pub struct Range {
     pub offset: u64,
     /// Its length in bytes, never 0.
     pub len: u64,
-    /// The content of the other file, which is one of the base.
+    /// The content of the other file, which is one of the base, or what is held of this one.
     pub source: Digest,
     /// Where in that the run begins, in bytes.
     pub from: u64,
@@ -233,6 +237,29 @@ pub struct Welcome {
     pub generation: u64,
     /// Whether the client's base is the server's. If not, the manifest follows.
     pub base_known: bool,
+    /// Something is here of a session that was cut off: `Held` follows.
+    pub held: bool,
+}
+
+/// A part of what is here of sessions that were cut off.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Held {
+    /// In no order; [`MAX_PAGE`] at most.
+    pub contents: Vec<HeldContent>,
+    /// No page follows.
+    pub last: bool,
+}
+
+/// A content, or the beginning of it. Of a beginning, the client says by a first [`Range`] of the file, whose source is the same content,
+/// that it goes on from there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HeldContent {
+    /// Its hash.
+    pub hash: Digest,
+    /// Bytes of it that are here.
+    pub len: u64,
+    /// All of it is here, and verified.
+    pub whole: bool,
 }
 
 /// A part of what the server tracks, sorted over all pages (directories before their content).

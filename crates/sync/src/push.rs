@@ -138,7 +138,8 @@ where
         mut receiver,
     } = link;
     let peer = known.as_ref().map_or(0, |known| known.peer);
-    let outbox = Outbox::new(&mut sender, options, peer, observer);
+    let mark = beside(cache, "cut");
+    let outbox = Outbox::new(&mut sender, options, (peer, &mark), observer);
     outbox.send(Up::Hello(hello(
         options,
         known.as_ref().map(|known| known.root),
@@ -158,6 +159,7 @@ where
             observer,
             inbox,
             memory: beside(cache, "chunks"),
+            mark: mark.clone(),
         };
         let mut pushed = pusher.run(known, cache);
         if matches!(pushed, Err(PushError::Closed(_))) {
@@ -178,7 +180,7 @@ const INBOX: usize = 1024;
 /// How soon a cancelled or failed push ends.
 pub(crate) const TICK: Duration = Duration::from_millis(50);
 
-/// The file of this kind that belongs to a cache.
+/// A file of this kind that belongs to a cache.
 fn beside(cache: &Path, kind: &str) -> PathBuf {
     let mut name = cache.as_os_str().to_owned();
     name.push(".");
@@ -261,6 +263,9 @@ fn listen(
             if !welcome.base_known {
                 outbox.void.store(true, Ordering::Relaxed);
             }
+        }
+        if let Down::Held(page) = &message {
+            outbox.hold(page);
         }
         let last = matches!(
             message,

@@ -1,7 +1,7 @@
 //! Content that nobody has to send: the workspace has it, at another path.
 //!
 //! A file that was renamed, moved or copied, or a second one with the same content, is made in the staging area out
-//! of what is staged already or out of what the mirror wrote and nobody changed. A source counts only if it is
+//! of what is staged already or out of what the mirror wrote and nobody changed. What a session brought that was cut off is taken. A source counts only if it is
 //! what was recorded: by its look, as [`drift`](super::drift) goes by it, or by its hash. What cannot be made is asked of the client.
 
 use std::collections::HashMap;
@@ -20,7 +20,8 @@ use crate::manifest::Entry;
 use crate::message::{Node, Refusal};
 use crate::path::TreePath;
 use crate::stat::FileStat;
-use crate::tree::{Dir, Parents, copy, read};
+use crate::tree::{Dir, Parents, copy, read, write};
+use crate::workspace::kept::{self, Kept};
 
 /// Files for each thread that are worth a thread.
 const SHARE: usize = 64;
@@ -31,6 +32,8 @@ pub(crate) struct Maker<'a> {
     pub(crate) staging: &'a Dir,
     pub(crate) tracked: &'a [Entry],
     pub(crate) drift: &'a Drift,
+    /// What an earlier session brought.
+    pub(crate) kept: &'a Kept,
     /// Whether what files look like proves anything.
     pub(crate) trust: bool,
     /// The modification times that files are to have; others get that of their writing.
@@ -58,12 +61,13 @@ impl Maker<'_> {
         staged: &StagedFiles,
         room: impl FnOnce(u64) -> std::result::Result<bool, Refusal>,
     ) -> std::result::Result<Made, Refusal> {
-        let sources = self.sources(lacking, staged);
+        let (mut made, lacking) = self.taken(lacking)?;
+        let sources = self.sources(&lacking, staged, &made);
         let found = |lack: &&Lack<'_>| sources.contains_key(&lack.hash);
         let possible: Vec<Lack<'_>> = lacking.iter().filter(found).copied().collect();
         let bytes = possible.iter().map(|lack| lack.size);
         if possible.is_empty() || !room(bytes.fold(0, u64::saturating_add))? {
-            return Ok(Made::new());
+            return Ok(made);
         }
         let threads = self.threads.clamp(1, possible.len().div_ceil(SHARE));
         let parts = thread::scope(|scope| {
@@ -76,11 +80,61 @@ impl Maker<'_> {
                 .map(|part| part.expect("a copy does not panic"))
                 .collect::<Vec<_>>()
         });
-        let mut made = Made::with_capacity(possible.len());
+        drop(sources);
         for part in parts {
             made.extend(part?);
         }
         Ok(made)
+    }
+
+    /// Takes what an earlier session brought, and says what is lacking then.
+    fn taken<'l>(
+        &self,
+        lacking: &[Lack<'l>],
+    ) -> std::result::Result<(Made, Vec<Lack<'l>>), Refusal> {
+        let (mut made, mut left) = (Made::new(), Vec::new());
+        let mut to = Parents::making(self.staging);
+        for lack in lacking {
+            let kept = self.kept.contents.get(&lack.hash);
+            let taken = match kept.filter(|kept| kept.whole) {
+                Some(_) => self.take(lack, &mut to),
+                None => Ok(None),
+            };
+            match taken.map_err(|errno| refusal("write", lack.path.as_bytes(), errno))? {
+                Some(staged) => made.push((lack.path.clone(), staged)),
+                None => left.push(*lack),
+            }
+        }
+        Ok((made, left))
+    }
+
+    /// `None` if it is not there any more, or is not what its name says.
+    fn take(&self, lack: &Lack<'_>, to: &mut Parents<'_>) -> Result<Option<Staged>> {
+        let name = kept::whole(&lack.hash);
+        let Ok((file, _)) = read::open(&self.kept.dir, &name) else {
+            return Ok(None);
+        };
+        if read::hash(&file, u64::MAX)? != (lack.hash, lack.size) {
+            return Ok(None);
+        }
+        self.faults.before("take")?;
+        match stage::install(&self.kept.dir, &name, to, lack.path) {
+            Err(Errno::NOTDIR) => return Ok(None),
+            done => done?,
+        }
+        // Not as old as the earlier session.
+        write::touch(&file)?;
+        stage::complete(&file, &self.offered(lack)).map(Some)
+    }
+
+    fn offered(&self, lack: &Lack<'_>) -> Offered {
+        Offered {
+            path: lack.path.clone(),
+            exec: lack.exec,
+            size: lack.size,
+            hash: lack.hash,
+            mtime_ns: self.mtimes.get(lack.path).copied(),
+        }
     }
 
     /// Where the contents are that are lacking.
@@ -88,10 +142,12 @@ impl Maker<'_> {
         &'a self,
         lacking: &[Lack<'_>],
         staged: &'a StagedFiles,
+        made: &'a Made,
     ) -> HashMap<Digest, Source<'a>> {
         let mut sources: HashMap<Digest, Option<Source<'a>>> =
             lacking.iter().map(|lack| (lack.hash, None)).collect();
-        for (path, file) in staged {
+        let made = made.iter().map(|(path, file)| (path, file));
+        for (path, file) in staged.iter().chain(made) {
             if let Some(source) = sources.get_mut(&file.hash) {
                 *source = Some(Source::Staged(path));
             }
@@ -156,14 +212,7 @@ impl Maker<'_> {
             stage::discard(to, lack.path)?;
             return Ok(None);
         }
-        let offered = Offered {
-            path: lack.path.clone(),
-            exec: lack.exec,
-            size: lack.size,
-            hash: lack.hash,
-            mtime_ns: self.mtimes.get(lack.path).copied(),
-        };
-        stage::complete(&file, &offered).map(Some)
+        stage::complete(&file, &self.offered(lack)).map(Some)
     }
 }
 

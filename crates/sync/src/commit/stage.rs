@@ -4,7 +4,8 @@
 //! a whole comes into the tree by one rename. Writers hash what they write: nothing is taken from
 //! the peer's word. Whole files are shared out to several writers; pieces of large files go to one
 //! that keeps them open, and takes from files of the tree what of these the client did not send. What could not be taken is
-//! missing, so that the hash is not what was promised.
+//! missing, so that the hash is not what was promised. Until they are complete they are among the parts, by the name of their content,
+//! where the next session finds them if this one is cut off.
 
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
@@ -23,6 +24,7 @@ use crate::path::TreePath;
 use crate::stat::FileStat;
 use crate::tree::{Dir, Parents};
 use crate::tree::{copy, read, write};
+use crate::workspace::kept;
 
 /// Frames that wait for a writer, for each kind of writer.
 const QUEUE: usize = 8;
@@ -98,11 +100,18 @@ impl Part {
             Self::Range { len, .. } => *len,
         }
     }
+
+    /// Whether it is the beginning of the file itself, from a session that was cut off.
+    fn is_own(&self, file: &Offered) -> bool {
+        matches!(self, Self::Range { source, from: 0, .. } if *source == file.hash)
+    }
 }
 
 /// Where writers write.
 pub(crate) struct Stage<'a> {
     pub(crate) dir: &'a Dir,
+    /// Where large files are until they are complete, by their contents.
+    pub(crate) parts: &'a Dir,
     pub(crate) sources: Sources<'a>,
     pub(crate) faults: &'a Faults,
     /// A writer failed: what else comes is not worth writing.
@@ -205,6 +214,8 @@ struct Open {
     hasher: Hasher,
     /// The one that a part was taken from last.
     source: Option<(Digest, Option<OwnedFd>)>,
+    /// Its name among the parts. Another one with the same content is written where it is to be staged.
+    part: Option<Vec<u8>>,
 }
 
 impl Writer<'_> {
@@ -227,25 +238,82 @@ impl Writer<'_> {
         offset: u64,
         part: &Part,
     ) -> Option<std::result::Result<Staged, Bad>> {
-        if offset == 0 {
-            match self.create(file) {
-                Ok(created) => self.open.insert(number, Open::new(created)),
-                Err(errno) => return Some(Err(errno.into())),
-            };
+        let done = self.add(number, file, offset, part);
+        match done {
+            Ok(None) => None,
+            Ok(Some(staged)) => Some(staged.ok_or(Bad::Hash)),
+            Err(errno) => Some(Err(errno.into())),
         }
-        let open = self.open.get_mut(&number)?;
-        if let Err(errno) = open.add(part, &self.stage.sources) {
-            return Some(Err(errno.into()));
+    }
+
+    /// What the file became with this part, if it is complete; `None` in that if it is not what was promised.
+    fn add(
+        &mut self,
+        number: u32,
+        file: &Offered,
+        offset: u64,
+        part: &Part,
+    ) -> Result<Option<Option<Staged>>> {
+        if offset == 0 {
+            let open = self.begin(file, part)?;
+            self.open.insert(number, open);
+        }
+        let Some(open) = self.open.get_mut(&number) else {
+            return Ok(None);
+        };
+        if offset > 0 || !part.is_own(file) {
+            open.add(part, &self.stage.sources)?;
         }
         if offset + part.len() != file.size {
-            return None;
+            return Ok(None);
         }
-        let open = self.open.remove(&number)?;
-        if open.hasher.finalize().as_bytes() != file.hash.as_bytes() {
-            let discarded = discard(&mut self.parents, &file.path);
-            return Some(Err(discarded.map_or_else(Bad::from, |()| Bad::Hash)));
+        match self.open.remove(&number) {
+            Some(open) => self.finish(open, file).map(Some),
+            None => Ok(None),
         }
-        Some(complete(&open.file, file).map_err(Bad::from))
+    }
+
+    /// Opens what is to become a large file, with what is there of it if it goes on from that.
+    fn begin(&mut self, file: &Offered, first: &Part) -> Result<Open> {
+        let (parts, part) = (self.stage.parts, kept::part(&file.hash));
+        if first.is_own(file) {
+            self.stage.faults.before("stage")?;
+            return match parts.write_file(&part) {
+                Ok(there) => Open::resume(there, part, first.len()),
+                // Then it is not what was promised, and is asked for.
+                Err(_) => Ok(Open::new(self.create(file)?, None)),
+            };
+        }
+        let twice = |open: &Open| open.part.as_ref() == Some(&part);
+        if self.open.values().any(twice) {
+            return Ok(Open::new(self.create(file)?, None));
+        }
+        self.stage.faults.before("stage")?;
+        parts.remove_all(&part)?;
+        let created = parts.create_file(&part, file.exec)?;
+        Ok(Open::new(created, Some(part)))
+    }
+
+    /// Puts a complete file where it waits for the commit.
+    fn finish(&mut self, open: Open, file: &Offered) -> Result<Option<Staged>> {
+        let right = open.hasher.finalize().as_bytes() == file.hash.as_bytes();
+        match (open.part, right) {
+            (Some(part), false) => {
+                self.stage.parts.remove_file(&part)?;
+                return Ok(None);
+            }
+            (None, false) => {
+                discard(&mut self.parents, &file.path)?;
+                return Ok(None);
+            }
+            (Some(part), true) => {
+                self.stage.faults.before("stage")?;
+                let parts = self.stage.parts;
+                install(parts, &part, &mut self.parents, &file.path)?;
+            }
+            (None, true) => {}
+        }
+        complete(&open.file, file).map(Some)
     }
 
     fn create(&mut self, file: &Offered) -> Result<OwnedFd> {
@@ -255,12 +323,25 @@ impl Writer<'_> {
 }
 
 impl Open {
-    fn new(file: OwnedFd) -> Self {
+    fn new(file: OwnedFd, part: Option<Vec<u8>>) -> Self {
         Self {
             file,
             hasher: Hasher::new(),
             source: None,
+            part,
         }
+    }
+
+    /// Goes on after the first `len` bytes.
+    fn resume(file: OwnedFd, part: Vec<u8>, len: u64) -> Result<Self> {
+        let mut open = Self::new(file, Some(part));
+        rustix::fs::ftruncate(&open.file, len)?;
+        write::touch(&open.file)?;
+        let hasher = &mut open.hasher;
+        read::each(&open.file, |bytes| {
+            hasher.update(bytes);
+        })?;
+        Ok(open)
     }
 
     fn add(&mut self, part: &Part, sources: &Sources<'_>) -> Result<()> {
@@ -285,6 +366,24 @@ impl Open {
     }
 }
 
+/// Moves a file from `parts` to `path` below the staging area, over what may be there.
+pub(crate) fn install(
+    parts: &Dir,
+    part: &[u8],
+    parents: &mut Parents<'_>,
+    path: &TreePath,
+) -> Result<()> {
+    let (parent, name) = path.split();
+    let dir = parents.get(parent)?;
+    match parts.move_new(part, dir, name) {
+        Err(Errno::EXIST | Errno::NOTEMPTY) => {
+            dir.remove_all(name)?;
+            parts.move_new(part, dir, name)
+        }
+        done => done,
+    }
+}
+
 /// Makes the file at `path` below the staging area anew.
 pub(crate) fn create(parents: &mut Parents<'_>, path: &TreePath, exec: bool) -> Result<OwnedFd> {
     let (parent, name) = path.split();
@@ -306,6 +405,11 @@ pub(crate) fn discard(parents: &mut Parents<'_>, path: &TreePath) -> Result<()> 
 
 /// Notes what a file looks like that has the promised content.
 pub(crate) fn complete(file: &OwnedFd, offered: &Offered) -> Result<Staged> {
+    let look = read::look(file)?;
+    // It may have been begun as another.
+    if look.exec() != offered.exec {
+        rustix::fs::fchmod(file, write::executable(look.mode, offered.exec))?;
+    }
     if let Some(mtime_ns) = offered.mtime_ns {
         write::set_mtime(file, mtime_ns)?;
     }

@@ -23,6 +23,8 @@ pub(crate) struct Large<'a, 'link> {
     /// What comes next and is not known, or `ranges`.
     fresh: Vec<u8>,
     ranges: Vec<Range>,
+    /// Bytes at the beginning that the server has of a session that was cut off.
+    skip: u64,
     packer: &'a mut Packer,
 }
 
@@ -34,8 +36,24 @@ impl<'a, 'link> Large<'a, 'link> {
             offset: 0,
             fresh: Vec::new(),
             ranges: Vec::new(),
+            skip: 0,
             packer,
         }
+    }
+
+    /// Goes on after the first `len` bytes of this content.
+    pub(crate) fn after(mut self, content: Digest, len: u64) -> Self {
+        if len > 0 {
+            self.skip = len;
+            self.offset = len;
+            self.ranges.push(Range {
+                offset: 0,
+                len,
+                source: content,
+                from: 0,
+            });
+        }
+        self
     }
 
     /// Sends exactly `size` bytes of an open file, or fewer if it became shorter. Without a library nothing is cut; what is cut is
@@ -63,9 +81,9 @@ impl<'a, 'link> Large<'a, 'link> {
                 }
                 Some(cutter) => {
                     cutter.take(&bytes, |_, _| Ok(()))?;
-                    self.data(bytes)?;
+                    self.plain(bytes)?;
                 }
-                None => self.data(bytes)?,
+                None => self.plain(bytes)?,
             }
         }
         let chunks = match cutter {
@@ -80,7 +98,26 @@ impl<'a, 'link> Large<'a, 'link> {
         Ok(chunks.filter(|_| read_so_far == size))
     }
 
+    /// What of the next bytes is not to be skipped.
+    fn unskipped<'b>(&mut self, bytes: &'b [u8]) -> &'b [u8] {
+        let skipped = usize::try_from(self.skip)
+            .unwrap_or(usize::MAX)
+            .min(bytes.len());
+        self.skip -= skipped as u64;
+        &bytes[skipped..]
+    }
+
     fn chunk(&mut self, bytes: &[u8], place: Option<Place>) -> Result<(), Closed> {
+        let all = bytes.len();
+        let bytes = self.unskipped(bytes);
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let skipped = (all - bytes.len()) as u64;
+        let place = place.map(|place| Place {
+            offset: place.offset + skipped,
+            ..place
+        });
         let Some(Place { file, offset: from }) = place else {
             self.tell()?;
             self.fresh.extend_from_slice(bytes);
@@ -128,6 +165,17 @@ impl<'a, 'link> Large<'a, 'link> {
         self.outbox
             .reused(0, ranges.iter().map(|range| range.len).sum());
         self.outbox.send(Up::Reuse(Reuse { file, ranges }))
+    }
+
+    /// Sends what comes next, which nobody compared.
+    fn plain(&mut self, mut bytes: Vec<u8>) -> Result<(), Closed> {
+        let left = self.unskipped(&bytes).len();
+        bytes.drain(..bytes.len() - left);
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        self.tell()?;
+        self.data(bytes)
     }
 
     fn data(&mut self, bytes: Vec<u8>) -> Result<(), Closed> {

@@ -1,6 +1,9 @@
 //! What goes to the server: one link for all workers, and what was sent over it so far.
 
+use std::collections::HashMap;
+use std::fs::File;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -9,7 +12,7 @@ use bytes::Bytes;
 
 use crate::digest::Digest;
 use crate::link::{Closed, Sending};
-use crate::message::{Data, Delta, Node, Packing, Piece, Put, Up};
+use crate::message::{Data, Delta, Held, HeldContent, Node, Packing, Piece, Put, Up};
 use crate::observer::{Observer, Progress};
 use crate::push::Options;
 use crate::push::base::Contents;
@@ -42,6 +45,11 @@ pub(crate) struct Outbox<'a> {
     /// What was sent since the base is what it is.
     sent: Mutex<Contents>,
     cut: Mutex<Cut>,
+    /// What the server has of a session that was cut off.
+    held: Mutex<HashMap<Digest, HeldContent>>,
+    /// A file that says, while it is there, that a session was cut off after it sent content.
+    mark: &'a Path,
+    frames: AtomicU64,
     /// The version that the server speaks, as it said or as it did last time; 0 if that is not known.
     pub(crate) peer: AtomicU32,
 }
@@ -56,7 +64,7 @@ impl<'a> Outbox<'a> {
     pub(crate) fn new(
         link: &'a mut dyn Sending<Up>,
         options: &Options,
-        peer: u32,
+        (peer, mark): (u32, &'a Path),
         observer: &'a dyn Observer,
     ) -> Self {
         let workers = u32::try_from(options.threads).unwrap_or(u32::MAX);
@@ -80,6 +88,9 @@ impl<'a> Outbox<'a> {
             reused_bytes: AtomicU64::new(0),
             sent: Mutex::default(),
             cut: Mutex::default(),
+            held: Mutex::default(),
+            mark,
+            frames: AtomicU64::new(0),
             peer: AtomicU32::new(peer),
         }
     }
@@ -93,6 +104,29 @@ impl<'a> Outbox<'a> {
     pub(crate) fn is_first(&self, hash: &Digest) -> bool {
         let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
         sent.insert(hash)
+    }
+
+    /// Takes note of what the server has of a session that was cut off.
+    pub(crate) fn hold(&self, page: &Held) {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let contents = page.contents.iter().map(|content| (content.hash, *content));
+        held.extend(contents);
+    }
+
+    /// How much of a content the server has of a session that was cut off; `None` if that is all.
+    pub(crate) fn held(&self, hash: &Digest) -> Option<u64> {
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        match held.get(hash) {
+            Some(content) if content.whole => None,
+            Some(content) => Some(content.len),
+            None => Some(0),
+        }
+    }
+
+    /// What the server has of a content is not what it should be.
+    pub(crate) fn unhold(&self, hash: &Digest) {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        held.remove(hash);
     }
 
     /// Begins again: what was sent before counts no more.
@@ -165,6 +199,11 @@ impl<'a> Outbox<'a> {
     fn timed(&self, link: &mut Numbered<'_>, data: Data) -> Result<(), Closed> {
         let (wire, begun) = (data.bytes.len() as u64, Instant::now());
         self.wire_bytes.fetch_add(wire, Ordering::Relaxed);
+        // One frame may be sent twice. To remember more is worth a file.
+        if self.frames.fetch_add(1, Ordering::Relaxed) == 1 {
+            // Without it, what is sent twice is more.
+            let _unmarked = File::create(self.mark);
+        }
         let sent = link.link.send(Up::Data(data));
         link.pace.sent(wire, begun.elapsed(), self.begun.elapsed());
         self.packs.store(link.pace.compresses(), Ordering::Relaxed);
@@ -211,7 +250,9 @@ impl<'a> Outbox<'a> {
             }))?;
             number
         };
-        let chunks = Large::new(self, number, packer).send(file, size, library)?;
+        let chunks = Large::new(self, number, packer)
+            .after(hash, self.held(&hash).unwrap_or(0).min(size))
+            .send(file, size, library)?;
         if let Some(chunks) = chunks {
             let mut cut = self.cut.lock().unwrap_or_else(PoisonError::into_inner);
             cut.push((hash, chunks));

@@ -24,6 +24,7 @@ use crate::push::{Options, Pushed, TICK, Unreadable, since_epoch};
 use crate::scan::rules::Rules;
 use crate::scan::{self, Index, Scanned, Worker};
 use crate::stat::RACY_NS;
+use crate::store;
 use crate::tree::{Dir, Use};
 
 /// How often a file may change between being hashed and being sent.
@@ -41,14 +42,18 @@ pub(crate) struct Pusher<'a> {
     pub(crate) inbox: crossbeam_channel::Receiver<Down>,
     /// Where the chunks of large files are remembered.
     pub(crate) memory: PathBuf,
+    /// Is there while a session was cut off in the midst of content.
+    pub(crate) mark: PathBuf,
 }
 
 impl Pusher<'_> {
     /// Pushes against `known`, what was committed last, or against what the server says.
     pub(crate) fn run(&self, known: Option<Cache>, cache: &Path) -> Result<Pushed, PushError> {
+        let was_cut = self.mark.exists();
         let (base, mut based) = match known {
-            Some(known) => (known.entries, true),
-            None => (self.manifest()?, false),
+            // What came before the cut need not be sent again, which only the server can tell.
+            Some(known) if !was_cut || self.welcome()? => (known.entries, true),
+            _ => (self.manifest()?, false),
         };
         if !based {
             self.outbox.rebase()?;
@@ -62,6 +67,9 @@ impl Pusher<'_> {
             self.end(&base, &tree.entries)?;
         }
         let summary = self.converse(&mut tree, based)?;
+        if !self.options.dry_run {
+            store::remove(&self.mark)?;
+        }
         if !self.options.dry_run && (!based || base != tree.entries) {
             self.remember(cache, &summary.root, &tree.entries)?;
         }
@@ -76,6 +84,25 @@ impl Pusher<'_> {
             special: tree.special,
             unreadable: tree.unreadable,
         })
+    }
+
+    /// Waits for the server's first answer, and what it has of a session that was cut off; says whether it has our base.
+    fn welcome(&self) -> Result<bool, PushError> {
+        let mut base_known = false;
+        loop {
+            match self.next()? {
+                Down::Waiting(reason) => self.observer.waiting(reason),
+                Down::Welcome(welcome) => {
+                    base_known = welcome.base_known;
+                    if !welcome.held {
+                        return Ok(base_known);
+                    }
+                }
+                Down::Held(page) if page.last => return Ok(base_known),
+                Down::Held(_) => {}
+                other => return Err(unexpected(&other)),
+            }
+        }
     }
 
     /// Writes down what is committed.
@@ -160,7 +187,7 @@ impl Pusher<'_> {
         let mut entries = Vec::new();
         loop {
             match self.next()? {
-                Down::Welcome(_) => {}
+                Down::Welcome(_) | Down::Held(_) => {}
                 Down::Waiting(reason) => self.observer.waiting(reason),
                 Down::Manifest(page) => {
                     for (path, node) in page.entries {
@@ -253,6 +280,7 @@ impl Pusher<'_> {
             match self.next()? {
                 Down::Welcome(welcome) if welcome.base_known || !based => {}
                 Down::Welcome(_) => self.rebase(tree)?,
+                Down::Held(_) => {}
                 Down::Waiting(reason) => self.observer.waiting(reason),
                 Down::Need(need) => {
                     for path in need.paths {

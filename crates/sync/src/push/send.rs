@@ -69,7 +69,11 @@ impl<'a, 'link> Batch<'a, 'link> {
         let Node::File { hash, size, .. } = node else {
             return false;
         };
-        let lacks = || !self.base.holds(hash) && self.outbox.is_first(hash);
+        if self.asked {
+            self.outbox.unhold(hash);
+        }
+        let held = || self.outbox.held(hash).is_none();
+        let lacks = || !self.base.holds(hash) && !held() && self.outbox.is_first(hash);
         self.outbox.content && (self.asked || *size == 0 || lacks())
     }
 

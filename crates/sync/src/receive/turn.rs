@@ -21,6 +21,7 @@ use crate::tree::{Dir, Parents};
 use crate::workspace::Workspace;
 use crate::workspace::index::{self, Index};
 use crate::workspace::journal::Journal;
+use crate::workspace::kept::Kept;
 use crate::workspace::trash;
 
 /// Files that may always be deleted.
@@ -39,6 +40,7 @@ pub(crate) struct Context<'a> {
     /// An interrupted commit could not be completed.
     pub(crate) unsettled: bool,
     pub(crate) staging: &'a Dir,
+    pub(crate) kept: &'a Kept,
     pub(crate) tally: &'a Tally<'a>,
 }
 
@@ -195,6 +197,7 @@ impl Context<'_> {
             staging: self.staging,
             tracked: self.tracked,
             drift,
+            kept: self.kept,
             trust: self.trust,
             mtimes: &target.mtimes,
             faults: &self.workspace.faults,
@@ -282,15 +285,28 @@ fn guard(hello: &Hello, mirrored: &[Entry], wanted: &[Entry], plan: &Plan) -> Re
     Ok(())
 }
 
-/// Files that are deleted and whose content is in the new tree: they were moved.
+/// Files that are deleted and whose content comes up at another path: they were moved.
 fn moved(tracked: &[Entry], wanted: &[Entry], plan: &Plan) -> u64 {
     let content = |entry: &Entry| match entry.node {
         Node::File { hash, size, .. } if size > 0 => Some(hash),
         _ => None,
     };
-    let there: HashSet<Digest> = wanted.iter().filter_map(content).collect();
+    let mut came: HashMap<Digest, u64> = HashMap::new();
+    for entry in wanted {
+        let was = || manifest::find(tracked, entry.path.as_bytes());
+        if let Some(hash) = content(entry)
+            && was().and_then(content) != Some(hash)
+        {
+            *came.entry(hash).or_default() += 1;
+        }
+    }
     let deleted = plan.deleted.iter();
     let was = deleted.filter_map(|path| manifest::find(tracked, path.as_bytes()));
-    let moved = was.filter(|was| content(was).is_some_and(|hash| there.contains(&hash)));
+    let moved = was.filter(|was| {
+        let left = content(was).and_then(|hash| came.get_mut(&hash));
+        left.filter(|left| **left > 0)
+            .map(|left| *left -= 1)
+            .is_some()
+    });
     moved.count() as u64
 }

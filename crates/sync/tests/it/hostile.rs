@@ -417,6 +417,7 @@ fn a_server_cannot_ask_for_what_was_not_offered() {
                     root: manifest::empty_root(),
                     generation: 1,
                     base_known: true,
+                    held: false,
                 };
                 server.sender.send(Down::Welcome(welcome)).unwrap();
                 let need = Need {

@@ -21,6 +21,7 @@ mod ownership;
 mod protocol;
 mod pulling;
 mod random;
+mod resumed;
 mod room;
 mod stuck;
 mod support;
