@@ -23,5 +23,6 @@ mod pulling;
 mod random;
 mod resumed;
 mod room;
+mod rounds;
 mod stuck;
 mod support;
