@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use legwork_client::{PushRequest, WorkspaceRef};
 use legwork_sync::message::{Delete, Listing};
-use legwork_sync::push::{Options, Pushed};
+use legwork_sync::push::{Compress, Options, Pushed};
 
 use crate::app::App;
 use crate::error::CommandError;
@@ -24,6 +24,7 @@ pub(crate) struct How {
     pub(crate) dry_run: bool,
     pub(crate) delete: Delete,
     pub(crate) force_delete: bool,
+    pub(crate) compress: Compress,
 }
 
 #[expect(
@@ -54,6 +55,7 @@ pub(crate) async fn push(
             delete: how.delete,
             force_delete: how.force_delete,
             exclude,
+            compress: how.compress,
             ..Options::at(now())
         },
     };
@@ -100,9 +102,13 @@ pub(crate) fn key_of(session: &Session, id: &str) -> Result<Option<String>, Comm
 /// Tells what the user should know of a commit: what was moved away, kept, or could not be read.
 pub(crate) fn report(app: &App, pushed: &Pushed) {
     let summary = &pushed.summary;
-    if pushed.sent_files > 0 || summary.deleted.total > 0 {
+    if pushed.sent_files + pushed.reused_files + summary.deleted.total > 0 {
+        let reused = match pushed.reused_bytes {
+            0 => String::new(),
+            bytes => format!(", {} were there", render::bytes(bytes)),
+        };
         app.out.remark(&format!(
-            "mirrored: {} sent ({}), {} deleted",
+            "mirrored: {} sent ({}){reused}, {} deleted",
             count(pushed.sent_files, "file"),
             render::bytes(pushed.sent_bytes),
             summary.deleted.total,

@@ -12,7 +12,7 @@ use crate::app::App;
 use crate::error::{CommandError, FAILED};
 use crate::job_options::JobOptions;
 use crate::local::Session;
-use crate::{mirror, settings};
+use crate::{compress, mirror, settings};
 
 /// The name of the project's file.
 const FILE: &str = "legwork.toml";
@@ -125,6 +125,7 @@ pub(crate) async fn place(
     };
     let how = mirror::How {
         force_delete: options.force_delete,
+        compress: compress::chosen(options.compress)?,
         ..mirror::How::default()
     };
     // Nothing was started yet, however contact was lost.

@@ -6,6 +6,7 @@ use std::path::Path;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use crate::compress::Compression;
 use crate::error::{CommandError, FAILED};
 use crate::{files, paths};
 
@@ -17,12 +18,14 @@ const ALIKE: f64 = 0.7;
 pub(crate) struct UserConfig {
     /// The context to use when nothing else says which.
     pub(crate) current: Option<String>,
+    /// Whether mirrors are compressed on their way, where the command does not say.
+    pub(crate) compress: Option<Compression>,
 }
 
 impl UserConfig {
     /// What the user's file says; nothing if there is none.
     pub(crate) fn load() -> Result<Self, CommandError> {
-        Ok(read(&paths::config_file()?, &["current"])?.unwrap_or_default())
+        Ok(read(&paths::config_file()?, &["current", "compress"])?.unwrap_or_default())
     }
 
     /// Puts it in the place of the user's file.
@@ -30,6 +33,9 @@ impl UserConfig {
         let mut text = toml::Table::new();
         if let Some(current) = &self.current {
             text.insert("current".into(), current.clone().into());
+        }
+        if let Some(compress) = self.compress {
+            text.insert("compress".into(), compress.word().into());
         }
         let path = paths::config_file()?;
         if let Some(dir) = path.parent() {

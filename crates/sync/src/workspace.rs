@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! <dir>/tree      what jobs see
-//! <dir>/staging   what is being received; emptied by whoever commits next
+//! <dir>/staging   what is being received, and `cut`, what came in a session that was cut off; emptied by whoever commits next
 //! <dir>/trash     what commits displaced, <commit>/<path>; the last two are kept
 //! <dir>/index     the last commit: its manifest, and what the files looked like once written
 //! <dir>/journal   exists while a commit is being applied: the tree is neither old nor new
@@ -10,11 +10,12 @@
 //! <dir>/writer    flock(2): exclusive for one session that writes; its mtime is when the workspace was last used
 //! ```
 //!
-//! A module for each: `index`, `journal`, `lease`, `trash`. The tree is changed by `commit` alone, also
+//! A module for each: `index`, `journal`, `kept`, `lease`, `trash`. The tree is changed by `commit` alone, also
 //! when a workspace is opened that a crash left with a journal.
 
 pub(crate) mod index;
 pub(crate) mod journal;
+pub(crate) mod kept;
 pub(crate) mod lease;
 pub(crate) mod trash;
 
@@ -23,6 +24,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use self::index::Index;
+use self::kept::Kept;
 use self::lease::{Kind, Lock};
 use crate::commit::{self, Recovery};
 use crate::digest::Digest;
@@ -218,23 +220,29 @@ impl Workspace {
             .map_err(|errno| failed("list", &self.dir.join("trash"))(errno.into()))
     }
 
-    /// Bytes of the files that the mirror wrote, and of those that an interrupted commit is still to put in place: what
-    /// sessions tell [`Room`](crate::receive::Room). What a session that was cut off left in the staging area does not
-    /// count: it is removed.
+    /// Bytes of the files that the mirror wrote, of those that an interrupted commit is still to put in place, and of what a session
+    /// brought that was cut off: what sessions tell [`Room`](crate::receive::Room). What a killed server left beside that in the
+    /// staging area does not count: it is removed.
     ///
     /// # Errors
     /// [`StoreError`] if the workspace's own files are unusable.
     pub fn measure(&self) -> Result<u64, StoreError> {
+        let cannot =
+            |errno: rustix::io::Errno| failed("empty", &self.dir.join("staging"))(errno.into());
         // Who holds it counts by itself.
         if let Some(_writer) = self.lock_writer()?
             && !self.journal_path().exists()
         {
-            let removed = self.held.staging.remove_all(STAGED);
-            removed.map_err(|errno| failed("empty", &self.dir.join("staging"))(errno.into()))?;
+            self.held.staging.remove_all(STAGED).map_err(cannot)?;
         }
         let journal = journal::load_undamaged(&self.journal_path())?;
         let pending = journal.map_or(0, |journal| manifest::bytes(&journal.puts));
-        Ok(self.index()?.bytes().saturating_add(pending))
+        let kept = Kept::look(&self.held.staging).map_err(cannot)?.bytes();
+        Ok(self
+            .index()?
+            .bytes()
+            .saturating_add(pending)
+            .saturating_add(kept))
     }
 
     /// Removes the workspace with all that is in it.

@@ -9,6 +9,7 @@ use legwork_sync::push::Pushed;
 use serde_json::json;
 
 use crate::app::App;
+use crate::compress::{self, Compression};
 use crate::error::{CommandError, FAILED};
 use crate::interrupt::unless_interrupted;
 use crate::output::printable;
@@ -36,6 +37,9 @@ pub(crate) struct Sync {
     /// Delete however much this directory no longer has
     #[arg(long)]
     force_delete: bool,
+    /// Whether content is compressed on its way
+    #[arg(long, value_enum, value_name = "HOW")]
+    compress: Option<Compression>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -63,6 +67,7 @@ pub(crate) async fn run(app: &App, args: Sync) -> Result<u8, CommandError> {
             Policy::None => Delete::Nothing,
         },
         force_delete: args.force_delete,
+        compress: compress::chosen(args.compress)?,
     };
     let pushed = unless_interrupted(mirror::push(app, &session, &project, workspace, how)).await?;
     if app.out.json {
@@ -151,6 +156,8 @@ fn to_json(pushed: &Pushed) -> serde_json::Value {
         "entries": summary.entries,
         "sentFiles": pushed.sent_files,
         "sentBytes": pushed.sent_bytes,
+        "reusedFiles": pushed.reused_files,
+        "reusedBytes": pushed.reused_bytes,
         "written": listing(&summary.written),
         "writtenBytes": summary.written_bytes,
         "deleted": listing(&summary.deleted),
