@@ -16,6 +16,7 @@ pub(crate) fn up(message: mirror::Up) -> wire::commit_request::Message {
             delete: match hello.delete {
                 mirror::Delete::Owned => wire::DeletePolicy::Owned.into(),
                 mirror::Delete::Nothing => wire::DeletePolicy::None.into(),
+                mirror::Delete::Exact => wire::DeletePolicy::Exact.into(),
             },
             force_delete: hello.force_delete,
             client_time_ns: hello.client_time_ns,
@@ -39,6 +40,7 @@ pub(crate) fn up(message: mirror::Up) -> wire::commit_request::Message {
         }),
         mirror::Up::End(end) => Message::End(wire::End {
             root: hash(&end.root),
+            unread: end.unread.into_iter().map(Bytes::from).collect(),
         }),
     }
 }
@@ -130,7 +132,7 @@ fn summary(summary: wire::Summary) -> Option<mirror::Summary> {
     })
 }
 
-fn listing(listing: Option<wire::Listing>) -> mirror::Listing {
+pub(crate) fn listing(listing: Option<wire::Listing>) -> mirror::Listing {
     let listing = listing.unwrap_or_default();
     mirror::Listing {
         total: listing.total,

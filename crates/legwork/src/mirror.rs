@@ -24,6 +24,8 @@ pub(crate) struct How {
     pub(crate) dry_run: bool,
     pub(crate) delete: Delete,
     pub(crate) force_delete: bool,
+    /// Take over a site that is not empty, or another directory than before.
+    pub(crate) adopt: bool,
 }
 
 #[expect(
@@ -49,6 +51,7 @@ pub(crate) async fn push(
         cache: session.memory(key(&workspace).as_bytes(), "cache")?,
         workspace,
         root: project.root.clone(),
+        adopt: how.adopt,
         options: Options {
             dry_run: how.dry_run,
             delete: how.delete,
@@ -146,7 +149,8 @@ pub(crate) fn count(number: u64, thing: &str) -> String {
     }
 }
 
-fn named(listing: &Listing) -> String {
+/// The first of them, for a note.
+pub(crate) fn named(listing: &Listing) -> String {
     let mut names: Vec<String> = listing
         .paths
         .iter()

@@ -15,6 +15,7 @@ pub(crate) fn up(message: wire::commit_request::Message) -> Result<mirror::Up, P
             version: hello.version,
             delete: match hello.delete() {
                 wire::DeletePolicy::None => mirror::Delete::Nothing,
+                wire::DeletePolicy::Exact => mirror::Delete::Exact,
                 wire::DeletePolicy::Owned | wire::DeletePolicy::Unspecified => {
                     mirror::Delete::Owned
                 }
@@ -43,6 +44,7 @@ pub(crate) fn up(message: wire::commit_request::Message) -> Result<mirror::Up, P
         }),
         Message::End(end) => mirror::Up::End(mirror::End {
             root: digest(&end.root)?,
+            unread: end.unread.into_iter().map(Vec::from).collect(),
         }),
     })
 }

@@ -1,7 +1,6 @@
 //! How many bytes the mirrors of each identity hold, so that they do not come to hold more than it may have.
 //!
-//! Whose a mirror is, is on disk: an empty file `owners/<identity>/<workspace>`, since a workspace's id does not tell, and what
-//! lies in it belongs to its jobs' user. How much it holds is said by its index, by which the mirror itself goes, so that
+//! Whose a mirror is, is on disk ([`owners`](crate::owners)). How much it holds is said by its index, by which the mirror itself goes, so that
 //! no second record can be wrong about it. Both are looked up once; from then on sessions say what they claim.
 
 use std::collections::{HashMap, HashSet};
@@ -15,11 +14,9 @@ use legwork_identity::{Principal, PrincipalId, Via};
 use legwork_sync::receive::{Full, Room};
 use uuid::Uuid;
 
+use crate::owners::{OWNERS, names};
 use crate::problem::Problem;
 use crate::workspaces::{WorkspaceId, Workspaces, blocking};
-
-/// Where it is written whose a mirror is.
-const OWNERS: &str = "owners";
 
 type Held = Mutex<HashMap<Uuid, HashMap<WorkspaceId, u64>>>;
 
@@ -180,15 +177,6 @@ fn there(dir: &Path, place: &Path) -> io::Result<HashSet<WorkspaceId>> {
         }
     }
     Ok(there)
-}
-
-fn names(dir: &Path) -> io::Result<Vec<String>> {
-    let entries = match fs::read_dir(dir) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries?,
-    };
-    let names = entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
-    names.collect()
 }
 
 #[cfg(test)]

@@ -104,6 +104,9 @@ pub enum Delete {
     /// Those the mirror wrote, and nobody changed since, are deleted.
     #[default]
     Owned,
+    /// The workspace becomes what the client has: those are deleted, and everything else that the client does not have,
+    /// jobs' work and what was there before the mirror, is moved to the trash.
+    Exact,
     /// All stay. The mirror remembers that it wrote them, and a later push with [`Delete::Owned`] deletes
     /// those that nobody changed until then. They are not listed as kept.
     Nothing,
@@ -178,6 +181,9 @@ pub struct Piece {
 pub struct End {
     /// Root of the client's tree.
     pub root: Digest,
+    /// Where the client could not read its tree: nothing at or below is taken away. It is part of what the last
+    /// round says; see [`Unread::of`](crate::unread::Unread::of).
+    pub unread: Vec<Vec<u8>>,
 }
 
 /// The server's first message.
@@ -260,6 +266,16 @@ pub enum Refusal {
     EmptyRoot {
         /// Files in the workspace.
         tracked: u64,
+    },
+    /// An exact mirror would take away more that it did not write than looks intended.
+    #[error(
+        "{would_move} files that the mirror did not write would be moved to the trash (limit {limit})"
+    )]
+    MassDisplace {
+        /// Files that would go.
+        would_move: u64,
+        /// How many may go without `force_delete`.
+        limit: u64,
     },
     /// More would be deleted than looks intended.
     #[error("{would_delete} of {tracked} mirrored files would be deleted (limit {limit})")]

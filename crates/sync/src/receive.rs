@@ -34,7 +34,7 @@ use crate::push::since_epoch;
 use crate::tree::Use;
 use crate::workspace::index::Index;
 use crate::workspace::lease::{Lock, POLL};
-use crate::workspace::{STAGED, Workspace};
+use crate::workspace::{STAGED, TrashBounds, Workspace, trash};
 
 /// Bounds and threads of the server's side.
 #[derive(Debug, Clone)]
@@ -47,6 +47,8 @@ pub struct Options {
     pub threads: usize,
     /// Who is asked before the workspace comes to hold more; `None` if it may.
     pub room: Option<Arc<dyn Room>>,
+    /// How much of what commits displace is kept.
+    pub trash: TrashBounds,
 }
 
 impl Default for Options {
@@ -56,6 +58,7 @@ impl Default for Options {
             max_bytes: 1 << 40,
             threads: 2,
             room: None,
+            trash: TrashBounds::default(),
         }
     }
 }
@@ -102,6 +105,7 @@ where
     let received = session.serve();
     match &received {
         Ok(Received::Committed(summary)) => {
+            session.tidy_trash(summary);
             session.sender.send(Down::Committed(summary.clone()))?;
         }
         Ok(Received::Planned(summary)) => session.sender.send(Down::Planned(summary.clone()))?,
@@ -242,12 +246,12 @@ impl Session<'_> {
                 self.manifest(context.index)?;
             }
             loop {
-                let root = self.collect(scope, &stage, &mut rounds, &mut staged)?;
+                let end = self.collect(scope, &stage, &mut rounds, &mut staged)?;
                 let mut drift = match looking.take() {
                     Some(looking) => looking.join().expect("a look does not panic"),
                     None => context.look(),
                 };
-                let target = context.target(&mut rounds, root, &mut staged)?;
+                let target = context.target(&mut rounds, &end, &mut staged)?;
                 let mut may_open = !context.hello.dry_run;
                 loop {
                     let leased = lease.is_some();
@@ -272,6 +276,16 @@ impl Session<'_> {
         })
     }
 
+    /// The commit is made: what keeps the trash from being tidied is no reason to fail it.
+    fn tidy_trash(&self, summary: &Summary) {
+        if summary.trash.is_empty() {
+            return;
+        }
+        let (trash, now) = (&self.workspace.held.trash, (self.clock)());
+        let _untidy = trash::stamp(trash, summary.generation, now)
+            .and_then(|()| trash::prune(trash, &self.options.trash, now));
+    }
+
     /// In an empty workspace files keep the client's times, as far as they are not in the future.
     fn keep_mtimes_until(&self, index: &Index) -> Result<Option<i64>, Refusal> {
         if index.generation > 0 {
@@ -283,14 +297,14 @@ impl Session<'_> {
         Ok(names.is_empty().then(|| since_epoch((self.clock)())))
     }
 
-    /// Receives one round, to its end; says which root the client has.
+    /// Receives one round, to its end; that says which root the client has.
     fn collect<'scope, 'env>(
         &mut self,
         scope: &'scope Scope<'scope, 'env>,
         stage: &'env Stage<'env>,
         rounds: &mut Rounds<'_>,
         staged: &mut StagedFiles,
-    ) -> Result<Digest, ReceiveError> {
+    ) -> Result<End, ReceiveError> {
         let mut writers = None;
         let ended = loop {
             let work = match self.next()? {
@@ -301,7 +315,7 @@ impl Session<'_> {
                 Up::Delta(delta) => rounds.delta(delta)?,
                 Up::Data(data) => rounds.data(&data)?,
                 Up::End(_) if rounds.void => None,
-                Up::End(end) => break Some(end.root),
+                Up::End(end) => break Some(end),
                 Up::Hello(_) | Up::Rebase => return Err(protocol("a message out of place").into()),
             };
             if let Some(work) = work {
@@ -361,9 +375,9 @@ impl Session<'_> {
                 return Ok(Entered::Writing(lock));
             }
             // Nothing came before the end: the client has what it had at the last commit.
-            if let Some(&Up::End(End { root })) = self.early.front()
+            if let Some(Up::End(End { root, .. })) = self.early.front()
                 && !std::mem::replace(&mut tried, true)
-                && let Some(received) = self.pass(hello, root)?
+                && let Some(received) = self.pass(hello, *root)?
             {
                 return Ok(Entered::Passed(Box::new(received)));
             }

@@ -36,12 +36,17 @@ pub(crate) struct Sync {
     /// Delete however much this directory no longer has
     #[arg(long)]
     force_delete: bool,
+    /// Take over the directory that the server's admin chose for this name, though it is not empty, or another than before
+    #[arg(long, requires = "workspace")]
+    adopt: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Policy {
     /// Delete what the mirror wrote and nobody changed since
     Owned,
+    /// Make the mirror what this directory is: what jobs or others put there goes to its trash
+    Exact,
     /// Delete nothing now; a later sync without this does
     None,
 }
@@ -60,9 +65,11 @@ pub(crate) async fn run(app: &App, args: Sync) -> Result<u8, CommandError> {
         dry_run: args.dry_run,
         delete: match args.delete {
             Policy::Owned => Delete::Owned,
+            Policy::Exact => Delete::Exact,
             Policy::None => Delete::Nothing,
         },
         force_delete: args.force_delete,
+        adopt: args.adopt,
     };
     let pushed = unless_interrupted(mirror::push(app, &session, &project, workspace, how)).await?;
     if app.out.json {

@@ -1,6 +1,6 @@
 //! `server.toml`: what may be in it, and what is said about what may not.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -24,6 +24,16 @@ pub(super) struct File {
     pub(super) limits: Limits,
     pub(super) retention: Retention,
     pub(super) jobs: super::rules::Jobs,
+    pub(super) workspace: BTreeMap<String, Site>,
+}
+
+/// A directory that is a workspace.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Site {
+    pub(super) path: PathBuf,
+    pub(super) store: Option<PathBuf>,
+    pub(super) writers: BTreeSet<String>,
 }
 
 /// How long jobs that have ended are kept. Zero means for ever.
@@ -156,6 +166,10 @@ mod tests {
             ("lisen = []", "`listen`"),
             ("[log]\nlevle = \"info\"", "`level`"),
             ("[limits]\nconections = 3", "`connections`"),
+            (
+                "[workspace.site]\npath = \"/srv/site\"\nwriter = [\"anna\"]",
+                "`writers`",
+            ),
         ] {
             let error = parse(text).unwrap_err();
             assert_eq!(error.reason, "BAD_CONFIG");

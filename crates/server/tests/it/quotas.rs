@@ -161,6 +161,7 @@ async fn push(client: &Client, home: &Path, name: &str) -> Result<push::Pushed, 
     let request = PushRequest {
         workspace: WorkspaceRef::Name(name.into()),
         root: home.join(name),
+        adopt: false,
         options: push::Options {
             force_delete: true,
             ..push::Options::at(now)

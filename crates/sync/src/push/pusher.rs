@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crossbeam_channel::RecvTimeoutError;
+use rustix::io::Errno;
 
 use crate::error::PushError;
 use crate::link::Closed;
@@ -20,6 +21,7 @@ use crate::scan::rules::Rules;
 use crate::scan::{self, Index, Scanned, Worker};
 use crate::stat::RACY_NS;
 use crate::tree::{Dir, Use};
+use crate::unread::Unread;
 
 /// How often a file may change between being hashed and being sent.
 const ROUNDS: u32 = 3;
@@ -53,7 +55,7 @@ impl Pusher<'_> {
             self.rebase(&mut tree)?;
             based = false;
         } else {
-            self.end(&base, &tree.entries)?;
+            self.end(&base, &tree)?;
         }
         let summary = self.converse(&mut tree, based)?;
         if !self.options.dry_run && (!based || base != tree.entries) {
@@ -157,8 +159,8 @@ impl Pusher<'_> {
     }
 
     /// Sends what is gone, and the end of the round.
-    fn end(&self, base: &[Entry], entries: &[Entry]) -> Result<(), PushError> {
-        let gone = missing(base, entries);
+    fn end(&self, base: &[Entry], tree: &Scanned) -> Result<(), PushError> {
+        let gone = missing(base, &tree.entries);
         for page in gone.chunks(MAX_PAGE) {
             let deletes = page.iter().map(|path| path.as_bytes().to_vec()).collect();
             self.outbox.send(Up::Delta(Delta {
@@ -166,8 +168,11 @@ impl Pusher<'_> {
                 deletes,
             }))?;
         }
-        let root = manifest::root(manifest::pairs(entries));
-        Ok(self.outbox.send(Up::End(End { root }))?)
+        let root = manifest::root(manifest::pairs(&tree.entries));
+        let unread = tree.unreadable.iter();
+        let unread = Unread::of(unread.map(|unread| unread.path.as_os_str().as_bytes()));
+        let unread = unread.paths().map(<[u8]>::to_vec).collect();
+        Ok(self.outbox.send(Up::End(End { root, unread }))?)
     }
 
     /// Begins again from what the server tracks: the cached base is not what it has.
@@ -190,7 +195,7 @@ impl Pusher<'_> {
             .collect();
         self.resend(tree, &paths, &index);
         self.going()?;
-        self.end(&base, &tree.entries)
+        self.end(&base, tree)
     }
 
     /// Looks at `paths` again and sends those that differ from `base`. What cannot be read any more
@@ -209,6 +214,10 @@ impl Pusher<'_> {
             let parent = self.dir.beneath_mounts(path.split().0, Use::Names);
             match parent.and_then(|parent| worker.file(&parent, path.clone())) {
                 Ok(entry) => tree.entries[at] = entry,
+                // It is gone by now, which is no reason to keep it there.
+                Err(Errno::NOENT | Errno::NOTDIR) => {
+                    tree.entries.remove(at);
+                }
                 Err(errno) => {
                     tree.unreadable.push(Unreadable {
                         path: path.to_path_buf(),
@@ -246,7 +255,7 @@ impl Pusher<'_> {
                     let before = tree.entries.clone();
                     self.resend(tree, &std::mem::take(&mut needed), &Index::new());
                     self.going()?;
-                    self.end(&before, &tree.entries)?;
+                    self.end(&before, tree)?;
                 }
                 Down::Committed(summary) | Down::Planned(summary) => return Ok(summary),
                 other => return Err(unexpected(&other)),

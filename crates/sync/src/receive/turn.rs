@@ -6,15 +6,16 @@ use crate::commit::{Commit, StagedFiles, access, merge};
 use crate::digest::Digest;
 use crate::error::refusal;
 use crate::manifest::{self, Entry};
-use crate::message::{Delete, Hello, Node, Refusal, Summary};
+use crate::message::{Delete, End, Hello, Node, Refusal, Summary};
 use crate::path::TreePath;
 use crate::receive::room::Tally;
 use crate::receive::round::{Rounds, not_a_tree};
 use crate::receive::summary;
 use crate::receive::{Options, Received};
-use crate::reconcile::{Plan, reconcile};
+use crate::reconcile::{Plan, Policy, reconcile};
 use crate::store;
 use crate::tree::{Dir, Parents};
+use crate::unread::Unread;
 use crate::workspace::Workspace;
 use crate::workspace::index::{self, Index};
 use crate::workspace::journal::Journal;
@@ -45,6 +46,7 @@ pub(crate) struct Target {
     wanted: Vec<Entry>,
     puts: Vec<Entry>,
     gone: Vec<TreePath>,
+    unread: Unread,
 }
 
 /// What follows from a round.
@@ -74,17 +76,17 @@ impl Context<'_> {
         access::open_all(tree, &target.wanted);
     }
 
-    /// Checks what the client sent, in this round and those before, against the root it claims.
+    /// Checks what the client sent, in this round and those before, against the root that it claims at the end.
     pub(crate) fn target(
         &self,
         rounds: &mut Rounds<'_>,
-        root: Digest,
+        end: &End,
         staged: &mut StagedFiles,
     ) -> Result<Target, Refusal> {
         let (puts, gone) = rounds.end(&self.index.entries)?;
         let wanted = merge(&self.index.entries, &puts, &gone);
         manifest::check(manifest::pairs(&wanted)).map_err(not_a_tree)?;
-        if manifest::root(manifest::pairs(&wanted)) != root {
+        if manifest::root(manifest::pairs(&wanted)) != end.root {
             return Err(Refusal::RootMismatch);
         }
         if wanted.len() as u64 > self.options.max_entries {
@@ -93,10 +95,11 @@ impl Context<'_> {
         }
         forget_stale(staged, &wanted, self.staging)?;
         Ok(Target {
-            root,
+            root: end.root,
             wanted,
             puts,
             gone,
+            unread: Unread::of(end.unread.iter().map(Vec::as_slice)),
         })
     }
 
@@ -119,11 +122,19 @@ impl Context<'_> {
         {
             return self.unchanged(drift, nothing).map(Turn::Done);
         }
-        let survey =
-            survey(&self.workspace.held.tree, self.tracked, wanted, drift).map_err(failed)?;
-        let plan = reconcile(&survey.changes, &survey.strangers, self.hello.delete);
+        let policy = Policy {
+            delete: self.hello.delete,
+            unread: target.unread.clone(),
+        };
+        let tree = &self.workspace.held.tree;
+        let survey = survey(tree, self.tracked, wanted, drift, policy.delete).map_err(failed)?;
+        let plan = reconcile(&survey.changes, &survey.strangers, &policy);
         guard(&self.hello, self.tracked, wanted, &plan)?;
         let mut summary = summary::planned(nothing, &survey, &plan);
+        let same = root == index.root && plan.retained.len() == index.retained.len();
+        if same && committed && plan.is_empty() && drift.changed.is_empty() {
+            return self.unchanged(drift, summary).map(Turn::Done);
+        }
         let commit = Commit {
             workspace: self.workspace,
             tracked: self.tracked,
@@ -154,6 +165,7 @@ impl Context<'_> {
             target: root,
             puts: target.puts.clone(),
             gone: target.gone.clone(),
+            unread: policy.unread,
         };
         let applied = commit.run(&journal)?;
         self.tally.committed(bytes);
@@ -187,9 +199,14 @@ impl Context<'_> {
     }
 }
 
-/// Whether this session is to delete what earlier ones were told to leave.
+/// Whether this session may find something to do though nothing changed: what earlier ones were told to leave, or
+/// for an exact mirror what others put there.
 pub(crate) fn is_due(hello: &Hello, index: &Index) -> bool {
-    hello.delete == Delete::Owned && !index.retained.is_empty()
+    match hello.delete {
+        Delete::Exact => true,
+        Delete::Owned => !index.retained.is_empty(),
+        Delete::Nothing => false,
+    }
 }
 
 /// What was staged in an earlier round and is wanted no more must not be installed with its
@@ -221,9 +238,11 @@ fn guard(hello: &Hello, tracked: &[Entry], wanted: &[Entry], plan: &Plan) -> Res
     if hello.dry_run || hello.force_delete || hello.delete == Delete::Nothing {
         return Ok(());
     }
-    let tracked = manifest::count_files(tracked);
-    if tracked > 0 && manifest::count_files(wanted) == 0 {
-        return Err(Refusal::EmptyRoot { tracked });
+    let (tracked, would_move) = (manifest::count_files(tracked), plan.discarded_files);
+    if tracked + would_move > 0 && manifest::count_files(wanted) == 0 {
+        return Err(Refusal::EmptyRoot {
+            tracked: tracked + would_move,
+        });
     }
     let (would_delete, limit) = (plan.deleted_files, MIN_DELETES.max(tracked / 2));
     if would_delete > limit {
@@ -232,6 +251,9 @@ fn guard(hello: &Hello, tracked: &[Entry], wanted: &[Entry], plan: &Plan) -> Res
             tracked,
             limit,
         });
+    }
+    if would_move > limit {
+        return Err(Refusal::MassDisplace { would_move, limit });
     }
     Ok(())
 }

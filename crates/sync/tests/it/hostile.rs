@@ -61,6 +61,7 @@ fn data(pieces: &[(u32, u64, u32)], bytes: &[u8]) -> Up {
 fn end() -> Up {
     Up::End(End {
         root: manifest::empty_root(),
+        unread: Vec::new(),
     })
 }
 
@@ -73,6 +74,7 @@ fn last_word(bench: &Bench, messages: Vec<Up>) -> Option<Down> {
             max_bytes: 8 << 20,
             threads: 2,
             room: None,
+            ..receive::Options::default()
         };
         scope.spawn(move || receive::receive(&bench.workspace, &options, server, &now));
         let sender = client.sender;

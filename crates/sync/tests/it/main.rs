@@ -8,6 +8,7 @@
 
 mod closed;
 mod crash;
+mod exact;
 mod frozen;
 mod hostile;
 mod ignored;
@@ -21,3 +22,4 @@ mod random;
 mod room;
 mod stuck;
 mod support;
+mod trash;
