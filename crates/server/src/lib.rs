@@ -50,6 +50,7 @@ mod workspaces;
 pub use access_log::{AccessLog, AccessLogWriter};
 pub use job_rules::{JobBounds, JobRule, JobRules};
 pub use legwork_jobs::{Cgroups, Keeper, KeptLauncher, Rebuilt, Retention};
+pub use legwork_sync::workspace::TrashBounds;
 pub use listen::{Limits, ServerLock, Sockets, connect};
 pub use problem::{Code, Problem};
 pub use quotas::Quotas;

@@ -314,6 +314,10 @@ impl From<Refusal> for Problem {
             }
             Refusal::NoSpace => (Code::ResourceExhausted, "NO_SPACE"),
             Refusal::Full { limit, used } => return quotas::too_many_bytes(*used, *limit),
+            Refusal::FullEntries { limit, used } => {
+                return quotas::too_many_entries(*used, *limit);
+            }
+            Refusal::FullStaging { limit } => return quotas::too_much_staged(*limit),
             Refusal::Version { .. } => (Code::FailedPrecondition, "SYNC_VERSION"),
             Refusal::BadPath { .. } => (Code::InvalidArgument, "BAD_PATH"),
             Refusal::RootMismatch => (Code::InvalidArgument, "ROOT_MISMATCH"),

@@ -106,12 +106,16 @@ impl Sites {
         self.0.values().find(|site| site.id == *id)
     }
 
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Arc<Site>> {
+        self.0.values()
+    }
+
     /// Those that somebody may write to.
     pub(crate) fn for_whom<'a>(
         &'a self,
         caller: &'a Principal,
     ) -> impl Iterator<Item = &'a Arc<Site>> {
-        self.0.values().filter(|site| site.lets(caller))
+        self.all().filter(|site| site.lets(caller))
     }
 }
 

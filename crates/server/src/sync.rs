@@ -169,7 +169,7 @@ fn entry(first: &wire::CommitRequest) -> Entry {
     clippy::disallowed_methods,
     reason = "the mirror takes its clock from here"
 )]
-fn now() -> std::time::SystemTime {
+pub(crate) fn now() -> std::time::SystemTime {
     std::time::SystemTime::now()
 }
 
@@ -330,7 +330,7 @@ impl SyncRpc {
             usage,
             ..
         } = &*self.0;
-        let (caller, limit) = (call.principal()?, usage.workspace_bytes());
+        let (caller, limit) = (call.principal()?, usage.quotas());
         // A site is nobody's: how much it may hold is for whoever has the host to say.
         let room = match workspaces.site(workspace) {
             Some(_) => None,
@@ -338,6 +338,7 @@ impl SyncRpc {
         };
         Ok(receive::Options {
             room,
+            trash: usage.trash(),
             ..receive::Options::default()
         })
     }

@@ -88,8 +88,8 @@ fn figures(files: &Workspace) -> Result<wire::Workspace, Problem> {
     Ok(wire::Workspace {
         tree: files.tree().as_os_str().as_encoded_bytes().to_vec().into(),
         generation: contents.generation,
-        entries: contents.entries,
-        bytes: contents.bytes,
+        entries: contents.held.entries,
+        bytes: contents.held.bytes,
         trash_bytes: trash
             .iter()
             .map(|dir| dir.bytes)

@@ -12,13 +12,14 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use legwork_identity::{Principal, PrincipalId};
 use legwork_proto::v1 as wire;
 use legwork_sync::Digest;
 use legwork_sync::error::StoreError;
-use legwork_sync::workspace::{self, SharedLease, Workspace};
+use legwork_sync::receive::Held;
+use legwork_sync::workspace::{self, SharedLease, TrashBounds, Workspace};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 use tonic::Code;
@@ -280,6 +281,45 @@ impl Workspaces {
         Ok(())
     }
 
+    /// Removes what is beyond `bounds` from the trash of all of them.
+    pub(crate) async fn prune_trash(
+        &self,
+        bounds: TrashBounds,
+        now: SystemTime,
+    ) -> Result<(), Problem> {
+        let dir = self.dir.clone();
+        let filled = move || -> io::Result<Vec<WorkspaceId>> {
+            let ids = crate::owners::names(&dir)?.into_iter();
+            let ids = ids.filter_map(|name| WorkspaceId::parse(&name));
+            let trash = |id: &WorkspaceId| crate::owners::names(&dir.join(&id.0).join("trash"));
+            Ok(ids
+                .filter(|id| trash(id).is_ok_and(|names| !names.is_empty()))
+                .collect())
+        };
+        let dir = self.dir.clone();
+        for id in blocking(filled)
+            .await?
+            .map_err(|error| Problem::io(&dir, &error))?
+        {
+            let _gate = self.gate.read().await;
+            let (dir, boot_id) = (self.dir.join(&id.0), self.boot_id.clone());
+            let place = dir.clone();
+            let owner = blocking(move || dirs::owner(&place)).await??.map(Arc::new);
+            let prune = move || Workspace::open(&dir, &boot_id)?.prune_trash(&bounds, now);
+            // One that is damaged, or was removed meanwhile, does not keep the others.
+            if let Err(error) = self.work(owner.as_ref(), prune).await? {
+                tracing::warn!(workspace = %id, %error, "its trash cannot be looked at");
+            }
+        }
+        for site in self.sites.all().filter(|site| site.is_known()) {
+            // One that is not there now is told of by whoever uses it.
+            if let Ok(mirror) = self.anybodys(&site.id).await {
+                self.on(&mirror, move |files| files.prune_trash(&bounds, now)).await??;
+            }
+        }
+        Ok(())
+    }
+
     /// Removes a directory that was a workspace, with the rights of the user whose it was.
     async fn empty(&self, dir: PathBuf) -> Result<(), Problem> {
         let place = dir.clone();
@@ -335,8 +375,8 @@ impl Workspaces {
         &self.dir
     }
 
-    /// Bytes of a workspace that was made before, as it counts for its owner.
-    pub(crate) async fn measure(&self, id: &WorkspaceId) -> Result<u64, Problem> {
+    /// What a workspace that was made before holds, as it counts for its owner.
+    pub(crate) async fn measure(&self, id: &WorkspaceId) -> Result<Held, Problem> {
         if let Some(Mirror { files, user }) = self.known(id) {
             return Ok(self.work(user.as_ref(), move || files.measure()).await??);
         }

@@ -298,6 +298,22 @@ pub enum Refusal {
         /// Bytes that are, without this commit.
         used: u64,
     },
+    /// The same for files, links and directories.
+    #[error(
+        "{used} of {limit} files, links and directories are taken, and this is more than what is left"
+    )]
+    FullEntries {
+        /// How many may be there.
+        limit: u64,
+        /// How many are, without this commit.
+        used: u64,
+    },
+    /// The same for what is received and not committed yet.
+    #[error("more than {limit} bytes would be received at a time")]
+    FullStaging {
+        /// Bytes that may be.
+        limit: u64,
+    },
     /// The client's version is not spoken.
     #[error("protocol version {client} is not spoken (newest: {newest})")]
     Version {

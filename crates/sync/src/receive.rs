@@ -17,7 +17,7 @@ use std::thread::{self, Scope};
 use std::time::{Duration, SystemTime};
 
 use self::room::Tally;
-pub use self::room::{Full, Room};
+pub use self::room::{Full, Held, Room};
 use self::round::Rounds;
 use self::turn::{Context, Turn};
 use crate::commit::stage::{Bad, Stage, Writers};
@@ -200,7 +200,7 @@ impl Session<'_> {
         };
         let staging = staging.map_err(|errno| refusal("stage", &[], errno))?;
         let tracked = index.tracked();
-        let tally = Tally::begin(self.options.room.as_deref(), index.bytes());
+        let tally = Tally::begin(self.options.room.as_deref(), index.held());
         let context = Context {
             workspace,
             options: self.options,
@@ -224,7 +224,7 @@ impl Session<'_> {
             if received.is_err()
                 && let Ok(index) = workspace.index()
             {
-                tally.committed(index.bytes());
+                tally.committed(index.held());
             }
             tally.rest();
         }

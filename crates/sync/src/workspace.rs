@@ -35,6 +35,7 @@ use crate::digest::Digest;
 use crate::error::StoreError;
 use crate::faults::Faults;
 use crate::manifest;
+use crate::receive::Held;
 use crate::store::{self, failed};
 use crate::tree::{Dir, Use};
 
@@ -44,13 +45,13 @@ pub struct Workspace {
     dir: PathBuf,
     tree: PathBuf,
     boot_id: String,
-    pub(crate) held: Held,
+    pub(crate) held: Dirs,
     pub(crate) faults: Faults,
 }
 
 /// The directories of a workspace, held open.
 #[derive(Debug)]
-pub(crate) struct Held {
+pub(crate) struct Dirs {
     pub(crate) tree: Dir,
     pub(crate) staging: Dir,
     pub(crate) trash: Dir,
@@ -67,10 +68,8 @@ pub struct SharedLease {
 pub struct Contents {
     /// Number of commits so far.
     pub generation: u64,
-    /// Files, links and directories.
-    pub entries: u64,
-    /// Bytes of the files.
-    pub bytes: u64,
+    /// How much it is.
+    pub held: Held,
 }
 
 /// Keeps everybody else from using the workspace, as long as it lives.
@@ -124,7 +123,7 @@ impl Workspace {
             fs::create_dir_all(&path).map_err(failed("create", &path))?;
             open(&path)
         };
-        let held = Held {
+        let held = Dirs {
             tree: open(tree)?,
             staging: hold("staging")?,
             trash: hold("trash")?,
@@ -264,13 +263,13 @@ impl Workspace {
             .map_err(|errno| failed("list", &self.dir.join("trash"))(errno.into()))
     }
 
-    /// Bytes of the files that the mirror wrote, and of those that an interrupted commit is still to put in place: what
+    /// What the mirror wrote, and the files that an interrupted commit is still to put in place: what
     /// sessions tell [`Room`](crate::receive::Room). What a session that was cut off left in the staging area does not
     /// count: it is removed.
     ///
     /// # Errors
     /// [`StoreError`] if the workspace's own files are unusable.
-    pub fn measure(&self) -> Result<u64, StoreError> {
+    pub fn measure(&self) -> Result<Held, StoreError> {
         // Who holds it counts by itself.
         if let Some(_writer) = self.lock_writer()?
             && !self.journal_path().exists()
@@ -279,15 +278,22 @@ impl Workspace {
             removed.map_err(|errno| failed("empty", &self.dir.join("staging"))(errno.into()))?;
         }
         let journal = journal::load_undamaged(&self.journal_path())?;
-        let pending = journal.map_or(0, |journal| manifest::bytes(&journal.puts));
-        Ok(self.index()?.bytes().saturating_add(pending))
+        let puts = journal.map_or_else(Vec::new, |journal| journal.puts);
+        let held = self.index()?.held();
+        Ok(Held {
+            bytes: held.bytes.saturating_add(manifest::bytes(&puts)),
+            entries: held.entries.saturating_add(puts.len() as u64),
+        })
     }
 
-    /// Removes from the trash what is beyond `bounds` at `now`.
+    /// Removes from the trash what is beyond `bounds` at `now`, unless a session is at work, which does so itself.
     ///
     /// # Errors
     /// [`StoreError`] if the trash cannot be listed.
     pub fn prune_trash(&self, bounds: &TrashBounds, now: SystemTime) -> Result<(), StoreError> {
+        let Some(_writer) = self.lock_writer()? else {
+            return Ok(());
+        };
         trash::prune(&self.held.trash, bounds, now)
             .map_err(|errno| failed("prune", &self.dir.join("trash"))(errno.into()))
     }
@@ -339,11 +345,9 @@ impl Workspace {
     /// [`StoreError`] if the index is unusable.
     pub fn contents(&self) -> Result<Contents, StoreError> {
         let index = self.index()?;
-        let entries = index.entries.len() + index.retained.len();
         Ok(Contents {
             generation: index.generation,
-            entries: entries as u64,
-            bytes: index.bytes(),
+            held: index.held(),
         })
     }
 

@@ -88,6 +88,11 @@ pub(super) struct Limits {
     pub(super) jobs_each: Option<usize>,
     pub(super) streams_each: Option<usize>,
     pub(super) workspace_bytes_each: Option<u64>,
+    pub(super) workspace_entries_each: Option<u64>,
+    pub(super) staging_bytes_each: Option<u64>,
+    pub(super) trash_age_s: Option<u64>,
+    pub(super) trash_bytes: Option<u64>,
+    pub(super) trash_commits: Option<usize>,
 }
 
 impl File {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use legwork_identity::invite::{ADDRESSES_MAX, Address};
-use legwork_server::{Cgroups, JobRules, Limits, Quotas, Retention, RunAs, SiteRule};
+use legwork_server::{Cgroups, JobRules, Limits, Quotas, Retention, RunAs, SiteRule, TrashBounds};
 
 use super::file::{self, File};
 use super::rules;
@@ -222,7 +222,22 @@ fn limits(file: &file::Limits) -> Limits {
             workspace_bytes: file
                 .workspace_bytes_each
                 .unwrap_or(usual.quotas.workspace_bytes),
+            workspace_entries: file
+                .workspace_entries_each
+                .unwrap_or(usual.quotas.workspace_entries),
+            staging_bytes: file
+                .staging_bytes_each
+                .unwrap_or(usual.quotas.staging_bytes),
+            trash: trash(file, usual.quotas.trash),
         },
+    }
+}
+
+fn trash(file: &file::Limits, usual: TrashBounds) -> TrashBounds {
+    TrashBounds {
+        age: file.trash_age_s.map_or(usual.age, Duration::from_secs),
+        bytes: file.trash_bytes.unwrap_or(usual.bytes),
+        commits: file.trash_commits.unwrap_or(usual.commits),
     }
 }
 

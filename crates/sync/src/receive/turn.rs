@@ -146,8 +146,8 @@ impl Context<'_> {
             staging: self.staging,
             generation: index.generation + 1,
         };
-        let bytes = commit.bytes();
-        self.tally.target(bytes)?;
+        let held = commit.held();
+        self.tally.target(held)?;
         if self.hello.dry_run {
             return Ok(Turn::Done(Received::Planned(summary)));
         }
@@ -168,7 +168,7 @@ impl Context<'_> {
             unread: policy.unread,
         };
         let applied = commit.run(&journal)?;
-        self.tally.committed(bytes);
+        self.tally.committed(held);
         summary::add(&mut summary.displaced, &applied.displaced);
         summary::add(&mut summary.kept, &applied.kept);
         summary.generation = commit.generation;
