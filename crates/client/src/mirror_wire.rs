@@ -20,6 +20,7 @@ pub(crate) fn up(message: mirror::Up) -> wire::commit_request::Message {
             },
             force_delete: hello.force_delete,
             client_time_ns: hello.client_time_ns,
+            list_all: hello.list_all,
         }),
         mirror::Up::Rebase => Message::Rebase(wire::Rebase {}),
         mirror::Up::Delta(delta) => Message::Delta(wire::Delta {
@@ -100,6 +101,16 @@ pub(crate) fn down(answer: wire::CommitResponse) -> Option<mirror::Down> {
             wire::WaitingFor::Lease | wire::WaitingFor::Unspecified => mirror::Waiting::Lease,
         }),
         Message::Committed(summary) => mirror::Down::Committed(self::summary(summary)?),
+        Message::Plan(page) => mirror::Down::Plan(mirror::PlanPage {
+            deed: match page.deed() {
+                wire::Deed::Write => mirror::Deed::Write,
+                wire::Deed::Delete => mirror::Deed::Delete,
+                wire::Deed::Displace => mirror::Deed::Displace,
+                wire::Deed::Keep => mirror::Deed::Keep,
+                wire::Deed::Unspecified => return None,
+            },
+            paths: page.paths.into_iter().map(Vec::from).collect(),
+        }),
         Message::Planned(summary) => mirror::Down::Planned(self::summary(summary)?),
     })
 }

@@ -56,6 +56,9 @@ pub(crate) struct JobOptions {
     /// Let the mirror delete however much this directory no longer has
     #[arg(long)]
     pub(crate) force_delete: bool,
+    /// Mirror this directory although it is `/` or a whole home directory
+    #[arg(long, conflicts_with_all = ["no_sync", "in_place"])]
+    pub(crate) whole: bool,
     #[command(flatten)]
     limits: LimitOptions,
 }

@@ -13,6 +13,7 @@ mod cli;
 mod commands;
 mod contexts;
 mod error;
+mod explained;
 mod files;
 mod interrupt;
 mod job_options;
@@ -33,6 +34,7 @@ mod service;
 mod settings;
 mod signals;
 mod stdin;
+mod sync_settings;
 
 use std::panic::resume_unwind;
 use std::process::ExitCode;

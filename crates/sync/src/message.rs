@@ -15,6 +15,7 @@
 //!                                 <-             Need{paths}     (rare; drift, or a file that changed)
 //! Delta* Data* End{root}          ->             (the answer to each Need)
 //!                                 <-             Waiting{..}     (rare; a job holds the lease)
+//!                                 <-             Plan*           (only in a dry run that asks for it)
 //!                                 <-             Committed | Planned | Refused   (always the last)
 //! ```
 //!
@@ -38,7 +39,7 @@ pub const VERSION: u32 = 1;
 pub const MAX_FRAME: usize = 1 << 20;
 /// Bytes of content at which a sender closes a frame.
 pub const TARGET_FRAME: usize = 512 << 10;
-/// Entries in one [`Delta`], [`ManifestPage`], [`Need`], [`Offer`] or [`Want`], and pieces in one
+/// Entries in one [`Delta`], [`ManifestPage`], [`PlanPage`], [`Need`], [`Offer`] or [`Want`], and pieces in one
 /// [`Data`], at most. Even with the longest paths and link targets a page is then below 4 MiB, which
 /// transports commonly allow.
 pub const MAX_PAGE: usize = 256;
@@ -75,6 +76,8 @@ pub enum Down {
     Waiting(Waiting),
     /// The tree of `root` is in place. The last message.
     Committed(Summary),
+    /// A part of all that a commit would do, in a dry run that asks for it.
+    Plan(PlanPage),
     /// A dry run's answer: what a commit would do. The last message.
     Planned(Summary),
     /// No. The last message.
@@ -96,6 +99,30 @@ pub struct Hello {
     pub force_delete: bool,
     /// The client's clock, nanoseconds since the epoch; says how wrong its mtimes are.
     pub client_time_ns: i64,
+    /// In a dry run: tell all paths, not only the first of them.
+    pub list_all: bool,
+}
+
+/// What a commit would do with some paths.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlanPage {
+    /// What.
+    pub deed: Deed,
+    /// Of these, sorted over all pages of it.
+    pub paths: Vec<Vec<u8>>,
+}
+
+/// What a commit does with a path; see [`Summary`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deed {
+    /// Write it.
+    Write,
+    /// Delete it.
+    Delete,
+    /// Move it to the trash.
+    Displace,
+    /// Leave it, though the client no longer has it.
+    Keep,
 }
 
 /// What happens to mirrored files that the client no longer has.

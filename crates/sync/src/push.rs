@@ -5,6 +5,7 @@
 //! Files that changed in between are read again, for a few rounds.
 
 pub(crate) mod cache;
+mod planned;
 mod pusher;
 mod send;
 
@@ -231,6 +232,7 @@ fn hello(options: &Options, base: Option<Digest>) -> Hello {
         delete: options.delete,
         force_delete: options.force_delete,
         client_time_ns: since_epoch(options.now),
+        list_all: options.dry_run,
     }
 }
 

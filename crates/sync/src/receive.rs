@@ -258,6 +258,12 @@ impl Session<'_> {
                     let turn = drift.and_then(|at| context.turn(&target, &at, &staged, leased));
                     let closed = match turn {
                         Ok(Turn::Done(received)) => return Ok(received),
+                        Ok(Turn::Planned(summary, pages)) => {
+                            for page in pages {
+                                self.sender.send(Down::Plan(page))?;
+                            }
+                            return Ok(Received::Planned(*summary));
+                        }
                         Ok(Turn::Need(paths)) => break self.need(&paths, rounds.round)?,
                         Ok(Turn::Lease) => false,
                         Err(refused) if may_open && access::is_closed(&refused) => true,

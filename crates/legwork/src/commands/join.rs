@@ -197,7 +197,11 @@ fn make_current(name: &str) -> Result<bool, CommandError> {
         return Ok(false);
     }
     let current = Some(name.to_owned());
-    UserConfig { current }.store()?;
+    UserConfig {
+        current,
+        ..UserConfig::load()?
+    }
+    .store()?;
     Ok(true)
 }
 

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use crate::error::{CommandError, FAILED};
+use crate::settings::suggestion;
 
 /// Where it is for the whole host.
 pub(super) const SYSTEM: &str = "/etc/legwork/server.toml";
@@ -136,21 +137,6 @@ fn places() -> Vec<PathBuf> {
 
 fn bad(path: &Path, what: &str) -> CommandError {
     CommandError::new(FAILED, "BAD_CONFIG", format!("{}: {what}", path.display()))
-}
-
-/// The key that was meant, from the parser's "unknown field `x`, expected one of `y`, `z`".
-fn suggestion(message: &str) -> Option<&str> {
-    let mut words = message
-        .strip_prefix("unknown field ")?
-        .split('`')
-        .skip(1)
-        .step_by(2);
-    let unknown = words.next()?;
-    words
-        .map(|known| (strsim::jaro_winkler(unknown, known), known))
-        .filter(|(score, _)| *score > 0.7)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, known)| known)
 }
 
 #[cfg(test)]

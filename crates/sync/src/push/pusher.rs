@@ -15,6 +15,7 @@ use crate::message::{Delta, Down, End, MAX_PAGE, Node, Summary, Up};
 use crate::observer::{Observer, Progress};
 use crate::path::TreePath;
 use crate::push::cache::{self, Cache};
+use crate::push::planned::Planned;
 use crate::push::send::{Batch, Outbox};
 use crate::push::{Options, Pushed, TICK, Unreadable, since_epoch};
 use crate::scan::rules::Rules;
@@ -232,6 +233,7 @@ impl Pusher<'_> {
     /// Answers the server until it says its last word.
     fn converse(&self, tree: &mut Scanned, based: bool) -> Result<Summary, PushError> {
         let (mut rounds, mut needed) = (0, Vec::new());
+        let mut plan = Planned::default();
         loop {
             match self.next()? {
                 Down::Welcome(welcome) if welcome.base_known || !based => {}
@@ -257,7 +259,9 @@ impl Pusher<'_> {
                     self.going()?;
                     self.end(&before, tree)?;
                 }
-                Down::Committed(summary) | Down::Planned(summary) => return Ok(summary),
+                Down::Plan(page) if self.options.dry_run => plan.add(page)?,
+                Down::Planned(summary) => return Ok(plan.complete(summary)),
+                Down::Committed(summary) => return Ok(summary),
                 other => return Err(unexpected(&other)),
             }
         }

@@ -6,7 +6,7 @@ use crate::commit::{Commit, StagedFiles, access, merge};
 use crate::digest::Digest;
 use crate::error::refusal;
 use crate::manifest::{self, Entry};
-use crate::message::{Delete, End, Hello, Node, Refusal, Summary};
+use crate::message::{Delete, End, Hello, Node, PlanPage, Refusal, Summary};
 use crate::path::TreePath;
 use crate::receive::room::Tally;
 use crate::receive::round::{Rounds, not_a_tree};
@@ -49,9 +49,14 @@ pub(crate) struct Target {
     unread: Unread,
 }
 
+/// All that would be done, as it is told.
+pub(crate) type Pages = Vec<PlanPage>;
+
 /// What follows from a round.
 pub(crate) enum Turn {
     Done(Received),
+    /// It is a dry run: what would be done, in short and in full.
+    Planned(Box<Summary>, Pages),
     /// Files whose content is lacking.
     Need(Vec<TreePath>),
     /// The tree is to be changed, and that takes the lease. Then look again, and take another turn.
@@ -149,7 +154,12 @@ impl Context<'_> {
         let held = commit.held();
         self.tally.target(held)?;
         if self.hello.dry_run {
-            return Ok(Turn::Done(Received::Planned(summary)));
+            let pages = if self.hello.list_all {
+                summary::pages(&survey, &plan)
+            } else {
+                Pages::new()
+            };
+            return Ok(Turn::Planned(Box::new(summary), pages));
         }
         let lacking = commit.lacking();
         if !lacking.is_empty() {

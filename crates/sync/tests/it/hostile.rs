@@ -25,6 +25,7 @@ fn hello() -> Up {
         delete: Delete::Owned,
         force_delete: true,
         client_time_ns: 0,
+        list_all: false,
     })
 }
 
