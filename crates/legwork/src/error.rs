@@ -201,6 +201,7 @@ fn hint(error: &CallError) -> Option<String> {
         "EMPTY_ROOT" | "MASS_DELETE" => {
             "look with `legwork sync --dry-run`; if it is right: `legwork sync --force-delete`"
         }
+        "WORKSPACE_BUSY" => "`legwork ps` lists the jobs that run; wait for them, or stop them",
         "NO_SPACE" => "free some space, or use another state directory with --state",
         "ROOT" => {
             "name a user for them: --run-user, or `user` in [run] of server.toml; or say --allow-root if that is what you want"

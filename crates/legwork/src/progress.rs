@@ -17,6 +17,7 @@ pub(crate) struct Progress {
     bar: OnceLock<ProgressBar>,
     files: std::sync::atomic::AtomicU64,
     told: Mutex<String>,
+    cancelled: std::sync::atomic::AtomicBool,
 }
 
 impl Progress {
@@ -26,7 +27,14 @@ impl Progress {
             bar: OnceLock::new(),
             files: 0.into(),
             told: Mutex::default(),
+            cancelled: false.into(),
         }
+    }
+
+    /// Nobody waits for it any more.
+    pub(crate) fn cancel(&self) {
+        self.cancelled
+            .store(true, std::sync::atomic::Ordering::Relaxed);
     }
 
     /// Removes the line.
@@ -70,6 +78,10 @@ impl Observer for Progress {
             .fetch_add(progress.files, std::sync::atomic::Ordering::Relaxed);
         bar.set_message(crate::mirror::count(files + progress.files, "file"));
         bar.inc(progress.bytes);
+    }
+
+    fn cancelled(&self) -> bool {
+        self.cancelled.load(std::sync::atomic::Ordering::Relaxed)
     }
 
     fn waiting(&self, reason: Waiting) {

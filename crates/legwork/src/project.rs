@@ -9,10 +9,13 @@ use legwork_server::Retention;
 use serde::Deserialize;
 
 use crate::app::App;
+use crate::compress::Compression;
 use crate::error::{CommandError, FAILED};
 use crate::job_options::JobOptions;
 use crate::local::Session;
-use crate::{compress, mirror, settings};
+use crate::settings::UserConfig;
+use crate::sync_settings::SyncSettings;
+use crate::{mirror, settings};
 
 /// The name of the project's file.
 const FILE: &str = "legwork.toml";
@@ -27,17 +30,21 @@ pub(crate) struct Project {
     pub(crate) root: PathBuf,
     /// The current directory, relative to that.
     pub(crate) inside: PathBuf,
+    /// How it is mirrored, where the command does not say.
+    pub(crate) sync: SyncSettings,
 }
 
 /// What a project may say. It names no address: a checkout must not choose whom we talk to.
 #[derive(Debug, Default, Deserialize)]
 struct Settings {
     context: Option<String>,
+    #[serde(default)]
+    sync: SyncSettings,
 }
 
 impl Settings {
     fn load(file: &Path) -> Result<Self, CommandError> {
-        Ok(settings::read(file, &["context"])?.unwrap_or_default())
+        Ok(settings::read(file, &["context", "sync"])?.unwrap_or_default())
     }
 }
 
@@ -58,8 +65,10 @@ pub(crate) fn context() -> Result<Option<(PathBuf, String)>, CommandError> {
 impl Project {
     /// `dir` itself, whatever is above it.
     pub(crate) fn at(dir: &Path) -> Result<Self, CommandError> {
+        let root = canonical(dir)?;
         Ok(Self {
-            root: canonical(dir)?,
+            sync: settled(&root)?,
+            root,
             inside: PathBuf::new(),
         })
     }
@@ -72,13 +81,19 @@ impl Project {
             .find(|dir| dir.join(FILE).is_file())
             .unwrap_or(&here)
             .to_owned();
-        Settings::load(&root.join(FILE))?;
+        let sync = settled(&root)?;
         let inside = here
             .strip_prefix(&root)
             .map(Path::to_owned)
             .unwrap_or_default();
-        Ok(Self { root, inside })
+        Ok(Self { root, inside, sync })
     }
+}
+
+/// How the project is mirrored: as it says itself, else as the user does.
+fn settled(root: &Path) -> Result<SyncSettings, CommandError> {
+    let own = Settings::load(&root.join(FILE))?.sync;
+    Ok(own.or(UserConfig::load()?.sync))
 }
 
 fn canonical(dir: &Path) -> Result<PathBuf, CommandError> {
@@ -125,7 +140,9 @@ pub(crate) async fn place(
     };
     let how = mirror::How {
         force_delete: options.force_delete,
-        compress: compress::chosen(options.compress)?,
+        compress: Compression::chosen(options.compress.or(project.sync.compress)),
+        delete: project.sync.delete(),
+        whole: options.whole,
         ..mirror::How::default()
     };
     // Nothing was started yet, however contact was lost.

@@ -87,6 +87,7 @@ pub(crate) async fn run(app: &App, args: Serve) -> Result<u8, CommandError> {
         cgroups: settings.cgroups.clone(),
         keeper: settings.keeper.clone(),
         job_rules: settings.job_rules.clone(),
+        sites: settings.sites.clone(),
     };
     let server = Server::open_for(config, &settings.run_as, app.tasks.clone())
         .await

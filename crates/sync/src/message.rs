@@ -16,6 +16,7 @@
 //!                                 <-             Need{paths}     (rare; drift, or a file that changed)
 //! Delta* Data* End{root}          ->             (the answer to each Need)
 //!                                 <-             Waiting{..}     (rare; a job holds the lease)
+//!                                 <-             Plan*           (only in a dry run that asks for it)
 //!                                 <-             Committed | Planned | Refused   (always the last)
 //! ```
 //!
@@ -46,7 +47,7 @@ pub const VERSION: u32 = 2;
 pub const MAX_FRAME: usize = 1 << 20;
 /// Bytes of content at which a sender closes a frame.
 pub const TARGET_FRAME: usize = 512 << 10;
-/// Entries in one [`Delta`], [`ManifestPage`], [`Need`], [`Offer`] or [`Want`], and pieces in one
+/// Entries in one [`Delta`], [`ManifestPage`], [`PlanPage`], [`Need`], [`Offer`] or [`Want`], and pieces in one
 /// [`Data`], at most. Even with the longest paths and link targets a page is then below 4 MiB, which
 /// transports commonly allow.
 pub const MAX_PAGE: usize = 256;
@@ -87,6 +88,8 @@ pub enum Down {
     Waiting(Waiting),
     /// The tree of `root` is in place. The last message.
     Committed(Summary),
+    /// A part of all that a commit would do, in a dry run that asks for it.
+    Plan(PlanPage),
     /// A dry run's answer: what a commit would do. The last message.
     Planned(Summary),
     /// No. The last message.
@@ -108,6 +111,30 @@ pub struct Hello {
     pub force_delete: bool,
     /// The client's clock, nanoseconds since the epoch; says how wrong its mtimes are.
     pub client_time_ns: i64,
+    /// In a dry run: tell all paths, not only the first of them.
+    pub list_all: bool,
+}
+
+/// What a commit would do with some paths.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlanPage {
+    /// What.
+    pub deed: Deed,
+    /// Of these, sorted over all pages of it.
+    pub paths: Vec<Vec<u8>>,
+}
+
+/// What a commit does with a path; see [`Summary`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deed {
+    /// Write it.
+    Write,
+    /// Delete it.
+    Delete,
+    /// Move it to the trash.
+    Displace,
+    /// Leave it, though the client no longer has it.
+    Keep,
 }
 
 /// What happens to mirrored files that the client no longer has.
@@ -116,6 +143,9 @@ pub enum Delete {
     /// Those the mirror wrote, and nobody changed since, are deleted.
     #[default]
     Owned,
+    /// The workspace becomes what the client has: those are deleted, and everything else that the client does not have,
+    /// jobs' work and what was there before the mirror, is moved to the trash.
+    Exact,
     /// All stay. The mirror remembers that it wrote them, and a later push with [`Delete::Owned`] deletes
     /// those that nobody changed until then. They are not listed as kept.
     Nothing,
@@ -224,6 +254,9 @@ pub struct Range {
 pub struct End {
     /// Root of the client's tree.
     pub root: Digest,
+    /// Where the client could not read its tree: nothing at or below is taken away. It is part of what the last
+    /// round says; see [`Unread::of`](crate::unread::Unread::of).
+    pub unread: Vec<Vec<u8>>,
 }
 
 /// The server's first message.
@@ -330,6 +363,16 @@ pub enum Refusal {
         /// Files in the workspace.
         tracked: u64,
     },
+    /// An exact mirror would take away more that it did not write than looks intended.
+    #[error(
+        "{would_move} files that the mirror did not write would be moved to the trash (limit {limit})"
+    )]
+    MassDisplace {
+        /// Files that would go.
+        would_move: u64,
+        /// How many may go without `force_delete`.
+        limit: u64,
+    },
     /// More would be deleted than looks intended.
     #[error("{would_delete} of {tracked} mirrored files would be deleted (limit {limit})")]
     MassDelete {
@@ -350,6 +393,22 @@ pub enum Refusal {
         limit: u64,
         /// Bytes that are, without this commit.
         used: u64,
+    },
+    /// The same for files, links and directories.
+    #[error(
+        "{used} of {limit} files, links and directories are taken, and this is more than what is left"
+    )]
+    FullEntries {
+        /// How many may be there.
+        limit: u64,
+        /// How many are, without this commit.
+        used: u64,
+    },
+    /// The same for what is received and not committed yet.
+    #[error("more than {limit} bytes would be received at a time")]
+    FullStaging {
+        /// Bytes that may be.
+        limit: u64,
     },
     /// The client's version is not spoken.
     #[error("protocol version {client} is not spoken (newest: {newest})")]

@@ -139,6 +139,7 @@ fn open(state_dir: PathBuf, tasks: &TaskTracker) -> Result<Server, Problem> {
         cgroups: Cgroups::None,
         keeper: None,
         job_rules: JobRules::default(),
+        sites: std::collections::BTreeMap::new(),
     };
     Server::open(config, tasks.clone())
 }

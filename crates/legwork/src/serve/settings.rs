@@ -1,11 +1,12 @@
 //! Flags, else the environment, else the file: what a server runs with.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use legwork_identity::invite::{ADDRESSES_MAX, Address};
-use legwork_server::{Cgroups, JobRules, Limits, Quotas, Retention, RunAs};
+use legwork_server::{Cgroups, JobRules, Limits, Quotas, Retention, RunAs, SiteRule, TrashBounds};
 
 use super::file::{self, File};
 use super::rules;
@@ -38,6 +39,7 @@ pub(super) struct Settings {
     pub(super) limits: Limits,
     pub(super) retention: Retention,
     pub(super) job_rules: JobRules,
+    pub(super) sites: BTreeMap<String, SiteRule>,
 }
 
 /// When a log's file is begun anew.
@@ -102,6 +104,7 @@ impl Settings {
             limits: limits(&file.limits),
             retention: retention(&file.retention),
             job_rules: rules::of(&file.jobs),
+            sites: sites(file.workspace),
         })
     }
 
@@ -129,6 +132,16 @@ impl Settings {
         addresses.truncate(ADDRESSES_MAX);
         Ok(addresses)
     }
+}
+
+fn sites(told: BTreeMap<String, file::Site>) -> BTreeMap<String, SiteRule> {
+    let rule = |site: file::Site| SiteRule {
+        path: site.path,
+        store: site.store,
+        writers: site.writers,
+    };
+    let rules = told.into_iter().map(|(name, site)| (name, rule(site)));
+    rules.collect()
 }
 
 fn cgroups(place: Option<PathBuf>) -> Option<Cgroups> {
@@ -209,7 +222,22 @@ fn limits(file: &file::Limits) -> Limits {
             workspace_bytes: file
                 .workspace_bytes_each
                 .unwrap_or(usual.quotas.workspace_bytes),
+            workspace_entries: file
+                .workspace_entries_each
+                .unwrap_or(usual.quotas.workspace_entries),
+            staging_bytes: file
+                .staging_bytes_each
+                .unwrap_or(usual.quotas.staging_bytes),
+            trash: trash(file, usual.quotas.trash),
         },
+    }
+}
+
+fn trash(file: &file::Limits, usual: TrashBounds) -> TrashBounds {
+    TrashBounds {
+        age: file.trash_age_s.map_or(usual.age, Duration::from_secs),
+        bytes: file.trash_bytes.unwrap_or(usual.bytes),
+        commits: file.trash_commits.unwrap_or(usual.commits),
     }
 }
 

@@ -26,6 +26,7 @@ fn hello() -> Up {
         delete: Delete::Owned,
         force_delete: true,
         client_time_ns: 0,
+        list_all: false,
     })
 }
 
@@ -63,6 +64,7 @@ pub(crate) fn data(pieces: &[(u32, u64, u32)], bytes: &[u8]) -> Up {
 pub(crate) fn end() -> Up {
     Up::End(End {
         root: manifest::empty_root(),
+        unread: Vec::new(),
     })
 }
 
@@ -75,6 +77,7 @@ fn last_word(bench: &Bench, messages: Vec<Up>) -> Option<Down> {
             max_bytes: 8 << 20,
             threads: 2,
             room: None,
+            ..receive::Options::default()
         };
         scope.spawn(move || receive::receive(&bench.workspace, &options, server, &now));
         let sender = client.sender;
@@ -270,7 +273,10 @@ fn a_range_of_what_is_not_the_mirrors_brings_nothing() {
             Up::Hello(Hello { base, ..first }),
             puts(vec![file]),
             reuse(0, &[(0, secret.len() as u64, secret.as_bytes(), 0)]),
-            Up::End(End { root }),
+            Up::End(End {
+                root,
+                unread: Vec::new(),
+            }),
         ],
     );
     assert!(matches!(answer, Some(Down::Need(_))), "{answer:?}");
