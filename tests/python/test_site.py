@@ -1,4 +1,4 @@
-"""Directories of the admin's choosing: kept identical, for those who may, and never the wrong one."""
+"""Directories of the admin's choosing: kept identical, and never the wrong one."""
 
 import json
 import os

@@ -58,10 +58,9 @@ pub(crate) async fn push(
         options: options(session, project, how),
     };
     let progress = Arc::new(Progress::new(app.out));
-    // A command that ends before its mirror does not wait for what is being read.
-    let _cancelled = CancelOnDrop(Arc::clone(&progress));
-    let pushed = session.client.push(request, progress.clone()).await;
-    progress.finish();
+    // A command that is interrupted does not wait for what is being read, and leaves no line behind.
+    let _over = CancelOnDrop(Arc::clone(&progress));
+    let pushed = session.client.push(request, progress).await;
     pushed.map_err(CommandError::from)
 }
 
@@ -70,6 +69,7 @@ struct CancelOnDrop(Arc<Progress>);
 impl Drop for CancelOnDrop {
     fn drop(&mut self) {
         self.0.cancel();
+        self.0.finish();
     }
 }
 

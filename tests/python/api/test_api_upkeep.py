@@ -1,4 +1,4 @@
-"""What a foreign client does with its workspaces beside mirroring: look at them, remove them, empty their trash."""
+"""What a foreign client does with its workspaces beside mirroring: lists, removal, the trash."""
 
 import pytest
 from harness.api import Client

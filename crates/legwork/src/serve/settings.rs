@@ -228,6 +228,8 @@ fn limits(file: &file::Limits) -> Limits {
             staging_bytes: file
                 .staging_bytes_each
                 .unwrap_or(usual.quotas.staging_bytes),
+            tree_entries: file.tree_entries.unwrap_or(usual.quotas.tree_entries),
+            commit_bytes: file.commit_bytes.unwrap_or(usual.quotas.commit_bytes),
             trash: trash(file, usual.quotas.trash),
         },
     }
