@@ -104,7 +104,7 @@ fn check_root(root: &Path) -> Result<(), CommandError> {
         root.display()
     );
     Err(CommandError::new(FAILED, "WHOLE_ROOT", message).hint(
-        "go to the directory that you mean, or make a legwork.toml there; --whole mirrors all of this; a job runs without a \
+        "go to the directory that you mean; --whole mirrors all of this; a job runs without a \
          mirror by --no-sync",
     ))
 }
@@ -156,7 +156,7 @@ pub(crate) fn report(app: &App, pushed: &Pushed) {
     }
     if summary.displaced.total > 0 {
         app.out.note(&format!(
-            "{} in the mirror had been changed there and {} moved to the trash {}: {}",
+            "{} in the mirror had been changed or made there and {} moved to the trash {}: {}",
             count(summary.displaced.total, "path"),
             if summary.displaced.total == 1 {
                 "was"
