@@ -1,6 +1,7 @@
 """A server that is killed at any of its system calls: what it has said stays true."""
 
 import itertools
+import os
 import signal
 import subprocess
 from collections.abc import Callable
@@ -26,7 +27,7 @@ EXTENT = pytest.mark.parametrize(
 LASTING = (
     *("write", "writev", "pwrite64", "ftruncate", "fsync", "fdatasync", "mkdir", "mkdirat"),
     *("rename", "renameat", "renameat2", "unlink", "unlinkat", "utimensat", "openat", "openat2"),
-    *("flock", "clone3"),
+    *("flock", "clone3", "copy_file_range"),
 )
 REFUSED = 4
 
@@ -109,10 +110,15 @@ def mortal(away: Away, laptop: Host) -> Mortal:
 def test_a_run_from_elsewhere(mortal: Mortal, laptop: Host, most: int) -> None:
     host = mortal.away.host
     laptop.write("deep/er/data", b"x" * 100_000)
+    laptop.write("moved--1/inside", b"y" * 400_000)
+    large = os.urandom(600_000)
 
     def round_(*these: Fault) -> None:
         number = next(mortal.numbers)
         runs = host.tmp / f"runs-{number}"
+        # Content that the server has already: of a directory that moved, and most of a large file.
+        (laptop.project / f"moved-{number - 1}").rename(laptop.project / f"moved-{number}")
+        laptop.write("large", b"%d" % number + large)
         laptop.write("main.txt", f"{number}\n")
         laptop.write(f"deep/{number}", "new")
         (laptop.project / f"deep/{number - 1}").unlink(missing_ok=True)
@@ -131,6 +137,10 @@ def test_a_run_from_elsewhere(mortal: Mortal, laptop: Host, most: int) -> None:
         assert len(jobs) == number + 1
         assert {job["finish"]["exitCode"] for job in jobs} == {3}
         assert laptop.json("sync")["sentFiles"] == 0
+        (tree,) = (host.state / "workspaces").glob("*/tree")
+        assert (tree / "large").read_bytes() == b"%d" % number + large
+        assert (tree / f"moved-{number}/inside").read_bytes() == b"y" * 400_000
+        assert len(list(tree.glob("moved-*"))) == 1
 
     mortal.dies(most, round_)
 

@@ -59,6 +59,8 @@ struct State {
 #[derive(Debug, Clone)]
 pub(crate) struct Live {
     pub(crate) channel: Channel,
+    /// How long the first answer on it took, or the handshake; `None` for a server in this process.
+    pub(crate) first_answer: Option<Duration>,
     since: Instant,
     shared: Arc<Shared>,
 }
@@ -79,9 +81,10 @@ struct Trouble {
 }
 
 impl Live {
-    fn new(channel: Channel) -> Self {
+    fn new(channel: Channel, first_answer: Option<Duration>) -> Self {
         Self {
             channel,
+            first_answer,
             since: Instant::now(),
             shared: Arc::default(),
         }
@@ -106,22 +109,24 @@ impl Trouble {
 impl Contact {
     /// The one connection over `channel`.
     pub(crate) fn once(channel: Channel, tasks: TaskTracker) -> Self {
-        Self::new(None, Options::default(), channel, tasks)
+        Self::new(None, Options::default(), Live::new(channel, None), tasks)
     }
 
     /// Connects, once: a mistyped address is told and not tried for ever.
     pub(crate) async fn open(target: Target, options: Options, tasks: TaskTracker) -> Result<Self> {
+        let begun = Instant::now();
         let channel = channel(&target, &options, &tasks).await?;
-        Ok(Self::new(Some(target), options, channel, tasks))
+        let live = Live::new(channel, Some(begun.elapsed()));
+        Ok(Self::new(Some(target), options, live, tasks))
     }
 
-    fn new(target: Option<Target>, options: Options, channel: Channel, tasks: TaskTracker) -> Self {
+    fn new(target: Option<Target>, options: Options, live: Live, tasks: TaskTracker) -> Self {
         Self {
             target,
             options,
             tasks,
             state: Mutex::new(State {
-                live: Some(Live::new(channel)),
+                live: Some(live),
                 trouble: None,
             }),
             in_vain: AtomicU32::new(0),
@@ -205,11 +210,11 @@ impl Contact {
                 trouble.attempts += 1;
             }
             match self.attempt(target).await {
-                Ok(channel) => {
+                Ok((channel, answered)) => {
                     if state.trouble.take().is_some() {
                         self.options.tell(Notice::Back);
                     }
-                    return Ok(Live::new(channel));
+                    return Ok(Live::new(channel, Some(answered)));
                 }
                 Err(error) if error.is_refusal() => return Err(error),
                 Err(error) => {
@@ -229,16 +234,17 @@ impl Contact {
         }
     }
 
-    /// A connection on which the server has answered.
-    async fn attempt(&self, target: &Target) -> Result<Channel> {
+    /// A connection on which the server has answered, and how long that took it.
+    async fn attempt(&self, target: &Target) -> Result<(Channel, Duration)> {
         let channel = channel(target, &self.options, &self.tasks).await?;
+        let asked = Instant::now();
         let mut host = HostServiceClient::with_origin(channel.clone(), origin());
         let answer = tokio::time::timeout(
             self.options.connect_timeout,
             host.info(wire::InfoRequest {}),
         );
         match answer.await {
-            Ok(Ok(_info)) => Ok(channel),
+            Ok(Ok(_info)) => Ok((channel, asked.elapsed())),
             Ok(Err(status)) => {
                 let verdict = self.verdict(target, &channel).await;
                 Err(verdict.unwrap_or_else(|| status.into()))
@@ -334,9 +340,33 @@ impl Contact {
     where
         Made: Future<Output = std::result::Result<Response<T>, Status>>,
     {
+        let (made, in_doubt) = self.repeat_on(Self::live, call).await;
+        (made.map(|(_, answer)| answer), in_doubt)
+    }
+
+    /// The same, on a connection that nobody else uses as in [`Self::live_alone`]; gives it out, for whoever made the call to give
+    /// back.
+    pub(crate) async fn repeat_alone<T, Made>(
+        &self,
+        call: impl Fn(Channel) -> Made,
+    ) -> Result<(Live, T)>
+    where
+        Made: Future<Output = std::result::Result<Response<T>, Status>>,
+    {
+        self.repeat_on(Self::live_alone, call).await.0
+    }
+
+    async fn repeat_on<T, Made>(
+        &self,
+        connection: impl AsyncFn(&Self) -> Result<Live>,
+        call: impl Fn(Channel) -> Made,
+    ) -> (Result<(Live, T)>, bool)
+    where
+        Made: Future<Output = std::result::Result<Response<T>, Status>>,
+    {
         let (mut in_doubt, mut excess) = (false, None);
         loop {
-            let live = match self.live().await {
+            let live = match connection(self).await {
                 Ok(live) => live,
                 Err(error) if in_doubt => return (Err(error), true),
                 Err(error) => return (Err(not_done(error, excess)), false),
@@ -344,7 +374,7 @@ impl Contact {
             match call(live.channel.clone()).await {
                 Ok(answer) => {
                     self.progress();
-                    return (Ok(answer.into_inner()), in_doubt);
+                    return (Ok((live, answer.into_inner())), in_doubt);
                 }
                 Err(status) if is_lost(&status) => {
                     in_doubt |= !is_unsent(&status);
@@ -353,7 +383,10 @@ impl Contact {
                         return (Err(error), in_doubt);
                     }
                 }
-                Err(status) => return (Err(status.into()), in_doubt),
+                Err(status) => {
+                    self.give_back(live);
+                    return (Err(status.into()), in_doubt);
+                }
             }
         }
     }

@@ -12,7 +12,7 @@ use legwork_sync::link::{Closed, Link, Receiving, Sending};
 use legwork_sync::message::{Down, PullDown, PullUp, Refusal, Up};
 use legwork_sync::observer::Observer;
 use legwork_sync::pull::{self, Pulled};
-use legwork_sync::push::{self, Pushed};
+use legwork_sync::push::{self, Compress, Pushed};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
@@ -29,6 +29,9 @@ use crate::{convert, mirror_wire};
 
 /// Messages that may wait to be sent: with frames of half a megabyte, some four megabytes.
 const QUEUE: usize = 8;
+
+/// A server whose first answer took less is on this machine or beside it, on a link that takes more than can be compressed.
+const NEAR: Duration = Duration::from_millis(5);
 
 /// A directory to mirror.
 #[derive(Debug, Clone)]
@@ -244,7 +247,8 @@ impl Client {
                 Arc::clone(&observer),
                 |up| async move { service.commit(up).await },
             );
-            let (asked, heard) = (request.clone(), Forward(Arc::clone(&observer)));
+            let (mut asked, heard) = (request.clone(), Forward(Arc::clone(&observer)));
+            asked.options.compress = compress(asked.options.compress, &live);
             let session = self.contact.tasks.spawn_blocking(move || {
                 push::push(&asked.root, &asked.options, &asked.cache, link, &heard)
             });
@@ -254,6 +258,8 @@ impl Client {
                     self.contact.give_back(live);
                     return Ok(pushed);
                 }
+                // What it does not know any more is not said again.
+                Ok(Err(PushError::Older)) => {}
                 Ok(Err(error)) => {
                     let broken = matches!(error, PushError::Closed(_));
                     let told = || push_error(error);
@@ -329,6 +335,15 @@ fn sync(live: &Live) -> SyncServiceClient<Channel> {
     SyncServiceClient::with_origin(live.channel.clone(), contact::origin())
 }
 
+/// What to begin with over this connection, where it is for us to decide.
+fn compress(asked: Compress, live: &Live) -> Compress {
+    match (asked, live.first_answer) {
+        (Compress::Auto, None) => Compress::Nothing,
+        (Compress::Auto, Some(answer)) if answer < NEAR => Compress::Near,
+        (asked, _) => asked,
+    }
+}
+
 fn panicked(panic: &tokio::task::JoinError) -> CallError {
     CallError::new(Code::Internal, "PANIC", panic.to_string())
 }
@@ -362,6 +377,7 @@ fn push_error(error: PushError) -> CallError {
         }
         PushError::Refused(refusal) => refused(&refusal),
         PushError::Closed(Closed) => CallError::new(Code::Unavailable, "UNREACHABLE", message),
+        PushError::Older => CallError::new(Code::Aborted, "OLDER_SERVER", message),
         PushError::KeepsChanging { path } => {
             CallError::new(Code::Aborted, "KEEPS_CHANGING", message)
                 .with("path", path.to_string_lossy())

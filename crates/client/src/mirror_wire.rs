@@ -37,7 +37,15 @@ pub(crate) fn up(message: mirror::Up) -> wire::commit_request::Message {
                     len: piece.len,
                 })
                 .collect(),
+            packing: match data.packing {
+                mirror::Packing::Plain => wire::Packing::Unspecified.into(),
+                mirror::Packing::Zstd => wire::Packing::Zstd.into(),
+            },
             bytes: data.bytes,
+        }),
+        mirror::Up::Reuse(reuse) => Message::Reuse(wire::Reuse {
+            file: reuse.file,
+            ranges: ranges(&reuse.ranges),
         }),
         mirror::Up::End(end) => Message::End(wire::End {
             root: hash(&end.root),
@@ -83,6 +91,7 @@ pub(crate) fn down(answer: wire::CommitResponse) -> Option<mirror::Down> {
             root: Digest::from_slice(&welcome.root)?,
             generation: welcome.generation,
             base_known: welcome.base_known,
+            held: welcome.held,
         }),
         Message::Manifest(page) => mirror::Down::Manifest(mirror::ManifestPage {
             entries: page
@@ -100,6 +109,10 @@ pub(crate) fn down(answer: wire::CommitResponse) -> Option<mirror::Down> {
             wire::WaitingFor::Writer => mirror::Waiting::Writer,
             wire::WaitingFor::Lease | wire::WaitingFor::Unspecified => mirror::Waiting::Lease,
         }),
+        Message::Held(page) => mirror::Down::Held(mirror::Held {
+            contents: page.contents.iter().map(held).collect::<Option<_>>()?,
+            last: page.last,
+        }),
         Message::Committed(summary) => mirror::Down::Committed(self::summary(summary)?),
         Message::Plan(page) => mirror::Down::Plan(mirror::PlanPage {
             deed: match page.deed() {
@@ -112,6 +125,29 @@ pub(crate) fn down(answer: wire::CommitResponse) -> Option<mirror::Down> {
             paths: page.paths.into_iter().map(Vec::from).collect(),
         }),
         Message::Planned(summary) => mirror::Down::Planned(self::summary(summary)?),
+    })
+}
+
+/// A source is said once as long as it stays the same.
+fn ranges(ranges: &[mirror::Range]) -> Vec<wire::FileRange> {
+    let mut last = None;
+    let range = |range: &mirror::Range| wire::FileRange {
+        offset: range.offset,
+        len: range.len,
+        source: match last.replace(range.source) {
+            Some(last) if last == range.source => Bytes::new(),
+            _ => hash(&range.source),
+        },
+        from: range.from,
+    };
+    ranges.iter().map(range).collect()
+}
+
+fn held(content: &wire::HeldContent) -> Option<mirror::HeldContent> {
+    Some(mirror::HeldContent {
+        hash: Digest::from_slice(&content.hash)?,
+        len: content.len,
+        whole: content.whole,
     })
 }
 
@@ -196,6 +232,10 @@ pub(crate) fn pull_down(answer: wire::PullResponse) -> Option<mirror::PullDown> 
                     len: piece.len,
                 })
                 .collect(),
+            packing: match data.packing() {
+                wire::Packing::Zstd => mirror::Packing::Zstd,
+                wire::Packing::Plain | wire::Packing::Unspecified => mirror::Packing::Plain,
+            },
             bytes: data.bytes,
         }),
         Message::Gone(gone) => mirror::PullDown::Gone { files: gone.files },

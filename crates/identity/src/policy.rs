@@ -60,6 +60,7 @@ const ADMINS: Requirement = Requirement::Roles(&[Role::Admin]);
 /// Every method, and who may call it.
 pub const TABLE: &[Row] = &[
     (JOBS, "Start", WORKERS),
+    (JOBS, "Run", WORKERS),
     (JOBS, "Get", VIEWERS),
     (JOBS, "List", VIEWERS),
     (JOBS, "Wait", VIEWERS),

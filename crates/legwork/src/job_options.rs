@@ -9,6 +9,7 @@ use std::time::Duration;
 use clap::Args;
 use legwork_client::{JobSpec, Place, Stdin};
 
+use crate::compress::Compression;
 use crate::error::CommandError;
 use crate::limit_options::LimitOptions;
 use crate::local::Session;
@@ -56,6 +57,9 @@ pub(crate) struct JobOptions {
     /// Let the mirror delete however much this directory no longer has
     #[arg(long)]
     pub(crate) force_delete: bool,
+    /// Whether the mirror's content is compressed on its way
+    #[arg(long, value_enum, value_name = "HOW", conflicts_with_all = ["no_sync", "in_place"])]
+    pub(crate) compress: Option<Compression>,
     /// Mirror this directory although it is `/` or a whole home directory
     #[arg(long, conflicts_with_all = ["no_sync", "in_place"])]
     pub(crate) whole: bool,

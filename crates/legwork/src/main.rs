@@ -11,6 +11,7 @@ mod app;
 mod choice;
 mod cli;
 mod commands;
+mod compress;
 mod contexts;
 mod error;
 mod explained;

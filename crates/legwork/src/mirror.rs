@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use legwork_client::{PushRequest, WorkspaceRef};
 use legwork_sync::message::{Delete, Listing};
-use legwork_sync::push::{Options, Pushed};
+use legwork_sync::push::{Compress, Options, Pushed};
 
 use crate::app::App;
 use crate::error::{CommandError, FAILED};
@@ -25,6 +25,7 @@ pub(crate) struct How {
     pub(crate) dry_run: bool,
     pub(crate) delete: Delete,
     pub(crate) force_delete: bool,
+    pub(crate) compress: Compress,
     /// Take over a site that is not empty, or another directory than before.
     pub(crate) adopt: bool,
     /// Mirror `/`, or a whole home directory.
@@ -84,6 +85,7 @@ pub(crate) fn options(session: &Session, project: &Project, how: How) -> Options
         delete: how.delete,
         force_delete: how.force_delete,
         exclude,
+        compress: how.compress,
         with_git: sync.with_git.unwrap_or_default(),
         include: sync.include.clone().unwrap_or_default(),
         bwlimit: sync.bwlimit.map(|Rate(bytes)| bytes),
@@ -146,9 +148,13 @@ pub(crate) fn key_of(session: &Session, id: &str) -> Result<Option<String>, Comm
 /// Tells what the user should know of a commit: what was moved away, kept, or could not be read.
 pub(crate) fn report(app: &App, pushed: &Pushed) {
     let summary = &pushed.summary;
-    if pushed.sent_files > 0 || summary.deleted.total > 0 {
+    if pushed.sent_files + pushed.reused_files + summary.deleted.total > 0 {
+        let reused = match pushed.reused_bytes {
+            0 => String::new(),
+            bytes => format!(", {} were there", render::bytes(bytes)),
+        };
         app.out.remark(&format!(
-            "mirrored: {} sent ({}), {} deleted",
+            "mirrored: {} sent ({}){reused}, {} deleted",
             count(pushed.sent_files, "file"),
             render::bytes(pushed.sent_bytes),
             summary.deleted.total,

@@ -4,11 +4,12 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use legwork_client::{Job, JobSpec, Place, WorkspaceRef};
+use legwork_client::{CallError, Job, JobSpec, Logs, Place, WorkspaceRef};
 use legwork_server::Retention;
 use serde::Deserialize;
 
 use crate::app::App;
+use crate::compress::Compression;
 use crate::error::{CommandError, FAILED};
 use crate::job_options::JobOptions;
 use crate::local::Session;
@@ -139,6 +140,7 @@ pub(crate) async fn place(
     };
     let how = mirror::How {
         force_delete: options.force_delete,
+        compress: Compression::chosen(options.compress.or(project.sync.compress)),
         delete: project.sync.delete(),
         whole: options.whole,
         ..mirror::How::default()
@@ -170,12 +172,10 @@ pub(crate) async fn start(
     loop {
         // The ids stay: what was started the last time is found, not started again.
         let started = session.client.start_many(&specs).await?;
-        let overtaken = |result: &legwork_client::Result<Job>| matches!(result, Err(e) if e.reason == "ROOT_NOT_COMMITTED");
-        if left == 0 || !started.iter().any(overtaken) {
+        let mut errors = started.iter().filter_map(|result| result.as_ref().err());
+        if left == 0 || !errors.any(is_overtaken) {
             for (job, spec) in started.iter().flatten().zip(&specs) {
-                if let (Some(id), Some(workspace)) = (&job.workspace, &spec.place.workspace) {
-                    mirror::remember_id(session, id, workspace);
-                }
+                remember(session, job, spec);
             }
             tidy(app, session);
             return Ok(started);
@@ -185,6 +185,43 @@ pub(crate) async fn start(
         for spec in &mut specs {
             spec.place = place.clone();
         }
+    }
+}
+
+/// The same with one job, whose output is followed.
+pub(crate) async fn run(
+    app: &App,
+    session: &Session,
+    options: &JobOptions,
+    spec: impl Fn(Place) -> Result<JobSpec, CommandError>,
+) -> Result<(Job, Logs), CommandError> {
+    let mut spec = spec(place(app, session, options).await?)?;
+    let mut left = OVERTAKEN_MAX;
+    loop {
+        match session.client.run(&spec).await {
+            Ok((job, logs)) => {
+                remember(session, &job, &spec);
+                tidy(app, session);
+                return Ok((job, logs));
+            }
+            Err(error) if left > 0 && is_overtaken(&error) => {
+                left -= 1;
+                spec.place = place(app, session, options).await?;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Whether another commit has taken the place of ours.
+fn is_overtaken(error: &CallError) -> bool {
+    error.reason == "ROOT_NOT_COMMITTED"
+}
+
+/// Takes note of what the server calls the mirror of a job.
+fn remember(session: &Session, job: &Job, spec: &JobSpec) {
+    if let (Some(id), Some(workspace)) = (&job.workspace, &spec.place.workspace) {
+        mirror::remember_id(session, id, workspace);
     }
 }
 

@@ -7,6 +7,7 @@ use clap::ValueEnum;
 use legwork_sync::message::Delete;
 use serde::{Deserialize, Serialize};
 
+use crate::compress::Compression;
 use crate::job_options::size;
 
 /// The table. A key that is left out is for somebody else to settle.
@@ -25,6 +26,9 @@ pub(crate) struct SyncSettings {
     /// Bytes that are sent per second at most.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) bwlimit: Option<Rate>,
+    /// Whether content is compressed on its way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) compress: Option<Compression>,
 }
 
 impl SyncSettings {
@@ -35,6 +39,7 @@ impl SyncSettings {
             with_git: self.with_git.or(weaker.with_git),
             include: self.include.or(weaker.include),
             bwlimit: self.bwlimit.or(weaker.bwlimit),
+            compress: self.compress.or(weaker.compress),
         }
     }
 

@@ -32,6 +32,10 @@ pub(crate) fn up(message: wire::commit_request::Message) -> Result<mirror::Up, P
             deletes: delta.deletes.into_iter().map(Vec::from).collect(),
         }),
         Message::Data(data) => mirror::Up::Data(mirror::Data {
+            packing: match data.packing() {
+                wire::Packing::Zstd => mirror::Packing::Zstd,
+                wire::Packing::Plain | wire::Packing::Unspecified => mirror::Packing::Plain,
+            },
             pieces: data
                 .pieces
                 .iter()
@@ -43,11 +47,33 @@ pub(crate) fn up(message: wire::commit_request::Message) -> Result<mirror::Up, P
                 .collect(),
             bytes: data.bytes,
         }),
+        Message::Reuse(reuse) => mirror::Up::Reuse(mirror::Reuse {
+            file: reuse.file,
+            ranges: ranges(&reuse.ranges)?,
+        }),
         Message::End(end) => mirror::Up::End(mirror::End {
             root: digest(&end.root)?,
             unread: end.unread.into_iter().map(Vec::from).collect(),
         }),
     })
+}
+
+/// A source that is left out is that of the range before.
+fn ranges(ranges: &[wire::FileRange]) -> Result<Vec<mirror::Range>, Problem> {
+    let mut last = None;
+    let range = |range: &wire::FileRange| {
+        if !range.source.is_empty() {
+            last = Some(digest(&range.source)?);
+        }
+        let source = last.ok_or_else(|| Problem::malformed("a range of no file"))?;
+        Ok(mirror::Range {
+            offset: range.offset,
+            len: range.len,
+            source,
+            from: range.from,
+        })
+    };
+    ranges.iter().map(range).collect()
 }
 
 fn digest(bytes: &Bytes) -> Result<Digest, Problem> {
@@ -84,6 +110,11 @@ pub(crate) fn down(message: mirror::Down) -> Result<wire::CommitResponse, Proble
             root: hash(&welcome.root),
             generation: welcome.generation,
             base_known: welcome.base_known,
+            held: welcome.held,
+        }),
+        mirror::Down::Held(page) => Message::Held(wire::Held {
+            contents: page.contents.iter().map(held).collect(),
+            last: page.last,
         }),
         mirror::Down::Manifest(page) => Message::Manifest(wire::ManifestPage {
             entries: page
@@ -123,6 +154,14 @@ pub(crate) fn down(message: mirror::Down) -> Result<wire::CommitResponse, Proble
     Ok(wire::CommitResponse {
         message: Some(message),
     })
+}
+
+fn held(content: &mirror::HeldContent) -> wire::HeldContent {
+    wire::HeldContent {
+        hash: hash(&content.hash),
+        len: content.len,
+        whole: content.whole,
+    }
 }
 
 fn hash(digest: &Digest) -> Bytes {
@@ -211,6 +250,7 @@ pub(crate) fn pull_down(message: mirror::PullDown) -> Result<wire::PullResponse,
                     len: piece.len,
                 })
                 .collect(),
+            packing: wire::Packing::Unspecified.into(),
             bytes: data.bytes,
         }),
         mirror::PullDown::Gone { files } => Message::Gone(wire::Gone { files }),

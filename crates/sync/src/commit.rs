@@ -1,6 +1,6 @@
 //! The one way in which a tree changes: staged, surveyed, decided, written down, applied.
 //!
-//! `stage` writes and verifies content beside the tree. `drift` finds what jobs did to what the
+//! `stage` writes and verifies content beside the tree, and `make` what the workspace has already in another place. `drift` finds what jobs did to what the
 //! mirror wrote, and `survey` where that, what is wanted and what is on disk are not all equal;
 //! [`reconcile`](crate::reconcile) decides there. Then the order is: the journal; the steps, each a
 //! rename or a removal (`apply`), in directories that `access` made sure may be changed; the index (this is the commit); the journal removed. Before the
@@ -11,20 +11,23 @@
 pub(crate) mod access;
 mod apply;
 pub(crate) mod drift;
+pub(crate) mod make;
 mod recover;
 mod settle;
+pub(crate) mod sources;
 pub(crate) mod stage;
 pub(crate) mod survey;
 
 use std::collections::HashMap;
 
-pub(crate) use self::recover::{Recovery, recover};
+pub(crate) use self::recover::{Recovery, recover, staged_files};
 pub(crate) use self::settle::settle;
 
 use self::apply::{Applied, Place, apply};
 use self::drift::Drift;
 use self::stage::Staged;
 use self::survey::Survey;
+use crate::digest::Digest;
 use crate::error::refusal;
 use crate::faults::Faults;
 use crate::manifest::{self, Entry};
@@ -37,6 +40,7 @@ use crate::store;
 use crate::tree::{Dir, Parents};
 use crate::workspace::index::{self, Index};
 use crate::workspace::journal::{self, Journal};
+use crate::workspace::kept::CUT;
 use crate::workspace::{STAGED, Workspace, trash};
 
 /// Files that are staged, by path.
@@ -65,6 +69,15 @@ pub(crate) fn merge(tracked: &[Entry], puts: &[Entry], gone: &[TreePath]) -> Vec
     merged
 }
 
+/// A file that is to be written and not staged.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Lack<'a> {
+    pub(crate) path: &'a TreePath,
+    pub(crate) exec: bool,
+    pub(crate) size: u64,
+    pub(crate) hash: Digest,
+}
+
 /// Everything that a commit is about.
 pub(crate) struct Commit<'a> {
     pub(crate) workspace: &'a Workspace,
@@ -79,10 +92,24 @@ pub(crate) struct Commit<'a> {
     pub(crate) generation: u64,
 }
 
-impl Commit<'_> {
-    /// The paths of files that are to be written and not staged.
-    pub(crate) fn lacking(&self) -> Vec<TreePath> {
-        lacking(self.survey, self.plan, self.staged)
+impl<'a> Commit<'a> {
+    /// The files that are to be written and not staged.
+    pub(crate) fn lacking(&self) -> Vec<Lack<'a>> {
+        let lacks = self.plan.written.iter().filter_map(|&at| {
+            let change = &self.survey.changes[at];
+            let Some(&Node::File { exec, size, hash }) = change.want else {
+                return None;
+            };
+            let staged = self.staged.get(change.path);
+            let there = staged.is_some_and(|staged| staged.exec == exec && staged.hash == hash);
+            (!there).then_some(Lack {
+                path: change.path,
+                exec,
+                size,
+                hash,
+            })
+        });
+        lacks.collect()
     }
 
     /// What is the mirror's afterwards.
@@ -209,24 +236,10 @@ impl Commit<'_> {
         let held = &self.workspace.held;
         let failed = |errno| refusal("tidy", &[], errno);
         held.staging.remove_all(STAGED).map_err(failed)?;
+        held.staging.remove_all(CUT).map_err(failed)?;
         store::sweep(&self.workspace.index_path());
         Ok(())
     }
-}
-
-fn lacking(survey: &Survey<'_>, plan: &Plan, staged: &StagedFiles) -> Vec<TreePath> {
-    let lacks = |at: &&usize| {
-        let change = &survey.changes[**at];
-        match change.want {
-            Some(Node::File { exec, hash, .. }) => {
-                let staged = staged.get(change.path);
-                staged.is_none_or(|staged| staged.exec != *exec || staged.hash != *hash)
-            }
-            _ => false,
-        }
-    };
-    let lacking = plan.written.iter().filter(lacks);
-    lacking.map(|&at| survey.changes[at].path.clone()).collect()
 }
 
 fn fault(faults: &Faults, what: &'static str) -> Result<(), Refusal> {

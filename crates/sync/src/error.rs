@@ -85,6 +85,9 @@ pub enum PushError {
     /// The link broke. The server may have committed; pushing again tells.
     #[error(transparent)]
     Closed(#[from] Closed),
+    /// The server is older than it was at the last commit, and may not have understood. That is known now: pushing again works.
+    #[error("the server speaks an older version than before")]
+    Older,
     /// A file changed each time it was read.
     #[error("{} keeps changing while it is read", path.display())]
     KeepsChanging {

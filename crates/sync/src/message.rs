@@ -8,8 +8,9 @@
 //! ```text
 //! client                                         server
 //! Hello{base}                     ->             starts to look for drift
-//! Delta* Data* End{root}          ->             (sent without waiting when the base is cached)
+//! Delta* Data* Reuse* End{root}   ->             (sent without waiting when the base is cached)
 //!                                 <-             Welcome{root, base_known}
+//!                                 <-             Held*     (only after a session that was cut off)
 //!                                 <-             Manifest* (only when the base is not known)
 //! Rebase, Delta* Data* End{root}  ->             (only then: everything before Rebase is void)
 //!                                 <-             Need{paths}     (rare; drift, or a file that changed)
@@ -19,22 +20,29 @@
 //!                                 <-             Committed | Planned | Refused   (always the last)
 //! ```
 //!
-//! A client without a cached base sends only `Hello` and waits for `Welcome` and the `Manifest`.
+//! A client without a cached base sends only `Hello` and waits for `Welcome` and the `Manifest`. So does one whose last session was
+//! cut off in the midst of content, for `Held`: what of that is here by now need not be sent again.
 //!
 //! # File numbers
 //!
 //! Every [`Put`] of a regular file *with* `send` gets the next number of the session, counted by
 //! both sides from 0 in the order in which such puts are sent, over all rounds; `Rebase` does not
 //! reset the count. [`Piece::file`] is that number. A `Put` is sent before its data. A file's pieces
-//! are in order and without gaps. A frame holds either whole files, any number, or one piece of one
-//! file. An empty file has no piece.
+//! are in order and without gaps, and so are they together with the ranges that say what of it the server has. A frame
+//! holds either whole files, any number, or one piece of one file. An empty file has no piece.
+//!
+//! # What is not sent
+//!
+//! A `Put` of a file without `send` says that the server has the content: at the same path, at another one, or by another `Put`
+//! of the session. A server that does not asks for it with `Need`. So a client may guess.
 
 use bytes::Bytes;
 
 use crate::digest::Digest;
 
-/// The newest protocol version that this build speaks.
-pub const VERSION: u32 = 1;
+/// The newest protocol version that this build speaks. What version 2 added: [`Up::Reuse`],
+/// [`Packing::Zstd`] and [`Down::Held`].
+pub const VERSION: u32 = 2;
 /// Bytes of content in one [`Data`] frame at most; more is refused.
 pub const MAX_FRAME: usize = 1 << 20;
 /// Bytes of content at which a sender closes a frame.
@@ -59,6 +67,8 @@ pub enum Up {
     Delta(Delta),
     /// Content of files.
     Data(Data),
+    /// Content that the server has in other files. Since version 2.
+    Reuse(Reuse),
     /// All of this round is sent.
     End(End),
 }
@@ -68,6 +78,8 @@ pub enum Up {
 pub enum Down {
     /// The answer to `Hello`.
     Welcome(Welcome),
+    /// One page of what came in a session that was cut off. Since version 2.
+    Held(Held),
     /// One page of what the server tracks; follows `Welcome` when the base is not known.
     Manifest(ManifestPage),
     /// Content that the server lacks; the client answers with `Delta`, `Data`, `End`.
@@ -158,7 +170,7 @@ pub struct Put {
     /// Modification time, nanoseconds since the epoch; not part of the root.
     pub mtime_ns: i64,
     /// For a regular file: its content follows, under the next file number. Without it the server
-    /// has the content at this path already (only the exec bit differs), or asks with `Need`.
+    /// has the content already, or asks with `Need`.
     pub send: bool,
 }
 
@@ -188,8 +200,20 @@ pub enum Node {
 pub struct Data {
     /// Whose bytes these are, in the order in which they lie in `bytes`, without gaps.
     pub pieces: Vec<Piece>,
-    /// The bytes, [`MAX_FRAME`] at most.
+    /// How the bytes are packed.
+    pub packing: Packing,
+    /// The bytes, [`MAX_FRAME`] at most, and also when they are unpacked.
     pub bytes: Bytes,
+}
+
+/// How the content of a frame is packed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Packing {
+    /// As it is.
+    #[default]
+    Plain,
+    /// One frame of zstd, whose content is as long as the pieces together. From a client, since version 2.
+    Zstd,
 }
 
 /// A run of one file's bytes.
@@ -201,6 +225,28 @@ pub struct Piece {
     pub offset: u64,
     /// Its length in bytes, never 0.
     pub len: u32,
+}
+
+/// What of a file's content the server has: it copies that.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reuse {
+    /// The file's number; see the module.
+    pub file: u32,
+    /// What, in the order of the file; [`MAX_PAGE`] at most.
+    pub ranges: Vec<Range>,
+}
+
+/// A run of one file's bytes that another has too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Range {
+    /// Where in the file the run begins, in bytes.
+    pub offset: u64,
+    /// Its length in bytes, never 0.
+    pub len: u64,
+    /// The content of the other file, which is one of the base, or what is held of this one.
+    pub source: Digest,
+    /// Where in that the run begins, in bytes.
+    pub from: u64,
 }
 
 /// All of a round is sent.
@@ -224,6 +270,29 @@ pub struct Welcome {
     pub generation: u64,
     /// Whether the client's base is the server's. If not, the manifest follows.
     pub base_known: bool,
+    /// Something is here of a session that was cut off: `Held` follows.
+    pub held: bool,
+}
+
+/// A part of what is here of sessions that were cut off.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Held {
+    /// In no order; [`MAX_PAGE`] at most.
+    pub contents: Vec<HeldContent>,
+    /// No page follows.
+    pub last: bool,
+}
+
+/// A content, or the beginning of it. Of a beginning, the client says by a first [`Range`] of the file, whose source is the same content,
+/// that it goes on from there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HeldContent {
+    /// Its hash.
+    pub hash: Digest,
+    /// Bytes of it that are here.
+    pub len: u64,
+    /// All of it is here, and verified.
+    pub whole: bool,
 }
 
 /// A part of what the server tracks, sorted over all pages (directories before their content).

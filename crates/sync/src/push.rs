@@ -4,7 +4,13 @@
 //! their content on the link, without waiting for an answer; it ends with the root of what it saw.
 //! Files that changed in between are read again, for a few rounds.
 
+mod base;
 pub(crate) mod cache;
+mod chunks;
+mod large;
+mod library;
+mod outbox;
+mod pack;
 mod planned;
 mod pusher;
 mod send;
@@ -20,8 +26,9 @@ use std::time::{Duration, SystemTime};
 use ignore::gitignore::gitconfig_excludes_path;
 use rustix::io::Errno;
 
+use self::outbox::Outbox;
+pub use self::pack::Compress;
 use self::pusher::Pusher;
-use self::send::Outbox;
 use crate::digest::Digest;
 use crate::error::PushError;
 use crate::link::throttle::{Throttled, Wall};
@@ -52,6 +59,8 @@ pub struct Options {
     /// for one the caller's own state. They need not be there. A relative path begins at the root; one
     /// that goes through links means where it leads, and a link that it ends in as well.
     pub exclude: Vec<PathBuf>,
+    /// Whether content is compressed on its way.
+    pub compress: Compress,
     /// Take `.git` too.
     pub with_git: bool,
     /// Patterns for what is taken although the ignore files leave it out, as those of a pull: `*` does not match `/`,
@@ -74,6 +83,7 @@ impl Options {
             threads: 2,
             git_ignores: gitconfig_excludes_path(),
             exclude: Vec::new(),
+            compress: Compress::Auto,
             with_git: false,
             include: Vec::new(),
             bwlimit: None,
@@ -92,6 +102,12 @@ pub struct Pushed {
     pub sent_files: u64,
     /// Bytes of content sent.
     pub sent_bytes: u64,
+    /// Bytes of that as they were sent: fewer, if they were compressed.
+    pub wire_bytes: u64,
+    /// Files that are new or changed and were not sent: the server had their content in others.
+    pub reused_files: u64,
+    /// Bytes of content that the server had in other files, among them parts of large files that were sent otherwise.
+    pub reused_bytes: u64,
     /// Sockets, pipes and devices that were left out.
     pub special: u64,
     /// What could not be read. Nothing at or below these paths was changed in the workspace.
@@ -138,7 +154,9 @@ where
         mut receiver,
     } = link;
     let mut sender = Throttled::new(sender, options.bwlimit, Wall::watched_by(observer));
-    let outbox = Outbox::new(&mut sender, !options.dry_run, observer);
+    let peer = known.as_ref().map_or(0, |known| known.peer);
+    let mark = beside(cache, "cut");
+    let outbox = Outbox::new(&mut sender, options, (peer, &mark), observer);
     outbox.send(Up::Hello(hello(
         options,
         known.as_ref().map(|known| known.root),
@@ -156,10 +174,17 @@ where
             outbox,
             observer,
             inbox,
+            memory: beside(cache, "chunks"),
+            mark: mark.clone(),
         };
         let mut pushed = pusher.run(known, cache);
         if matches!(pushed, Err(PushError::Closed(_))) {
             pushed = Err(pusher.why_closed());
+        }
+        if pushed.is_err() && outbox.peer.load(Ordering::Relaxed) < peer {
+            // It may have been told what it does not know any more. What else went wrong shows again.
+            cache::forget_peer(cache)?;
+            pushed = Err(PushError::Older);
         }
         over.store(true, Ordering::Relaxed);
         pushed
@@ -184,6 +209,14 @@ pub(crate) fn rules(root: &Path, options: &Options) -> Result<Arc<Rules>, PushEr
 const INBOX: usize = 1024;
 /// How soon a cancelled or failed push ends.
 pub(crate) const TICK: Duration = Duration::from_millis(50);
+
+/// A file of this kind that belongs to a cache.
+fn beside(cache: &Path, kind: &str) -> PathBuf {
+    let mut name = cache.as_os_str().to_owned();
+    name.push(".");
+    name.push(kind);
+    name.into()
+}
 
 /// Where those of `directories` that lie inside `root` are below it.
 pub(crate) fn inside(root: &Path, directories: &[PathBuf]) -> Vec<TreePath> {
@@ -256,8 +289,14 @@ fn listen(
             return;
         };
         let Some(message) = message else { continue };
-        if matches!(&message, Down::Welcome(welcome) if !welcome.base_known) {
-            outbox.void.store(true, Ordering::Relaxed);
+        if let Down::Welcome(welcome) = &message {
+            outbox.welcomed(welcome.version);
+            if !welcome.base_known {
+                outbox.void.store(true, Ordering::Relaxed);
+            }
+        }
+        if let Down::Held(page) = &message {
+            outbox.hold(page);
         }
         let last = matches!(
             message,

@@ -2,12 +2,15 @@
 //!
 //! `round` checks what the client sends and hands content to the writers of `commit`; when a round
 //! ends, `turn` decides what follows from it: more content is needed, the lease must be waited for,
-//! or the tree is committed. `room` counts what the workspace comes to hold, `summary` tells the client what that did.
+//! or the tree is committed. `cut` keeps what came before a session was cut off, `unpack` makes frames plain, `tell` is what the client is told meanwhile, `room` counts what the workspace comes to hold, `summary` tells the client what that did.
 
+mod cut;
 mod room;
 mod round;
 mod summary;
+mod tell;
 mod turn;
+mod unpack;
 
 use std::collections::VecDeque;
 use std::mem::MaybeUninit;
@@ -20,21 +23,20 @@ use self::room::Tally;
 pub use self::room::{Full, Held, Room};
 use self::round::Rounds;
 use self::turn::{Context, Turn};
-use crate::commit::stage::{Bad, Stage, Writers};
+use crate::commit::sources::Sources;
+use crate::commit::stage::{Bad, Stage, Work, Writers};
 use crate::commit::{self, Recovery, StagedFiles, access, drift};
 use crate::digest::Digest;
 use crate::error::{ReceiveError, StoreError, protocol, refusal};
 use crate::link::{Link, Receiving, Sending};
-use crate::manifest::Entry;
-use crate::message::{
-    Down, End, Hello, MAX_PAGE, ManifestPage, Need, Refusal, Summary, Up, VERSION, Waiting, Welcome,
-};
-use crate::path::TreePath;
+use crate::message::{Down, End, Hello, Refusal, Summary, Up, VERSION, Waiting};
 use crate::push::since_epoch;
 use crate::tree::Use;
+use crate::workspace::Workspace;
 use crate::workspace::index::Index;
+use crate::workspace::kept::{CUT, Kept};
 use crate::workspace::lease::{Lock, POLL};
-use crate::workspace::{STAGED, TrashBounds, Workspace, trash};
+use crate::workspace::{TrashBounds, trash};
 
 /// Bounds and threads of the server's side.
 #[derive(Debug, Clone)]
@@ -175,22 +177,10 @@ impl Session<'_> {
             // Nothing to see without it. What stays closed is named by the first look.
             let _closed = workspace.held.tree.permit();
         }
-        let mut unsettled = workspace.journal_path().exists();
-        if unsettled && !hello.dry_run {
-            let _lease = self.wait(Waiting::Lease, Workspace::lock_lease)?;
-            unsettled = match commit::recover(workspace)? {
-                Recovery::Settled => false,
-                Recovery::Unsettled => true,
-                // This push may not need that path. If it does, it is told.
-                Recovery::Failed(refusal) if access::is_stuck(&refusal) => {
-                    commit::settle(workspace)?;
-                    false
-                }
-                Recovery::Failed(refusal) => return Err(refusal.into()),
-            };
-        }
+        let unsettled = self.settle(&hello)?;
         let index = workspace.index()?;
-        let known = self.welcome(&hello, &index)?;
+        let kept = cut::kept(workspace, &hello, (self.clock)())?;
+        let known = self.welcome(&hello, &index, &kept)?;
         let trust = index.boot_id == workspace.boot_id().as_bytes();
         let hello_is_dry = hello.dry_run;
         let staging = if hello.dry_run {
@@ -200,7 +190,8 @@ impl Session<'_> {
         };
         let staging = staging.map_err(|errno| refusal("stage", &[], errno))?;
         let tracked = index.tracked();
-        let tally = Tally::begin(self.options.room.as_deref(), index.held());
+        let held = index.held().and(kept.bytes());
+        let tally = Tally::begin(self.options.room.as_deref(), held);
         let context = Context {
             workspace,
             options: self.options,
@@ -210,13 +201,14 @@ impl Session<'_> {
             trust,
             unsettled,
             staging: &staging,
+            kept: &kept,
             tally: &tally,
         };
-        let received = self.rounds(&context, known);
+        let mut staged = StagedFiles::new();
+        let received = self.rounds(&context, known, &mut staged);
         let over = !workspace.journal_path().exists();
         if over && received.is_err() && !hello_is_dry && workspace.faults.before("tidy").is_ok() {
-            // What stays is only in the way of other files; the next session removes it.
-            let _left = workspace.held.staging.remove_all(STAGED);
+            cut::leave(&context, &received, &staged);
         }
         // A commit that is still to be completed keeps what it claimed.
         if over || hello_is_dry {
@@ -224,38 +216,65 @@ impl Session<'_> {
             if received.is_err()
                 && let Ok(index) = workspace.index()
             {
-                tally.committed(index.held());
+                let kept = Kept::look(&workspace.held.staging).map_or(0, |kept| kept.bytes());
+                tally.committed(index.held().and(kept));
             }
             tally.rest();
         }
         received
     }
 
-    fn rounds(&mut self, context: &Context<'_>, known: bool) -> Result<Received, ReceiveError> {
+    /// Completes an interrupted commit; says whether there is still one that is not complete.
+    fn settle(&mut self, hello: &Hello) -> Result<bool, ReceiveError> {
+        let workspace = self.workspace;
+        if hello.dry_run || !workspace.journal_path().exists() {
+            return Ok(workspace.journal_path().exists());
+        }
+        let _lease = self.wait(Waiting::Lease, Workspace::lock_lease)?;
+        Ok(match commit::recover(workspace)? {
+            Recovery::Settled => false,
+            Recovery::Unsettled => true,
+            // This push may not need that path. If it does, it is told.
+            Recovery::Failed(refusal) if access::is_stuck(&refusal) => {
+                commit::settle(workspace)?;
+                false
+            }
+            Recovery::Failed(refusal) => return Err(refusal.into()),
+        })
+    }
+
+    fn rounds(
+        &mut self,
+        context: &Context<'_>,
+        known: bool,
+        staged: &mut StagedFiles,
+    ) -> Result<Received, ReceiveError> {
         let keep_mtimes_until = self.keep_mtimes_until(context.index)?;
         let mut rounds = Rounds::new(self.options, context.tally, keep_mtimes_until, !known);
         let stage = Stage {
             dir: context.staging,
+            parts: &context.kept.dir,
+            sources: Sources::of(&self.workspace.held.tree, context.tracked),
             faults: &self.workspace.faults,
             failed: AtomicBool::new(false),
         };
-        let (mut staged, mut lease) = (StagedFiles::new(), None);
+        let mut lease = None;
         thread::scope(|scope| {
             let mut looking = Some(scope.spawn(|| context.look()));
             if !known {
                 self.manifest(context.index)?;
             }
             loop {
-                let end = self.collect(scope, &stage, &mut rounds, &mut staged)?;
+                let end = self.collect(scope, &stage, &mut rounds, staged)?;
                 let mut drift = match looking.take() {
                     Some(looking) => looking.join().expect("a look does not panic"),
                     None => context.look(),
                 };
-                let target = context.target(&mut rounds, &end, &mut staged)?;
+                let target = context.target(&mut rounds, &end, staged)?;
                 let mut may_open = !context.hello.dry_run;
                 loop {
                     let leased = lease.is_some();
-                    let turn = drift.and_then(|at| context.turn(&target, &at, &staged, leased));
+                    let turn = drift.and_then(|at| context.turn(&target, &at, staged, leased));
                     let closed = match turn {
                         Ok(Turn::Done(received)) => return Ok(received),
                         Ok(Turn::Planned(summary, pages)) => {
@@ -312,54 +331,46 @@ impl Session<'_> {
         staged: &mut StagedFiles,
     ) -> Result<End, ReceiveError> {
         let mut writers = None;
-        let ended = loop {
-            let work = match self.next()? {
-                Up::Rebase if rounds.void => {
-                    rounds.rebase();
-                    None
-                }
-                Up::Delta(delta) => rounds.delta(delta)?,
-                Up::Data(data) => rounds.data(&data)?,
-                Up::End(_) if rounds.void => None,
-                Up::End(end) => break Some(end),
-                Up::Hello(_) | Up::Rebase => return Err(protocol("a message out of place").into()),
-            };
-            if let Some(work) = work {
-                writers
-                    .get_or_insert_with(|| Writers::start(scope, stage, self.options.threads))
-                    .give(work);
-            }
-            if stage.failed.load(Ordering::Relaxed) {
-                break None;
-            }
-        };
+        let start = || Writers::start(scope, stage, self.options.threads);
+        let ended = self.messages(rounds, stage, |work| {
+            writers.get_or_insert_with(start).give(work);
+        });
         for (path, outcome) in writers.map(Writers::finish).unwrap_or_default() {
             match outcome {
                 Ok(done) => staged.insert(path, done),
                 Err(Bad::Hash) => staged.remove(&path),
+                Err(Bad::Io(_)) if ended.is_err() => None,
                 Err(Bad::Io(errno)) => return Err(refusal("write", path.as_bytes(), errno).into()),
             };
         }
-        ended.ok_or_else(|| protocol("a writer failed").into())
+        ended?.ok_or_else(|| protocol("a writer failed").into())
     }
 
-    fn need(&mut self, paths: &[TreePath], round: u32) -> Result<(), ReceiveError> {
-        if round >= MAX_ROUNDS {
-            let path = paths
-                .first()
-                .map(|path| path.as_bytes().to_vec())
-                .unwrap_or_default();
-            return Err(Refusal::HashMismatch { path }.into());
+    /// Hands over the work of one round; returns its end, or `None` if that is not worth waiting for.
+    fn messages(
+        &mut self,
+        rounds: &mut Rounds<'_>,
+        stage: &Stage<'_>,
+        mut give: impl FnMut(Work),
+    ) -> Result<Option<End>, ReceiveError> {
+        loop {
+            let work = match self.next()? {
+                Up::Rebase if rounds.void => {
+                    rounds.rebase();
+                    Vec::new()
+                }
+                Up::Delta(delta) => Vec::from_iter(rounds.delta(delta)?),
+                Up::Data(data) => Vec::from_iter(rounds.data(data)?),
+                Up::Reuse(reuse) => rounds.reuse(&reuse)?,
+                Up::End(_) if rounds.void => Vec::new(),
+                Up::End(end) => return Ok(Some(end)),
+                Up::Hello(_) | Up::Rebase => return Err(protocol("a message out of place").into()),
+            };
+            work.into_iter().for_each(&mut give);
+            if stage.failed.load(Ordering::Relaxed) {
+                return Ok(None);
+            }
         }
-        let mut pages = paths.chunks(MAX_PAGE).peekable();
-        while let Some(page) = pages.next() {
-            let paths = page.iter().map(|path| path.as_bytes().to_vec()).collect();
-            self.sender.send(Down::Need(Need {
-                paths,
-                last: pages.peek().is_none(),
-            }))?;
-        }
-        Ok(())
     }
 
     fn next(&mut self) -> Result<Up, ReceiveError> {
@@ -408,25 +419,15 @@ impl Session<'_> {
             return Ok(None);
         }
         workspace.touch((self.clock)())?;
-        self.welcome(hello, &index)?;
+        let nothing = Kept::nothing(&workspace.held.staging);
+        let nothing = nothing.map_err(|errno| refusal("stage", CUT, errno))?;
+        self.welcome(hello, &index, &nothing)?;
         let summary = summary::unchanged(root, index.generation, &index.entries);
         Ok(Some(if hello.dry_run {
             Received::Planned(summary)
         } else {
             Received::Committed(summary)
         }))
-    }
-
-    /// Answers the hello; says whether the client's base is ours.
-    fn welcome(&mut self, hello: &Hello, index: &Index) -> Result<bool, ReceiveError> {
-        let base_known = hello.base == Some(index.root);
-        self.sender.send(Down::Welcome(Welcome {
-            version: hello.version.min(VERSION),
-            root: index.root,
-            generation: index.generation,
-            base_known,
-        }))?;
-        Ok(base_known)
     }
 
     /// Takes a lock, waiting as long as the client does.
@@ -457,19 +458,5 @@ impl Session<'_> {
             thread::sleep(POLL);
         }
         Ok(())
-    }
-
-    fn manifest(&mut self, index: &Index) -> Result<(), ReceiveError> {
-        let mut pages = index.entries.chunks(MAX_PAGE).peekable();
-        loop {
-            let page = pages.next().unwrap_or_default();
-            let entry = |entry: &Entry| (entry.path.as_bytes().to_vec(), entry.node.clone());
-            let (entries, last) = (page.iter().map(entry).collect(), pages.peek().is_none());
-            self.sender
-                .send(Down::Manifest(ManifestPage { entries, last }))?;
-            if last {
-                return Ok(());
-            }
-        }
     }
 }

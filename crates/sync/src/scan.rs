@@ -19,7 +19,7 @@ use rustix::io::Errno;
 use self::rules::Rules;
 use crate::digest::Digest;
 use crate::manifest::Entry;
-use crate::message::{Node, TARGET_FRAME};
+use crate::message::Node;
 use crate::path::{TreePath, to_path_buf};
 use crate::push::Unreadable;
 use crate::stat::FileStat;
@@ -27,6 +27,8 @@ use crate::tree::read;
 use crate::tree::walk::{Visitor, Walk};
 use crate::tree::{Dir, Name};
 
+/// Bytes of the largest file that is read whole; a larger one is sent in parts.
+const WHOLE: usize = 256 << 10;
 /// How often a small file that changes while it is read is read again.
 const TRIES: usize = 3;
 
@@ -357,10 +359,7 @@ impl<'a, S: Sink> Worker<'a, S> {
 
     /// Appends a small file to the sink's buffer; `None`, and back at its start, if it is not small.
     fn read_whole(&mut self, file: &OwnedFd, expected: u64) -> rustix::io::Result<Option<usize>> {
-        let Some(expected) = usize::try_from(expected)
-            .ok()
-            .filter(|&size| size <= TARGET_FRAME)
-        else {
+        let Some(expected) = usize::try_from(expected).ok().filter(|&size| size <= WHOLE) else {
             return Ok(None);
         };
         let buffer = self.sink.buffer();
@@ -369,7 +368,7 @@ impl<'a, S: Sink> Worker<'a, S> {
         loop {
             let read = read::append(file, buffer).inspect_err(|_| buffer.truncate(start))?;
             let len = buffer.len() - start;
-            if len > TARGET_FRAME {
+            if len > WHOLE {
                 buffer.truncate(start);
                 rustix::fs::seek(file, rustix::fs::SeekFrom::Start(0))?;
                 return Ok(None);

@@ -4,8 +4,9 @@
 //! openat2(2) with `BENEATH | NO_SYMLINKS | NO_MAGICLINKS | NO_XDEV`, which opens the directory that
 //! an operation is about; the operation itself then takes one name and follows nothing. Whoever
 //! renames or links things meanwhile can make an operation fail, but not lead it elsewhere. `dir` is
-//! that handle; `read`, `write` and `walk` are built on it.
+//! that handle; `copy`, `read`, `write` and `walk` are built on it.
 
+pub(crate) mod copy;
 mod dir;
 pub(crate) mod read;
 pub(crate) mod walk;

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! <dir>/tree      what jobs see
-//! <dir>/staging   what is being received; emptied by whoever commits next
+//! <dir>/staging   what is being received, and `cut`, what came in a session that was cut off; emptied by whoever commits next
 //! <dir>/trash     what commits displaced, <commit>/<path>, as far as its bounds allow
 //! <dir>/index     the last commit: its manifest, and what the files looked like once written
 //! <dir>/journal   exists while a commit is being applied: the tree is neither old nor new
@@ -13,11 +13,12 @@
 //! The tree may also be a directory of somebody's choosing elsewhere on the same file system ([`Workspace::open_at`]); nothing of
 //! the mirror's own is in it.
 //!
-//! A module for each: `index`, `journal`, `lease`, `trash` and the way out of it, `restore`. The tree is changed by `commit` alone, also
+//! A module for each: `index`, `journal`, `kept`, `lease`, `trash` and the way out of it, `restore`. The tree is changed by `commit` alone, also
 //! when a workspace is opened that a crash left with a journal.
 
 pub(crate) mod index;
 pub(crate) mod journal;
+pub(crate) mod kept;
 pub(crate) mod lease;
 mod restore;
 pub(crate) mod trash;
@@ -27,6 +28,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use self::index::Index;
+use self::kept::Kept;
 use self::lease::{Kind, Lock};
 pub use self::restore::{Restored, Wanted};
 pub use self::trash::{Bounds as TrashBounds, TrashDir};
@@ -263,23 +265,25 @@ impl Workspace {
             .map_err(|errno| failed("list", &self.dir.join("trash"))(errno.into()))
     }
 
-    /// What the mirror wrote, and the files that an interrupted commit is still to put in place: what
-    /// sessions tell [`Room`](crate::receive::Room). What a session that was cut off left in the staging area does not
-    /// count: it is removed.
+    /// What the mirror wrote, the files that an interrupted commit is still to put in place, and the bytes of what a session
+    /// brought that was cut off: what sessions tell [`Room`](crate::receive::Room). What a killed server left beside that in the
+    /// staging area does not count: it is removed.
     ///
     /// # Errors
     /// [`StoreError`] if the workspace's own files are unusable.
     pub fn measure(&self) -> Result<Held, StoreError> {
+        let cannot =
+            |errno: rustix::io::Errno| failed("empty", &self.dir.join("staging"))(errno.into());
         // Who holds it counts by itself.
         if let Some(_writer) = self.lock_writer()?
             && !self.journal_path().exists()
         {
-            let removed = self.held.staging.remove_all(STAGED);
-            removed.map_err(|errno| failed("empty", &self.dir.join("staging"))(errno.into()))?;
+            self.held.staging.remove_all(STAGED).map_err(cannot)?;
         }
         let journal = journal::load_undamaged(&self.journal_path())?;
         let puts = journal.map_or_else(Vec::new, |journal| journal.puts);
-        let held = self.index()?.held();
+        let kept = Kept::look(&self.held.staging).map_err(cannot)?.bytes();
+        let held = self.index()?.held().and(kept);
         Ok(Held {
             bytes: held.bytes.saturating_add(manifest::bytes(&puts)),
             entries: held.entries.saturating_add(puts.len() as u64),

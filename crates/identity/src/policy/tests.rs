@@ -19,6 +19,7 @@ fn principal(number: u128, roles: impl IntoIterator<Item = Role>) -> Principal {
 /// Method, and whether a stranger, `admin`, `run`, `report` and `read` may call it.
 const EXPECTED: &[(&str, [u8; 5])] = &[
     ("legwork.v1.JobService/Start", [0, 1, 1, 0, 0]),
+    ("legwork.v1.JobService/Run", [0, 1, 1, 0, 0]),
     ("legwork.v1.JobService/Get", [0, 1, 1, 0, 1]),
     ("legwork.v1.JobService/List", [0, 1, 1, 0, 1]),
     ("legwork.v1.JobService/Wait", [0, 1, 1, 0, 1]),

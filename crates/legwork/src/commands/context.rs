@@ -61,22 +61,16 @@ pub(crate) fn run(app: &App, args: Context) -> Result<u8, CommandError> {
                 contexts.get(&name)?;
             }
             let current = (name != LOCAL).then_some(name);
-            UserConfig {
-                current,
-                ..UserConfig::load()?
-            }
-            .store()?;
+            let config = UserConfig::load()?;
+            UserConfig { current, ..config }.store()?;
         }
         Action::Add { name, url, from } => add(&contexts, name, &url, from.as_deref())?,
         Action::Rm { name } => {
             contexts.remove(&name)?;
             let config = UserConfig::load()?;
             if config.current.as_deref() == Some(&*name) {
-                UserConfig {
-                    current: None,
-                    ..UserConfig::load()?
-                }
-                .store()?;
+                let current = None;
+                UserConfig { current, ..config }.store()?;
                 app.out
                     .note("that was the current context; commands are for this machine now");
             }

@@ -193,15 +193,12 @@ fn keep(
 
 /// Makes it the current context if there is none.
 fn make_current(name: &str) -> Result<bool, CommandError> {
-    if UserConfig::load()?.current.is_some() {
+    let config = UserConfig::load()?;
+    if config.current.is_some() {
         return Ok(false);
     }
     let current = Some(name.to_owned());
-    UserConfig {
-        current,
-        ..UserConfig::load()?
-    }
-    .store()?;
+    UserConfig { current, ..config }.store()?;
     Ok(true)
 }
 

@@ -11,6 +11,7 @@ use serde_json::json;
 
 use crate::app::App;
 use crate::commands::pull;
+use crate::compress::Compression;
 use crate::error::{CommandError, FAILED, INTERRUPTED};
 use crate::interrupt::unless_interrupted;
 use crate::output::printable;
@@ -39,6 +40,9 @@ pub(crate) struct Sync {
     /// Delete however much this directory no longer has
     #[arg(long)]
     force_delete: bool,
+    /// Whether content is compressed on its way
+    #[arg(long, value_enum, value_name = "HOW")]
+    compress: Option<Compression>,
     /// Take over the directory that the server's admin chose for this name, though it is not empty, or another than before
     #[arg(long, requires = "workspace")]
     adopt: bool,
@@ -76,6 +80,7 @@ pub(crate) async fn run(app: &App, args: Sync) -> Result<u8, CommandError> {
         dry_run: args.dry_run,
         delete: project.sync.delete(),
         force_delete: args.force_delete,
+        compress: Compression::chosen(project.sync.compress),
         adopt: args.adopt,
         whole: args.whole,
     };
@@ -108,6 +113,7 @@ fn settings(args: &Sync) -> SyncSettings {
         with_git: args.with_git.then_some(true),
         include: (!args.include.is_empty()).then(|| args.include.clone()),
         bwlimit: args.bwlimit,
+        compress: args.compress,
     }
 }
 
@@ -210,6 +216,8 @@ fn to_json(pushed: &Pushed) -> serde_json::Value {
         "entries": summary.entries,
         "sentFiles": pushed.sent_files,
         "sentBytes": pushed.sent_bytes,
+        "reusedFiles": pushed.reused_files,
+        "reusedBytes": pushed.reused_bytes,
         "written": listing(&summary.written),
         "writtenBytes": summary.written_bytes,
         "deleted": listing(&summary.deleted),

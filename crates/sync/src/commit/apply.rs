@@ -7,14 +7,14 @@
 
 use std::collections::HashMap;
 
-use rustix::fs::{AtFlags, Mode};
+use rustix::fs::AtFlags;
 use rustix::io::{Errno, Result};
 
 use crate::faults::Faults;
 use crate::path::TreePath;
 use crate::reconcile::Step;
 use crate::stat::FileStat;
-use crate::tree::{Dir, Parents, Use};
+use crate::tree::{Dir, Parents, Use, write};
 use crate::workspace::trash;
 
 /// Where a plan is applied.
@@ -138,26 +138,16 @@ impl Applier<'_> {
         let (parent, name) = path.split();
         let dir = self.tree.get(parent)?;
         let now = dir.look(name)?.ok_or(Errno::NOENT)?;
-        // Whoever may read may also execute, as the umask had it when the file was made.
-        let executable = (now.mode & 0o444) >> 2;
-        let mode = if exec {
-            now.mode | executable | 0o100
-        } else {
-            now.mode & !0o111
-        };
-        rustix::fs::chmodat(
-            dir,
-            name,
-            Mode::from_raw_mode(mode & 0o777),
-            AtFlags::SYMLINK_NOFOLLOW,
-        )
-        .or_else(|errno| match errno {
-            Errno::OPNOTSUPP | Errno::NOSYS => {
-                let (file, _) = crate::tree::read::open(dir, name)?;
-                rustix::fs::fchmod(file, Mode::from_raw_mode(mode & 0o777))
-            }
-            errno => Err(errno),
-        })?;
+        let mode = write::executable(now.mode, exec);
+        rustix::fs::chmodat(dir, name, mode, AtFlags::SYMLINK_NOFOLLOW).or_else(
+            |errno| match errno {
+                Errno::OPNOTSUPP | Errno::NOSYS => {
+                    let (file, _) = crate::tree::read::open(dir, name)?;
+                    rustix::fs::fchmod(file, mode)
+                }
+                errno => Err(errno),
+            },
+        )?;
         self.note(path)
     }
 

@@ -113,7 +113,7 @@ fn redo(
 }
 
 /// What is staged, by its content.
-fn staged_files(dir: Dir) -> StagedFiles {
+pub(crate) fn staged_files(dir: Dir) -> StagedFiles {
     let found = scan::scan_with(
         dir,
         Rules::none(),

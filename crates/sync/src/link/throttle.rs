@@ -115,6 +115,7 @@ fn weight(message: &Up) -> u64 {
             let paths = puts.chain(delta.deletes.iter().map(Vec::len));
             paths.map(|len| len as u64 + ENTRY_BYTES).sum()
         }
+        Up::Reuse(reuse) => reuse.ranges.len() as u64 * ENTRY_BYTES,
         Up::Hello(_) | Up::Rebase | Up::End(_) => 0,
     }
 }
@@ -129,7 +130,7 @@ mod tests {
 
     use super::{Pace, Throttled};
     use crate::link::{Closed, Sending};
-    use crate::message::{Data, Up};
+    use crate::message::{Data, Packing, Up};
 
     /// Time passes only by waiting.
     #[derive(Default)]
@@ -163,7 +164,11 @@ mod tests {
 
     fn frame(len: usize) -> Up {
         let (pieces, bytes) = (Vec::new(), Bytes::from(vec![0; len]));
-        Up::Data(Data { pieces, bytes })
+        Up::Data(Data {
+            pieces,
+            packing: Packing::Plain,
+            bytes,
+        })
     }
 
     #[test]

@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use crate::error::PullError;
 use crate::link::Receiving;
 use crate::manifest::Entry;
-use crate::message::{Data, MAX_FRAME, Node, PullDown};
+use crate::message::{Data, MAX_FRAME, Node, Packing, PullDown};
 use crate::observer::{Observer, Progress};
 use crate::path::{TreePath, to_path_buf};
 use crate::pull::Pulled;
@@ -226,7 +226,9 @@ impl<'a> Puller<'a> {
         }
         loop {
             match self.next()? {
-                PullDown::Data(data) => self.data(offered, wanted, &data)?,
+                PullDown::Data(data) if data.packing == Packing::Plain => {
+                    self.data(offered, wanted, &data)?;
+                }
                 PullDown::Gone { files } => {
                     for number in files {
                         let entry = offered_file(offered, number)?;
@@ -235,8 +237,8 @@ impl<'a> Puller<'a> {
                     }
                 }
                 PullDown::Done => return Ok(()),
-                PullDown::Offer(_) | PullDown::Refused(_) => {
-                    return Err(PullError::Protocol("an offer out of place".to_owned()));
+                PullDown::Data(_) | PullDown::Offer(_) | PullDown::Refused(_) => {
+                    return Err(PullError::Protocol("a message out of place".to_owned()));
                 }
             }
         }

@@ -10,7 +10,8 @@ use crate::error::{PullError, ReceiveError, protocol, refusal};
 use crate::link::{Link, Receiving, Sending};
 use crate::manifest::Entry;
 use crate::message::{
-    Data, MAX_PAGE, Node, Offer, Piece, PullDown, PullUp, Put, Refusal, TARGET_FRAME, VERSION,
+    Data, MAX_PAGE, Node, Offer, Packing, Piece, PullDown, PullUp, Put, Refusal, TARGET_FRAME,
+    VERSION,
 };
 use crate::path::TreePath;
 use crate::pull::globs::Globs;
@@ -210,7 +211,11 @@ impl Server<'_> {
     fn flush(&mut self, pieces: &mut Vec<Piece>, buffer: &mut Vec<u8>) -> Result<(), ReceiveError> {
         let (pieces, bytes) = (std::mem::take(pieces), Bytes::from(std::mem::take(buffer)));
         if !pieces.is_empty() {
-            self.sender.send(PullDown::Data(Data { pieces, bytes }))?;
+            self.sender.send(PullDown::Data(Data {
+                pieces,
+                packing: Packing::Plain,
+                bytes,
+            }))?;
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! What the client remembers of its last commit to one workspace.
 //!
-//! Encoded as `root, entries`; each entry with what the file looked like when it was hashed. A
-//! damaged cache is as good as none; one of a newer version is refused.
+//! Encoded as `root, entries`, and if the server speaks more than version 1 of the protocol, that version; each entry with what
+//! the file looked like when it was hashed. A damaged cache is as good as none; one of a newer version is refused.
 
 use std::path::Path;
 
@@ -21,6 +21,8 @@ const FORMAT: Format = Format {
 pub(crate) struct Cache {
     pub(crate) root: Digest,
     pub(crate) entries: Vec<Entry>,
+    /// The version that the server spoke.
+    pub(crate) peer: u32,
 }
 
 /// What is remembered at `path`.
@@ -40,17 +42,39 @@ fn decode(bytes: &[u8], path: &Path) -> Result<Cache, StoreError> {
     Ok(Cache {
         root: reader.digest()?,
         entries: reader.entries()?,
+        peer: if reader.is_at_end() {
+            1
+        } else {
+            u32::try_from(reader.u64()?).unwrap_or(1)
+        },
     })
 }
 
-/// Remembers a committed tree.
-pub(crate) fn save(path: &Path, root: &Digest, entries: &[Entry]) -> Result<(), StoreError> {
+/// Remembers a committed tree, and the version that the server speaks.
+pub(crate) fn save(
+    path: &Path,
+    root: &Digest,
+    peer: u32,
+    entries: &[Entry],
+) -> Result<(), StoreError> {
     let mut writer = Writer::new(FORMAT, 64 + entries.len() * 112);
     writer.digest(root);
     writer.entries(entries);
+    // Who does not know of it reads what is before.
+    if peer > 1 {
+        writer.u64(peer.into());
+    }
     Replacement::of(path)?.finish(&writer.finish())?;
     store::sweep(path);
     Ok(())
+}
+
+/// The server speaks version 1 for all that is known.
+pub(crate) fn forget_peer(path: &Path) -> Result<(), StoreError> {
+    match load(path)? {
+        Some(known) => save(path, &known.root, 1, &known.entries),
+        None => Ok(()),
+    }
 }
 
 #[cfg(test)]
@@ -63,20 +87,24 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         let path = temp.path().join("cache");
         assert_eq!(load(&path).unwrap(), None);
-        // And its encoding is pinned.
-        save(&path, &empty_root(), &[]).unwrap();
-        assert_eq!(
-            load(&path).unwrap(),
-            Some(Cache {
+        // And its encoding is pinned, that for a server of version 1 too.
+        for peer in [2, 1] {
+            save(&path, &empty_root(), peer, &[]).unwrap();
+            let known = Cache {
                 root: empty_root(),
-                entries: Vec::new()
-            })
-        );
-        let mut golden = b"lwcache\0\x01\0\0\0".to_vec();
-        golden.extend_from_slice(empty_root().as_bytes());
-        golden.extend_from_slice(&[0; 8]);
-        let bytes = std::fs::read(&path).unwrap();
-        assert_eq!(&bytes[..bytes.len() - 32], golden);
+                entries: Vec::new(),
+                peer,
+            };
+            assert_eq!(load(&path).unwrap(), Some(known));
+            let mut golden = b"lwcache\0\x01\0\0\0".to_vec();
+            golden.extend_from_slice(empty_root().as_bytes());
+            golden.extend_from_slice(&[0; 8]);
+            if peer == 2 {
+                golden.extend_from_slice(&[2, 0, 0, 0, 0, 0, 0, 0]);
+            }
+            let bytes = std::fs::read(&path).unwrap();
+            assert_eq!(&bytes[..bytes.len() - 32], golden);
+        }
         std::fs::write(&path, "lwcache\0 cut").unwrap();
         assert_eq!(load(&path).ok(), None);
         std::fs::write(&path, "cut").unwrap();

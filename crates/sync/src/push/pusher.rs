@@ -1,5 +1,6 @@
 //! The client's part in the conversation, from the scan to the last word.
 
+use std::collections::HashSet;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,19 +9,24 @@ use std::sync::atomic::Ordering;
 use crossbeam_channel::RecvTimeoutError;
 use rustix::io::Errno;
 
-use crate::error::PushError;
+use crate::digest::Digest;
+use crate::error::{PushError, StoreError};
 use crate::link::Closed;
 use crate::manifest::{self, Entry};
 use crate::message::{Delta, Down, End, MAX_PAGE, Node, Summary, Up};
 use crate::observer::{Observer, Progress};
 use crate::path::TreePath;
+use crate::push::base::Base;
 use crate::push::cache::{self, Cache};
+use crate::push::library::Library;
+use crate::push::outbox::Outbox;
 use crate::push::planned::Planned;
-use crate::push::send::{Batch, Outbox};
+use crate::push::send::Batch;
 use crate::push::{Options, Pushed, TICK, Unreadable, since_epoch};
 use crate::scan::rules::Rules;
 use crate::scan::{self, Index, Scanned, Worker};
 use crate::stat::RACY_NS;
+use crate::store;
 use crate::tree::{Dir, Use};
 use crate::unread::Unread;
 
@@ -37,18 +43,23 @@ pub(crate) struct Pusher<'a> {
     pub(crate) outbox: &'a Outbox<'a>,
     pub(crate) observer: &'a dyn Observer,
     pub(crate) inbox: crossbeam_channel::Receiver<Down>,
+    /// Where the chunks of large files are remembered.
+    pub(crate) memory: PathBuf,
+    /// Is there while a session was cut off in the midst of content.
+    pub(crate) mark: PathBuf,
 }
 
 impl Pusher<'_> {
     /// Pushes against `known`, what was committed last, or against what the server says.
     pub(crate) fn run(&self, known: Option<Cache>, cache: &Path) -> Result<Pushed, PushError> {
+        let was_cut = self.mark.exists();
         let (base, mut based) = match known {
-            Some(known) => (known.entries, true),
-            None => (self.manifest()?, false),
+            // What came before the cut need not be sent again, which only the server can tell.
+            Some(known) if !was_cut || self.welcome()? => (known.entries, true),
+            _ => (self.manifest()?, false),
         };
         if !based {
-            self.outbox.void.store(false, Ordering::Relaxed);
-            self.outbox.send(Up::Rebase)?;
+            self.outbox.rebase()?;
         }
         let mut tree = self.scan(&base)?;
         protect(&mut tree, &base);
@@ -59,22 +70,66 @@ impl Pusher<'_> {
             self.end(&base, &tree)?;
         }
         let summary = self.converse(&mut tree, based)?;
+        if !self.options.dry_run {
+            store::remove(&self.mark)?;
+        }
         if !self.options.dry_run && (!based || base != tree.entries) {
-            cache::save(cache, &summary.root, &tree.entries)?;
+            self.remember(cache, &summary.root, &tree.entries)?;
         }
         Ok(Pushed {
             summary,
             dry_run: self.options.dry_run,
             sent_files: self.outbox.files.load(Ordering::Relaxed),
             sent_bytes: self.outbox.bytes.load(Ordering::Relaxed),
+            wire_bytes: self.outbox.wire_bytes.load(Ordering::Relaxed),
+            reused_files: self.outbox.reused_files.load(Ordering::Relaxed),
+            reused_bytes: self.outbox.reused_bytes.load(Ordering::Relaxed),
             special: tree.special,
             unreadable: tree.unreadable,
         })
     }
 
+    /// Waits for the server's first answer, and what it has of a session that was cut off; says whether it has our base.
+    fn welcome(&self) -> Result<bool, PushError> {
+        let mut base_known = false;
+        loop {
+            match self.next()? {
+                Down::Waiting(reason) => self.observer.waiting(reason),
+                Down::Welcome(welcome) => {
+                    base_known = welcome.base_known;
+                    if !welcome.held {
+                        return Ok(base_known);
+                    }
+                }
+                Down::Held(page) if page.last => return Ok(base_known),
+                Down::Held(_) => {}
+                other => return Err(unexpected(&other)),
+            }
+        }
+    }
+
+    /// Writes down what is committed.
+    fn remember(&self, cache: &Path, root: &Digest, entries: &[Entry]) -> Result<(), StoreError> {
+        let peer = self.outbox.peer.load(Ordering::Relaxed);
+        cache::save(cache, root, peer, entries)?;
+        let cut = self.outbox.take_cut();
+        if cut.is_empty() {
+            return Ok(());
+        }
+        let contents: HashSet<&Digest> = entries
+            .iter()
+            .filter_map(|entry| match &entry.node {
+                Node::File { hash, .. } => Some(hash),
+                Node::Dir | Node::Symlink { .. } => None,
+            })
+            .collect();
+        let is_there = |hash: &Digest| contents.contains(hash);
+        Library::load(&self.memory, is_there).save(&self.memory, &cut, is_there)
+    }
+
     fn scan(&self, base: &[Entry]) -> Result<Scanned, PushError> {
-        let index = scan::index(base);
-        let batch = |_| Batch::new(self.outbox, &index);
+        let base = Base::of(base, &self.memory);
+        let batch = |_| Batch::new(self.outbox, &base);
         let sinks = (0..self.options.threads.clamp(1, 16)).map(batch).collect();
         let dir = self
             .dir
@@ -85,7 +140,7 @@ impl Pusher<'_> {
             })?;
         let horizon = since_epoch(self.options.now).saturating_sub(RACY_NS);
         let rules = Arc::clone(&self.rules);
-        let tree = scan::scan_with(dir, rules, &index, &self.excluded, horizon, sinks);
+        let tree = scan::scan_with(dir, rules, &base.index, &self.excluded, horizon, sinks);
         self.observer.scanned(Progress {
             files: manifest::count_files(&tree.entries),
             bytes: 0,
@@ -135,7 +190,7 @@ impl Pusher<'_> {
         let mut entries = Vec::new();
         loop {
             match self.next()? {
-                Down::Welcome(_) => {}
+                Down::Welcome(_) | Down::Held(_) => {}
                 Down::Waiting(reason) => self.observer.waiting(reason),
                 Down::Manifest(page) => {
                     for (path, node) in page.entries {
@@ -179,14 +234,13 @@ impl Pusher<'_> {
     /// Begins again from what the server tracks: the cached base is not what it has.
     fn rebase(&self, tree: &mut Scanned) -> Result<(), PushError> {
         let base = self.manifest()?;
-        self.outbox.void.store(false, Ordering::Relaxed);
-        self.outbox.send(Up::Rebase)?;
+        self.outbox.rebase()?;
         protect(tree, &base);
-        let index = scan::index(&base);
+        let known = Base::of(&base, &self.memory);
         let changed = |entry: &&Entry| {
-            index
-                .get(entry.path.as_bytes())
-                .is_none_or(|base| base.node != entry.node)
+            known
+                .get(&entry.path)
+                .is_none_or(|base| *base != entry.node)
         };
         let paths: Vec<TreePath> = tree
             .entries
@@ -194,17 +248,16 @@ impl Pusher<'_> {
             .filter(changed)
             .map(|entry| entry.path.clone())
             .collect();
-        self.resend(tree, &paths, &index);
+        self.resend(tree, &paths, Batch::new(self.outbox, &known));
         self.going()?;
         self.end(&base, tree)
     }
 
-    /// Looks at `paths` again and sends those that differ from `base`. What cannot be read any more
-    /// is dropped from the tree.
-    fn resend(&self, tree: &mut Scanned, paths: &[TreePath], base: &Index<'_>) {
+    /// Looks at `paths` again and offers them to `batch`. What cannot be read any more is dropped from the tree.
+    fn resend(&self, tree: &mut Scanned, paths: &[TreePath], batch: Batch<'_, '_>) {
         let nothing = Index::new();
         let horizon = since_epoch(self.options.now).saturating_sub(RACY_NS);
-        let mut worker = Worker::new(&nothing, horizon, Batch::new(self.outbox, base));
+        let mut worker = Worker::new(&nothing, horizon, batch);
         for path in paths {
             let at = tree.entries.binary_search_by(|entry| entry.path.cmp(path));
             let Ok(at) = at else { continue };
@@ -238,6 +291,7 @@ impl Pusher<'_> {
             match self.next()? {
                 Down::Welcome(welcome) if welcome.base_known || !based => {}
                 Down::Welcome(_) => self.rebase(tree)?,
+                Down::Held(_) => {}
                 Down::Waiting(reason) => self.observer.waiting(reason),
                 Down::Need(need) => {
                     for path in need.paths {
@@ -255,7 +309,9 @@ impl Pusher<'_> {
                         return Err(PushError::KeepsChanging { path });
                     }
                     let before = tree.entries.clone();
-                    self.resend(tree, &std::mem::take(&mut needed), &Index::new());
+                    let nothing = Base::default();
+                    let batch = Batch::asked(self.outbox, &nothing);
+                    self.resend(tree, &std::mem::take(&mut needed), batch);
                     self.going()?;
                     self.end(&before, tree)?;
                 }

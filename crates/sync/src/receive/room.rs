@@ -47,6 +47,16 @@ pub struct Held {
     pub entries: u64,
 }
 
+impl Held {
+    /// With so many bytes more.
+    pub(crate) fn and(self, bytes: u64) -> Self {
+        Self {
+            bytes: self.bytes.saturating_add(bytes),
+            ..self
+        }
+    }
+}
+
 /// There is no room for what was claimed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Full {

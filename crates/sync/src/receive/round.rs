@@ -1,14 +1,17 @@
 //! What a client sends in the rounds of one session, checked and put in order.
 
+use std::collections::HashMap;
+
 use bytes::Bytes;
 
-use crate::commit::stage::{MAX_OPEN, Offered, Work};
+use crate::commit::stage::{MAX_OPEN, Offered, Part, Work};
 use crate::error::protocol;
 use crate::manifest::{self, Entry, NotATree};
-use crate::message::{Data, Delta, MAX_FRAME, MAX_PAGE, Node, Refusal};
+use crate::message::{Data, Delta, MAX_PAGE, Node, Range, Refusal, Reuse};
 use crate::path::TreePath;
 use crate::receive::Options;
 use crate::receive::room::Tally;
+use crate::receive::unpack::Unpacker;
 
 /// One path that the client sent, the round in which it did, and what it has there.
 struct Sent {
@@ -33,14 +36,17 @@ pub(crate) struct Rounds<'a> {
     keep_mtimes_until: Option<i64>,
     sent: Vec<Sent>,
     files: Vec<Numbered>,
+    /// What files that were not sent are to have as modification time, if they keep the client's.
+    pub(crate) mtimes: HashMap<TreePath, i64>,
     open: usize,
     bytes: u64,
+    unpacker: Unpacker,
     pub(crate) round: u32,
     /// What comes is against a base that the server does not have.
     pub(crate) void: bool,
 }
 
-fn too_much(what: &str, limit: u64) -> Refusal {
+pub(crate) fn too_much(what: &str, limit: u64) -> Refusal {
     Refusal::TooMuch {
         what: what.to_owned(),
         limit,
@@ -67,8 +73,10 @@ impl<'a> Rounds<'a> {
             keep_mtimes_until,
             sent: Vec::new(),
             files: Vec::new(),
+            mtimes: HashMap::new(),
             open: 0,
             bytes: 0,
+            unpacker: Unpacker::default(),
             round: 0,
             void,
         }
@@ -103,12 +111,15 @@ impl<'a> Rounds<'a> {
                     why,
                 });
             }
+            let mtime_ns = self.keep_mtimes_until.map(|now| put.mtime_ns.min(now));
+            if let (false, Some(mtime_ns), Node::File { .. }) = (put.send, mtime_ns, &put.node) {
+                self.mtimes.insert(path.clone(), mtime_ns);
+            }
             if put.send {
                 let Node::File { exec, size, hash } = put.node else {
                     return Err(protocol("content for what is not a file"));
                 };
                 let dropped = !self.void && !self.tally.offer(size)?;
-                let mtime_ns = self.keep_mtimes_until.map(|now| put.mtime_ns.min(now));
                 let offered = Offered {
                     path: path.clone(),
                     exec,
@@ -151,61 +162,33 @@ impl<'a> Rounds<'a> {
     }
 
     /// Takes a frame of content.
-    pub(crate) fn data(&mut self, data: &Data) -> Result<Option<Work>, Refusal> {
-        if data.bytes.len() > MAX_FRAME || data.pieces.len() > MAX_PAGE {
-            return Err(too_much("bytes in a frame", MAX_FRAME as u64));
+    pub(crate) fn data(&mut self, data: Data) -> Result<Option<Work>, Refusal> {
+        if data.pieces.len() > MAX_PAGE {
+            return Err(too_much("pieces in a frame", MAX_PAGE as u64));
         }
-        self.bytes += data.bytes.len() as u64;
-        if self.bytes > self.options.max_bytes {
-            return Err(too_much("bytes", self.options.max_bytes));
-        }
+        let data = self.unpacker.plain(data)?;
+        self.count(data.bytes.len() as u64)?;
         if self.void {
             return Ok(None);
         }
         let (mut at, mut whole) = (0, Vec::with_capacity(data.pieces.len()));
         for piece in &data.pieces {
-            let number = usize::try_from(piece.file).unwrap_or(usize::MAX);
-            let file = self
-                .files
-                .get_mut(number)
-                .ok_or_else(|| protocol("data for a file that was not offered"))?;
-            let offered = file
-                .offered
-                .as_ref()
-                .ok_or_else(|| protocol("data for a void file"))?;
             let len = u64::from(piece.len);
-            let end = piece
-                .offset
-                .checked_add(len)
-                .filter(|&end| end <= offered.size);
-            let Some(end) = end.filter(|_| piece.offset == file.received && len > 0) else {
-                return Err(protocol("a piece out of place"));
-            };
+            let file = self.next_run(piece.file, piece.offset, len)?;
             let to = at + usize::try_from(len).unwrap_or(usize::MAX);
             if to > data.bytes.len() {
                 return Err(protocol("more pieces than bytes"));
             }
             let bytes = data.bytes.slice(at..to);
             at = to;
-            file.received = end;
-            if file.dropped {
+            let Some(file) = file else {
                 continue;
-            }
-            if len == offered.size {
-                whole.push((offered.clone(), bytes));
+            };
+            if len == file.size {
+                whole.push((file, bytes));
             } else if data.pieces.len() == 1 {
-                self.open =
-                    self.open + usize::from(piece.offset == 0) - usize::from(end == offered.size);
-                if self.open > MAX_OPEN {
-                    return Err(too_much("large files at once", MAX_OPEN as u64));
-                }
-                let file = offered.clone();
-                return Ok(Some(Work::Piece {
-                    number: piece.file,
-                    file,
-                    offset: piece.offset,
-                    bytes,
-                }));
+                let part = Part::Bytes(bytes);
+                return self.part(piece.file, file, piece.offset, part).map(Some);
             } else {
                 return Err(protocol("a piece of a large file among others"));
             }
@@ -214,6 +197,80 @@ impl<'a> Rounds<'a> {
             return Err(protocol("more bytes than pieces"));
         }
         Ok((!whole.is_empty()).then_some(Work::Whole(whole)))
+    }
+
+    /// Takes ranges of files that are here.
+    pub(crate) fn reuse(&mut self, reuse: &Reuse) -> Result<Vec<Work>, Refusal> {
+        if reuse.ranges.len() > MAX_PAGE {
+            return Err(too_much("ranges of a file", MAX_PAGE as u64));
+        }
+        let mut work = Vec::new();
+        for &Range {
+            offset,
+            len,
+            source,
+            from,
+        } in &reuse.ranges
+        {
+            self.count(len)?;
+            if self.void {
+                continue;
+            }
+            if let Some(file) = self.next_run(reuse.file, offset, len)? {
+                let part = Part::Range { source, from, len };
+                work.push(self.part(reuse.file, file, offset, part)?);
+            }
+        }
+        Ok(work)
+    }
+
+    /// Counts content, whoever brings it.
+    fn count(&mut self, bytes: u64) -> Result<(), Refusal> {
+        self.bytes = self.bytes.saturating_add(bytes);
+        if self.bytes > self.options.max_bytes {
+            return Err(too_much("bytes", self.options.max_bytes));
+        }
+        Ok(())
+    }
+
+    /// The file with this number, of which that run must be what comes next; `None` if it is dropped.
+    fn next_run(&mut self, number: u32, offset: u64, len: u64) -> Result<Option<Offered>, Refusal> {
+        let number = usize::try_from(number).unwrap_or(usize::MAX);
+        let file = self
+            .files
+            .get_mut(number)
+            .ok_or_else(|| protocol("data for a file that was not offered"))?;
+        let offered = file
+            .offered
+            .as_ref()
+            .ok_or_else(|| protocol("data for a void file"))?;
+        let end = offset.checked_add(len).filter(|&end| end <= offered.size);
+        let Some(end) = end.filter(|_| offset == file.received && len > 0) else {
+            return Err(protocol("a piece out of place"));
+        };
+        file.received = end;
+        Ok((!file.dropped).then(|| offered.clone()))
+    }
+
+    /// Work for a part of a large file.
+    fn part(
+        &mut self,
+        number: u32,
+        file: Offered,
+        offset: u64,
+        part: Part,
+    ) -> Result<Work, Refusal> {
+        let ends = offset + part.len() == file.size;
+        self.open = self.open + usize::from(offset == 0) - usize::from(ends);
+        if self.open > MAX_OPEN {
+            return Err(too_much("large files at once", MAX_OPEN as u64));
+        }
+        Ok(Work::Part {
+            number,
+            file,
+            offset,
+            part,
+        })
     }
 
     /// Ends a round: what differs from `tracked`, sorted, as entries and as paths that are gone.

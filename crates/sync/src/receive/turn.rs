@@ -1,8 +1,11 @@
 //! After a round: what follows from it.
 
+use std::collections::{HashMap, HashSet};
+
 use crate::commit::drift::{self, Drift, Failed};
-use crate::commit::survey::survey;
-use crate::commit::{Commit, StagedFiles, access, merge};
+use crate::commit::make::Maker;
+use crate::commit::survey::{Survey, survey};
+use crate::commit::{Commit, Lack, StagedFiles, access, merge};
 use crate::digest::Digest;
 use crate::error::refusal;
 use crate::manifest::{self, Entry};
@@ -19,6 +22,7 @@ use crate::unread::Unread;
 use crate::workspace::Workspace;
 use crate::workspace::index::{self, Index};
 use crate::workspace::journal::Journal;
+use crate::workspace::kept::Kept;
 use crate::workspace::trash;
 
 /// Files that may always be deleted.
@@ -37,6 +41,7 @@ pub(crate) struct Context<'a> {
     /// An interrupted commit could not be completed.
     pub(crate) unsettled: bool,
     pub(crate) staging: &'a Dir,
+    pub(crate) kept: &'a Kept,
     pub(crate) tally: &'a Tally<'a>,
 }
 
@@ -46,6 +51,8 @@ pub(crate) struct Target {
     wanted: Vec<Entry>,
     puts: Vec<Entry>,
     gone: Vec<TreePath>,
+    /// Of files that were not sent, where they are to keep the client's.
+    mtimes: HashMap<TreePath, i64>,
     unread: Unread,
 }
 
@@ -104,6 +111,7 @@ impl Context<'_> {
             wanted,
             puts,
             gone,
+            mtimes: rounds.mtimes.clone(),
             unread: Unread::of(end.unread.iter().map(Vec::as_slice)),
         })
     }
@@ -113,7 +121,7 @@ impl Context<'_> {
         &self,
         target: &Target,
         drift: &Drift,
-        staged: &StagedFiles,
+        staged: &mut StagedFiles,
         leased: bool,
     ) -> Result<Turn, Refusal> {
         let (index, wanted, root) = (self.index, &target.wanted, target.root);
@@ -136,22 +144,12 @@ impl Context<'_> {
         let plan = reconcile(&survey.changes, &survey.strangers, &policy);
         guard(&self.hello, self.tracked, wanted, &plan)?;
         let mut summary = summary::planned(nothing, &survey, &plan);
+        let decided = (&survey, &plan);
         let same = root == index.root && plan.retained.len() == index.retained.len();
         if same && committed && plan.is_empty() && drift.changed.is_empty() {
             return self.unchanged(drift, summary).map(Turn::Done);
         }
-        let commit = Commit {
-            workspace: self.workspace,
-            tracked: self.tracked,
-            wanted,
-            drift,
-            survey: &survey,
-            plan: &plan,
-            staged,
-            staging: self.staging,
-            generation: index.generation + 1,
-        };
-        let held = commit.held();
+        let held = self.commit(target, drift, decided, staged).held();
         self.tally.target(held)?;
         if self.hello.dry_run {
             let pages = if self.hello.list_all {
@@ -161,9 +159,16 @@ impl Context<'_> {
             };
             return Ok(Turn::Planned(Box::new(summary), pages));
         }
+        let lacking = self.commit(target, drift, decided, staged).lacking();
+        if !lacking.is_empty() {
+            let maker = self.maker(target, drift);
+            let made = maker.make(&lacking, staged, |bytes| self.tally.offer(bytes))?;
+            staged.extend(made);
+        }
+        let commit = self.commit(target, drift, decided, staged);
         let lacking = commit.lacking();
         if !lacking.is_empty() {
-            return Ok(Turn::Need(lacking));
+            return Ok(Turn::Need(each_once(&lacking)));
         }
         if !plan.is_empty() && !leased {
             return Ok(Turn::Lease);
@@ -186,6 +191,40 @@ impl Context<'_> {
             summary.trash = trash::name(commit.generation);
         }
         Ok(Turn::Done(Received::Committed(summary)))
+    }
+
+    fn commit<'a>(
+        &'a self,
+        target: &'a Target,
+        drift: &'a Drift,
+        (survey, plan): (&'a Survey<'a>, &'a Plan),
+        staged: &'a StagedFiles,
+    ) -> Commit<'a> {
+        Commit {
+            workspace: self.workspace,
+            tracked: self.tracked,
+            wanted: &target.wanted,
+            drift,
+            survey,
+            plan,
+            staged,
+            staging: self.staging,
+            generation: self.index.generation + 1,
+        }
+    }
+
+    fn maker<'a>(&'a self, target: &'a Target, drift: &'a Drift) -> Maker<'a> {
+        Maker {
+            tree: &self.workspace.held.tree,
+            staging: self.staging,
+            tracked: self.tracked,
+            drift,
+            kept: self.kept,
+            trust: self.trust,
+            mtimes: &target.mtimes,
+            faults: &self.workspace.faults,
+            threads: self.options.threads,
+        }
     }
 
     /// Nothing to do to the tree. What files look like may be worth remembering.
@@ -219,6 +258,13 @@ pub(crate) fn is_due(hello: &Hello, index: &Index) -> bool {
     }
 }
 
+/// One path for each content that is lacking: the others are made of it.
+fn each_once(lacking: &[Lack<'_>]) -> Vec<TreePath> {
+    let mut asked = HashSet::new();
+    let first = lacking.iter().filter(|lack| asked.insert(lack.hash));
+    first.map(|lack| lack.path.clone()).collect()
+}
+
 /// What was staged in an earlier round and is wanted no more must not be installed with its
 /// directory.
 fn forget_stale(staged: &mut StagedFiles, wanted: &[Entry], staging: &Dir) -> Result<(), Refusal> {
@@ -244,17 +290,20 @@ fn forget_stale(staged: &mut StagedFiles, wanted: &[Entry], staging: &Dir) -> Re
 }
 
 /// Refuses what looks like a mistake. A dry run makes none, and is how to look before forcing.
-fn guard(hello: &Hello, tracked: &[Entry], wanted: &[Entry], plan: &Plan) -> Result<(), Refusal> {
+fn guard(hello: &Hello, mirrored: &[Entry], wanted: &[Entry], plan: &Plan) -> Result<(), Refusal> {
     if hello.dry_run || hello.force_delete || hello.delete == Delete::Nothing {
         return Ok(());
     }
-    let (tracked, would_move) = (manifest::count_files(tracked), plan.discarded_files);
+    let (tracked, would_move) = (manifest::count_files(mirrored), plan.discarded_files);
     if tracked + would_move > 0 && manifest::count_files(wanted) == 0 {
         return Err(Refusal::EmptyRoot {
             tracked: tracked + would_move,
         });
     }
-    let (would_delete, limit) = (plan.deleted_files, MIN_DELETES.max(tracked / 2));
+    let (mut would_delete, limit) = (plan.deleted_files, MIN_DELETES.max(tracked / 2));
+    if would_delete > limit {
+        would_delete = would_delete.saturating_sub(moved(mirrored, wanted, plan));
+    }
     if would_delete > limit {
         return Err(Refusal::MassDelete {
             would_delete,
@@ -266,4 +315,30 @@ fn guard(hello: &Hello, tracked: &[Entry], wanted: &[Entry], plan: &Plan) -> Res
         return Err(Refusal::MassDisplace { would_move, limit });
     }
     Ok(())
+}
+
+/// Files that are deleted and whose content comes up at another path: they were moved.
+fn moved(tracked: &[Entry], wanted: &[Entry], plan: &Plan) -> u64 {
+    let content = |entry: &Entry| match entry.node {
+        Node::File { hash, size, .. } if size > 0 => Some(hash),
+        _ => None,
+    };
+    let mut came: HashMap<Digest, u64> = HashMap::new();
+    for entry in wanted {
+        let was = || manifest::find(tracked, entry.path.as_bytes());
+        if let Some(hash) = content(entry)
+            && was().and_then(content) != Some(hash)
+        {
+            *came.entry(hash).or_default() += 1;
+        }
+    }
+    let deleted = plan.deleted.iter();
+    let was = deleted.filter_map(|path| manifest::find(tracked, path.as_bytes()));
+    let moved = was.filter(|was| {
+        let left = content(was).and_then(|hash| came.get_mut(&hash));
+        left.filter(|left| **left > 0)
+            .map(|left| *left -= 1)
+            .is_some()
+    });
+    moved.count() as u64
 }

@@ -235,6 +235,13 @@ impl Dir {
         rustix::fs::openat(self, name, flags, Mode::empty())
     }
 
+    /// Opens the regular file `name` for writing, and to read what is there.
+    pub(crate) fn write_file(&self, name: &[u8]) -> Result<OwnedFd> {
+        let flags =
+            OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+        rustix::fs::openat(self, name, flags, Mode::empty())
+    }
+
     /// Where the link `name` points.
     pub(crate) fn read_link(&self, name: &[u8]) -> Result<Vec<u8>> {
         Ok(rustix::fs::readlinkat(self, name, Vec::new())?.into_bytes())

@@ -68,6 +68,18 @@ pub(crate) fn hash(file: impl AsFd, limit: u64) -> Result<(Digest, u64)> {
     Ok((Digest(*hasher.finalize().as_bytes()), size))
 }
 
+/// Reads an open file from where it stands to its end.
+pub(crate) fn each(file: impl AsFd, mut see: impl FnMut(&[u8])) -> Result<()> {
+    let mut buffer = Vec::with_capacity(STEP);
+    loop {
+        buffer.clear();
+        if append(file.as_fd(), &mut buffer)? == 0 {
+            return Ok(());
+        }
+        see(&buffer);
+    }
+}
+
 /// What `name` is, by its content, and what it looked like; `None` for the look if it changed
 /// meanwhile. The node is `None` for what cannot be mirrored.
 pub(crate) fn node(

@@ -8,9 +8,10 @@ use legwork_sync::digest::Digest;
 use legwork_sync::error::{PushError, StoreError};
 use legwork_sync::link;
 use legwork_sync::message::{
-    Data, Delete, Delta, Down, End, Hello, MAX_FRAME, MAX_PAGE, Need, Node, Piece, Put, Refusal,
-    Up, VERSION, Welcome,
+    Data, Delete, Delta, Down, End, Hello, MAX_FRAME, MAX_PAGE, Need, Node, Packing, Piece, Put,
+    Range, Refusal, Reuse, Up, VERSION, Welcome,
 };
+use legwork_sync::path::TreePath;
 use legwork_sync::workspace::Workspace;
 use legwork_sync::{manifest, push, receive};
 use proptest::prelude::*;
@@ -51,15 +52,16 @@ fn puts(puts: Vec<Put>) -> Up {
     })
 }
 
-fn data(pieces: &[(u32, u64, u32)], bytes: &[u8]) -> Up {
+pub(crate) fn data(pieces: &[(u32, u64, u32)], bytes: &[u8]) -> Up {
     let piece = |&(file, offset, len): &(u32, u64, u32)| Piece { file, offset, len };
     Up::Data(Data {
+        packing: Packing::Plain,
         pieces: pieces.iter().map(piece).collect(),
         bytes: Bytes::copy_from_slice(bytes),
     })
 }
 
-fn end() -> Up {
+pub(crate) fn end() -> Up {
     Up::End(End {
         root: manifest::empty_root(),
         unread: Vec::new(),
@@ -94,7 +96,7 @@ fn last_word(bench: &Bench, messages: Vec<Up>) -> Option<Down> {
     })
 }
 
-fn refused(messages: Vec<Up>) -> Refusal {
+pub(crate) fn refused(messages: Vec<Up>) -> Refusal {
     let bench = Bench::new();
     let mut all = vec![hello()];
     all.extend(messages);
@@ -188,9 +190,100 @@ fn entries_that_are_not_a_tree_are_refused() {
     ));
 }
 
+/// Two files of two bytes.
+pub(crate) fn offered() -> Up {
+    puts(vec![put(b"a", b"12"), put(b"b", b"34")])
+}
+
+/// Ranges of a file of these contents.
+fn reuse(file: u32, ranges: &[(u64, u64, &[u8], u64)]) -> Up {
+    let range = |&(offset, len, source, from): &(u64, u64, &[u8], u64)| Range {
+        offset,
+        len,
+        source: Digest::of(source),
+        from,
+    };
+    Up::Reuse(Reuse {
+        file,
+        ranges: ranges.iter().map(range).collect(),
+    })
+}
+
+#[test]
+fn ranges_that_fit_nothing_are_refused() {
+    for ranges in [
+        reuse(2, &[(0, 2, b"12", 0)]),
+        reuse(0, &[(1, 1, b"12", 0)]),
+        reuse(0, &[(0, 3, b"12", 0)]),
+        reuse(0, &[(u64::MAX, 2, b"12", 0)]),
+        reuse(0, &[(0, 0, b"12", 0)]),
+        reuse(0, &[(0, 2, b"12", 0), (0, 2, b"12", 0)]),
+    ] {
+        let refusal = refused(vec![offered(), ranges.clone(), end()]);
+        assert!(
+            matches!(refusal, Refusal::Protocol { .. }),
+            "{ranges:?}: {refusal}"
+        );
+    }
+    let many = vec![(0, 1, &b"12"[..], 0); MAX_PAGE + 1];
+    let refusal = refused(vec![offered(), reuse(0, &many)]);
+    assert!(matches!(refusal, Refusal::TooMuch { .. }));
+    let refusal = refused(vec![offered(), reuse(0, &[(0, u64::MAX, b"12", 0)])]);
+    assert!(matches!(refusal, Refusal::TooMuch { .. }));
+    // A little that stands for much counts as much.
+    let size = 9 << 20;
+    let claimed = Put {
+        node: Node::File {
+            exec: false,
+            size,
+            hash: Digest::of(b"never"),
+        },
+        ..put(b"a", b"")
+    };
+    let refusal = refused(vec![puts(vec![claimed]), reuse(0, &[(0, size, b"12", 0)])]);
+    assert!(matches!(refusal, Refusal::TooMuch { .. }), "{refusal}");
+}
+
+/// What a job has, and the mirror did not write, is not found by its hash.
+#[test]
+fn a_range_of_what_is_not_the_mirrors_brings_nothing() {
+    let bench = Bench::new();
+    bench.write("a", "1");
+    bench.mirror();
+    let secret = "a job's secret";
+    bench.job_write("secret", secret);
+    let Up::Hello(first) = hello() else {
+        panic!("not a hello")
+    };
+    let base = Some(bench.workspace.root().unwrap().unwrap());
+    let file = put(b"b", secret.as_bytes());
+    let entries = [
+        (b"a".to_vec(), put(b"a", b"1").node),
+        (b"b".to_vec(), file.node.clone()),
+    ];
+    let paths: Vec<_> = entries
+        .iter()
+        .map(|(path, _)| TreePath::new(path.clone()).unwrap())
+        .collect();
+    let pairs = paths.iter().zip(entries.iter().map(|(_, node)| node));
+    let root = manifest::root(pairs);
+    let answer = last_word(
+        &bench,
+        vec![
+            Up::Hello(Hello { base, ..first }),
+            puts(vec![file]),
+            reuse(0, &[(0, secret.len() as u64, secret.as_bytes(), 0)]),
+            Up::End(End {
+                root,
+                unread: Vec::new(),
+            }),
+        ],
+    );
+    assert!(matches!(answer, Some(Down::Need(_))), "{answer:?}");
+}
+
 #[test]
 fn data_that_fits_nothing_is_refused() {
-    let offered = || puts(vec![put(b"a", b"12"), put(b"b", b"34")]);
     for frame in [
         data(&[(2, 0, 2)], b"12"),
         data(&[(u32::MAX, 0, 2)], b"12"),
@@ -330,6 +423,7 @@ fn a_server_cannot_ask_for_what_was_not_offered() {
                     root: manifest::empty_root(),
                     generation: 1,
                     base_known: true,
+                    held: false,
                 };
                 server.sender.send(Down::Welcome(welcome)).unwrap();
                 let need = Need {
@@ -380,6 +474,7 @@ fn any_message() -> impl Strategy<Value = Up> {
         )
             .prop_map(|(puts, deletes)| Up::Delta(Delta { puts, deletes })),
         (prop::collection::vec(piece, 0..3), 0_usize..8).prop_map(|(pieces, len)| Up::Data(Data {
+            packing: Packing::Plain,
             pieces,
             bytes: vec![0; len].into()
         })),

@@ -7,19 +7,24 @@
 )]
 
 mod closed;
+mod compressed;
 mod crash;
 mod exact;
 mod frozen;
 mod hostile;
 mod ignored;
+mod large;
 mod lease;
 mod memory;
 mod model;
+mod moved;
 mod ownership;
 mod protocol;
 mod pulling;
 mod random;
+mod resumed;
 mod room;
+mod rounds;
 mod stuck;
 mod support;
 mod trash;

@@ -1,65 +1,15 @@
 //! How many messages, and what happens when they go wrong.
 
-use std::sync::Mutex;
 use std::thread;
 
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender};
 use legwork_sync::error::PushError;
-use legwork_sync::link::{self, Closed, Link, Sending};
+use legwork_sync::link::{self, Link};
 use legwork_sync::message::{Down, Refusal, Up};
-use legwork_sync::{push, receive};
+use legwork_sync::push;
 
-use crate::support::{Bench, PATIENCE, Tree, now};
-
-/// Keeps a copy of what is sent, and may change it.
-struct Tap<'a> {
-    inner: Sender<Up>,
-    seen: &'a Mutex<Vec<Up>>,
-    change: fn(usize, &mut Up),
-}
-
-impl Sending<Up> for Tap<'_> {
-    fn send(&mut self, mut message: Up) -> Result<(), Closed> {
-        let mut seen = self.seen.lock().unwrap();
-        (self.change)(seen.len(), &mut message);
-        seen.push(message.clone());
-        drop(seen);
-        Sending::send(&mut self.inner, message)
-    }
-}
-
-fn tapped(bench: &Bench, change: fn(usize, &mut Up)) -> (Result<push::Pushed, PushError>, Vec<Up>) {
-    let seen = Mutex::new(Vec::new());
-    let (client, server) = link::pair(4);
-    let pushed = thread::scope(|scope| {
-        scope.spawn(|| {
-            receive::receive(&bench.workspace, &receive::Options::default(), server, &now)
-        });
-        let sender = Tap {
-            inner: client.sender,
-            seen: &seen,
-            change,
-        };
-        let link = Link {
-            sender,
-            receiver: client.receiver,
-        };
-        push::push(&bench.source, &bench.options(), &bench.cache(), link, &())
-    });
-    (pushed, seen.into_inner().unwrap())
-}
-
-fn kinds(messages: &[Up]) -> String {
-    let kind = |message: &Up| match message {
-        Up::Hello(_) => 'H',
-        Up::Rebase => 'R',
-        Up::Delta(_) => 'd',
-        Up::Data(_) => 'D',
-        Up::End(_) => 'E',
-    };
-    messages.iter().map(kind).collect()
-}
+use crate::support::{Bench, PATIENCE, Tree, kinds, tapped, tapped_with};
 
 #[test]
 fn unchanged_is_hello_and_end_and_an_edit_goes_without_waiting() {
@@ -99,6 +49,14 @@ fn with_a_cached_base_the_client_waits_for_nothing() {
     });
 }
 
+/// Compressed content that is spoiled is no content at all.
+fn plain(bench: &Bench) -> push::Options {
+    push::Options {
+        compress: push::Compress::Nothing,
+        ..bench.options()
+    }
+}
+
 fn spoil(message: &mut Up) {
     if let Up::Data(data) = message {
         let mut bytes = data.bytes.to_vec();
@@ -113,7 +71,7 @@ fn content_that_is_not_what_was_promised_is_asked_for_again_and_then_refused() {
         let bench = Bench::new();
         bench.write("a", &content);
         bench.write("b", "1");
-        let (pushed, seen) = tapped(&bench, |at, message| {
+        let (pushed, seen) = tapped_with(&bench, &plain(&bench), |at, message| {
             if at < 5 {
                 spoil(message);
             }
@@ -124,7 +82,7 @@ fn content_that_is_not_what_was_promised_is_asked_for_again_and_then_refused() {
 
         let bench = Bench::new();
         bench.write("a", &content);
-        let (pushed, _) = tapped(&bench, |_, message| spoil(message));
+        let (pushed, _) = tapped_with(&bench, &plain(&bench), |_, message| spoil(message));
         assert!(
             matches!(pushed, Err(PushError::KeepsChanging { .. })),
             "{pushed:?}"

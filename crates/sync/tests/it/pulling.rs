@@ -9,7 +9,7 @@ use legwork_sync::digest::Digest;
 use legwork_sync::error::PullError;
 use legwork_sync::link;
 use legwork_sync::message::Data;
-use legwork_sync::message::{Node, Offer, Piece, PullDown, PullUp, Put};
+use legwork_sync::message::{Node, Offer, Packing, Piece, PullDown, PullUp, Put};
 use legwork_sync::pull::{self, Pulled};
 
 use crate::support::{Bench, Tree, link_to, write};
@@ -167,6 +167,7 @@ fn from_hostile(
                 len: u32::try_from(bytes.len()).unwrap(),
             };
             say(PullDown::Data(Data {
+                packing: Packing::Plain,
                 pieces: vec![piece],
                 bytes: bytes.into(),
             }));

@@ -8,8 +8,10 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, SystemTime};
 
+use crossbeam_channel::Sender;
 use legwork_sync::error::{PullError, PushError};
-use legwork_sync::link;
+use legwork_sync::link::{self, Closed, Link, Sending};
+use legwork_sync::message::{Packing, Up};
 use legwork_sync::pull::{self, Pulled};
 use legwork_sync::push::{self, Pushed};
 use legwork_sync::receive;
@@ -179,6 +181,92 @@ pub(crate) fn remove(path: &Path) {
 pub(crate) fn link_to(path: &Path, target: &str) {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     symlink(target, path).unwrap();
+}
+
+/// Bytes that are always the same and have no pattern.
+pub(crate) fn noise(len: usize, seed: u64) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()
+    };
+    std::iter::repeat_with(next).flatten().take(len).collect()
+}
+
+/// Pushes to a server of the first version: it says so, and has no messages of a later one.
+pub(crate) fn to_the_first_version(bench: &Bench) -> (Result<Pushed, PushError>, Vec<Up>) {
+    tapped(bench, |_, message| match message {
+        Up::Hello(hello) => hello.version = 1,
+        // Whatever cannot be read ends the session.
+        Up::Reuse(_) => *message = Up::Rebase,
+        Up::Data(data) if data.packing != Packing::Plain => *message = Up::Rebase,
+        _ => {}
+    })
+}
+
+/// Keeps a copy of what is sent, and may change it.
+struct Tap<'a> {
+    inner: Sender<Up>,
+    seen: &'a Mutex<Vec<Up>>,
+    change: fn(usize, &mut Up),
+}
+
+impl Sending<Up> for Tap<'_> {
+    fn send(&mut self, mut message: Up) -> Result<(), Closed> {
+        let mut seen = self.seen.lock().unwrap();
+        (self.change)(seen.len(), &mut message);
+        seen.push(message.clone());
+        drop(seen);
+        Sending::send(&mut self.inner, message)
+    }
+}
+
+/// Pushes, and tells what was sent.
+pub(crate) fn tapped(
+    bench: &Bench,
+    change: fn(usize, &mut Up),
+) -> (Result<Pushed, PushError>, Vec<Up>) {
+    tapped_with(bench, &bench.options(), change)
+}
+
+pub(crate) fn tapped_with(
+    bench: &Bench,
+    options: &push::Options,
+    change: fn(usize, &mut Up),
+) -> (Result<Pushed, PushError>, Vec<Up>) {
+    let seen = Mutex::new(Vec::new());
+    let (client, server) = link::pair(4);
+    let pushed = thread::scope(|scope| {
+        scope.spawn(|| {
+            receive::receive(&bench.workspace, &receive::Options::default(), server, &now)
+        });
+        let sender = Tap {
+            inner: client.sender,
+            seen: &seen,
+            change,
+        };
+        let link = Link {
+            sender,
+            receiver: client.receiver,
+        };
+        push::push(&bench.source, options, &bench.cache(), link, &())
+    });
+    (pushed, seen.into_inner().unwrap())
+}
+
+/// One letter for each message.
+pub(crate) fn kinds(messages: &[Up]) -> String {
+    let kind = |message: &Up| match message {
+        Up::Hello(_) => 'H',
+        Up::Rebase => 'R',
+        Up::Delta(_) => 'd',
+        Up::Data(_) => 'D',
+        Up::Reuse(_) => 'U',
+        Up::End(_) => 'E',
+    };
+    messages.iter().map(kind).collect()
 }
 
 /// What a directory holds: `/`-separated paths and what is there, readably.

@@ -1,0 +1,82 @@
+//! What the server has, as far as the client knows: the tree of the last commit, and the contents of its files.
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::sync::OnceLock;
+
+use crate::digest::Digest;
+use crate::manifest::Entry;
+use crate::message::Node;
+use crate::path::TreePath;
+use crate::push::library::Library;
+use crate::scan::{self, Index};
+
+/// The tree that differences are told against.
+#[derive(Debug, Default)]
+pub(crate) struct Base<'a> {
+    pub(crate) index: Index<'a>,
+    /// Of its files. Made when the first content is offered that is not at its path: mostly never.
+    contents: OnceLock<Contents>,
+    /// Where the chunks of its large files are remembered.
+    memory: Option<&'a Path>,
+    library: OnceLock<Library>,
+}
+
+impl<'a> Base<'a> {
+    pub(crate) fn of(entries: &'a [Entry], memory: &'a Path) -> Self {
+        Self {
+            index: scan::index(entries),
+            memory: Some(memory),
+            ..Self::default()
+        }
+    }
+
+    /// The chunks of its large files, as far as they are remembered.
+    pub(crate) fn library(&self) -> &Library {
+        let load = |path| Library::load(path, |hash| self.holds(hash));
+        self.library
+            .get_or_init(|| self.memory.map(load).unwrap_or_default())
+    }
+
+    pub(crate) fn get(&self, path: &TreePath) -> Option<&'a Node> {
+        self.index.get(path.as_bytes()).map(|entry| &entry.node)
+    }
+
+    /// Whether a file has this content, at any path.
+    pub(crate) fn holds(&self, hash: &Digest) -> bool {
+        let contents = self.contents.get_or_init(|| {
+            let mut contents = Contents::default();
+            for entry in self.index.values() {
+                if let Node::File { hash, .. } = &entry.node {
+                    contents.insert(hash);
+                }
+            }
+            contents
+        });
+        contents.contains(hash)
+    }
+}
+
+/// A set of contents, by the first eight bytes of their hashes. Two that are taken for one cost a round trip, since the server
+/// then asks: so a set for all files is a tenth of what their hashes are.
+#[derive(Debug, Default)]
+pub(crate) struct Contents(HashSet<u64>);
+
+impl Contents {
+    /// Whether it was not in there.
+    pub(crate) fn insert(&mut self, hash: &Digest) -> bool {
+        self.0.insert(key(hash))
+    }
+
+    pub(crate) fn contains(&self, hash: &Digest) -> bool {
+        self.0.contains(&key(hash))
+    }
+}
+
+fn key(hash: &Digest) -> u64 {
+    let (first, _) = hash
+        .as_bytes()
+        .split_first_chunk()
+        .expect("a hash has 32 bytes");
+    u64::from_le_bytes(*first)
+}
