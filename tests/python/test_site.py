@@ -1,7 +1,10 @@
-"""Directories of the admin's choosing: kept identical, for those who may, and never the wrong one."""
+"""Directories of the admin's choosing: kept identical, and never the wrong one."""
 
+import json
 import os
+import pwd
 import shutil
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +13,7 @@ import pytest
 from harness.host import Host, Word
 from harness.relay import Relay
 from harness.serving import LISTEN, Away, Serving
+from harness.waiting import DEADLINE_S
 
 pytestmark = pytest.mark.once
 
@@ -226,3 +230,45 @@ def test_places_that_nobody_means_are_refused_at_the_start(host: Host) -> None:
     config.write_text('[workspace.site]\npath = "/srv/site"\nwriter = ["anna"]\n')
     refused = host.run("serve", "--json", *root, "--config", config).expect(1).error()
     assert (refused["reason"], refused["hint"]) == ("BAD_CONFIG", "did you mean `writers`?")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="SKIPPED: needs root")
+def test_a_root_server_touches_it_as_the_writers_user(host: Host, laptop: Host) -> None:
+    games, daemon = pwd.getpwnam("games"), pwd.getpwnam("daemon")
+    path = host.top / "srv" / "site"
+    path.mkdir(parents=True)
+    os.chown(path, games.pw_uid, games.pw_gid)
+    config = host.tmp / "server.toml"
+    config.write_text(
+        f'[run]\nuser = "games"\nusers.eve = "daemon"\n'
+        f'[workspace.site]\npath = "{path}"\nwriters = ["anna", "eve"]\n'
+    )
+    laptop.write("a/b", "1\n")
+    with Relay() as relay:
+        options = ("--config", config, "--advertise", relay.address)
+        command = host.popen("serve", "--json", *LISTEN, "--init", *options)
+        assert command.stdout
+        try:
+            told = json.loads(command.stdout.readline())
+            relay.lead_to(told["addresses"][0])
+            for name in ("anna", "eve"):
+                token = host.ok("invite", name, "--role", "run").strip()
+                laptop.ok("join", "--name", name, stdin=token.encode())
+            words = ("--workspace", "site", "--delete", "exact")
+            laptop.run("sync", "-C", "anna", *words).expect(0)
+            assert contents(path) == {"a": None, "a/b": "1\n"}
+            store = path.with_name(".legwork-site")
+            for made in (path / "a", path / "a/b", store, store / "index"):
+                assert made.stat().st_uid == games.pw_uid, made
+            assert store.stat().st_mode & 0o7777 == 0o700
+            ran = laptop.run(
+                "run", "-q", "-C", "anna", "--workspace", "site", "--", "sh", "-c", "id -u; pwd"
+            )
+            assert ran.expect(0).text == f"{games.pw_uid}\n{path}\n"
+            refused = laptop.run("sync", "-C", "eve", "--json", *words).expect(1).error()
+            assert refused["reason"] == "WORKSPACE_OTHER_USER"
+            assert "games" in refused["message"] and "daemon" in refused["message"]
+            assert daemon.pw_uid not in {made.stat().st_uid for made in path.rglob("*")}
+        finally:
+            command.send_signal(signal.SIGTERM)
+            command.communicate(timeout=DEADLINE_S)

@@ -59,10 +59,9 @@ pub(crate) async fn push(
         options: options(session, project, how),
     };
     let progress = Arc::new(Progress::new(app.out));
-    // A command that ends before its mirror does not wait for what is being read.
-    let _cancelled = CancelOnDrop(Arc::clone(&progress));
-    let pushed = session.client.push(request, progress.clone()).await;
-    progress.finish();
+    // A command that is interrupted does not wait for what is being read, and leaves no line behind.
+    let _over = CancelOnDrop(Arc::clone(&progress));
+    let pushed = session.client.push(request, progress).await;
     pushed.map_err(CommandError::from)
 }
 
@@ -71,6 +70,7 @@ struct CancelOnDrop(Arc<Progress>);
 impl Drop for CancelOnDrop {
     fn drop(&mut self) {
         self.0.cancel();
+        self.0.finish();
     }
 }
 
@@ -106,7 +106,7 @@ fn check_root(root: &Path) -> Result<(), CommandError> {
         root.display()
     );
     Err(CommandError::new(FAILED, "WHOLE_ROOT", message).hint(
-        "go to the directory that you mean, or make a legwork.toml there; --whole mirrors all of this; a job runs without a \
+        "go to the directory that you mean; --whole mirrors all of this; a job runs without a \
          mirror by --no-sync",
     ))
 }
@@ -162,7 +162,7 @@ pub(crate) fn report(app: &App, pushed: &Pushed) {
     }
     if summary.displaced.total > 0 {
         app.out.note(&format!(
-            "{} in the mirror had been changed there and {} moved to the trash {}: {}",
+            "{} in the mirror had been changed or made there and {} moved to the trash {}: {}",
             count(summary.displaced.total, "path"),
             if summary.displaced.total == 1 {
                 "was"

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use legwork_identity::{Principal, PrincipalId, Via};
 use legwork_jobs::{JobError, Jobs};
+use legwork_sync::receive;
 use legwork_sync::workspace::TrashBounds;
 use tonic::Code;
 use uuid::Uuid;
@@ -28,6 +29,10 @@ pub struct Quotas {
     pub workspace_entries: u64,
     /// Bytes that its mirrors are receiving at a time and have not committed.
     pub staging_bytes: u64,
+    /// Files, links and directories in one of its mirrors.
+    pub tree_entries: u64,
+    /// Bytes of content that one commit may send.
+    pub commit_bytes: u64,
     /// What stays in the trash of each of its mirrors.
     pub trash: TrashBounds,
 }
@@ -40,6 +45,8 @@ impl Default for Quotas {
             workspace_bytes: 64 << 30,
             workspace_entries: 4_000_000,
             staging_bytes: 64 << 30,
+            tree_entries: receive::Options::default().max_entries,
+            commit_bytes: receive::Options::default().max_bytes,
             trash: TrashBounds::default(),
         }
     }
@@ -175,8 +182,7 @@ impl Usage {
 
     /// What stays in the trash of each mirror.
     pub(crate) fn trash(&self) -> TrashBounds {
-        self.quotas()
-            .map_or_else(TrashBounds::default, |quotas| quotas.trash)
+        self.quotas().unwrap_or_default().trash
     }
 
     /// Why a job is not started.

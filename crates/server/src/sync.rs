@@ -21,6 +21,7 @@ use crate::access::Call;
 use crate::jobs::Answers;
 use crate::mirror;
 use crate::problem::Problem;
+use crate::quotas::Quotas;
 use crate::server::Shared;
 use crate::sites::Entry;
 use crate::upkeep;
@@ -336,9 +337,17 @@ impl SyncRpc {
             Some(_) => None,
             None => space.room(caller, workspace, limit, workspaces).await?,
         };
+        let Quotas {
+            tree_entries,
+            commit_bytes,
+            trash,
+            ..
+        } = limit.unwrap_or_default();
         Ok(receive::Options {
             room,
-            trash: usage.trash(),
+            trash,
+            max_entries: tree_entries,
+            max_bytes: commit_bytes,
             ..receive::Options::default()
         })
     }

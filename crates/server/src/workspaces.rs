@@ -19,6 +19,7 @@ use legwork_proto::v1 as wire;
 use legwork_sync::Digest;
 use legwork_sync::receive::Held;
 use legwork_sync::workspace::{SharedLease, Workspace};
+use tokio::sync::RwLock;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 use tonic::Code;
@@ -115,8 +116,9 @@ pub(crate) struct Workspaces {
     boot_id: String,
     accounts: Arc<Accounts>,
     sites: Sites,
-    /// Held by whoever opens one, and alone by whoever removes one.
-    gate: tokio::sync::RwLock<()>,
+    /// For each: held by whoever opens it, and alone by whoever removes it. Not one for all: who opens may have to wait for
+    /// others of the same user.
+    gates: Mutex<HashMap<WorkspaceId, Arc<RwLock<()>>>>,
     open: Mutex<HashMap<WorkspaceId, Mirror>>,
 }
 
@@ -138,7 +140,7 @@ impl Workspaces {
             dir,
             accounts,
             sites,
-            gate: tokio::sync::RwLock::default(),
+            gates: Mutex::default(),
             boot_id: boot_id.trim().to_owned(),
             open: Mutex::default(),
         })
@@ -198,7 +200,8 @@ impl Workspaces {
             )?;
             return Ok(mirror);
         }
-        let _gate = self.gate.read().await;
+        let gate = self.gate(id);
+        let _open = gate.read().await;
         let (dir, boot_id) = (self.dir.join(&id.0), self.boot_id.clone());
         let (place, owner) = (dir.clone(), user.clone());
         blocking(move || dirs::make(&place, owner.as_deref())).await??;
@@ -293,13 +296,22 @@ impl Workspaces {
         if let Some(Mirror { files, user }) = self.known(id) {
             return Ok(self.work(user.as_ref(), move || files.measure()).await??);
         }
-        let _gate = self.gate.read().await;
+        let gate = self.gate(id);
+        let _open = gate.read().await;
         let (dir, boot_id) = (self.dir.join(&id.0), self.boot_id.clone());
+        if !dir.is_dir() {
+            return Ok(Held::default());
+        }
         let place = dir.clone();
         let owner = blocking(move || dirs::owner(&place)).await??;
         // Not kept open: most are not used before the server ends.
         let measure = move || Workspace::open(&dir, &boot_id)?.measure();
         Ok(self.work(owner.map(Arc::new).as_ref(), measure).await??)
+    }
+
+    fn gate(&self, id: &WorkspaceId) -> Arc<RwLock<()>> {
+        let mut gates = self.gates.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(gates.entry(id.clone()).or_default())
     }
 
     fn known(&self, id: &WorkspaceId) -> Option<Mirror> {

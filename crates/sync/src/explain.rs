@@ -176,7 +176,9 @@ impl Way {
 }
 
 fn state(root: &Path, cache: &Path, path: &Path) -> Result<State, PushError> {
-    let Some(known) = cache::load(cache)? else {
+    let known = cache::load(cache)?;
+    // The root is no entry.
+    let Some(known) = known.filter(|_| !path.as_os_str().is_empty()) else {
         return Ok(State::Unknown);
     };
     let Some(entry) = manifest::find(&known.entries, path.as_os_str().as_bytes()) else {

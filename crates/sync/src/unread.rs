@@ -1,7 +1,7 @@
 //! The parts of a client's tree that it could not read: nothing at or below them is taken away.
 
 use crate::message::{MAX_LISTED, MAX_LISTED_BYTES};
-use crate::path::{TreePath, is_below};
+use crate::path::{TreePath, order};
 
 /// Paths that could not be read. What the client has there is not known, so nothing there counts as gone.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -63,12 +63,24 @@ impl Unread {
     /// Whether something at, below or above `path` was not read, so that it is not to be taken away.
     #[must_use]
     pub fn touches(&self, path: &TreePath) -> bool {
-        let path = path.as_bytes();
-        let meets = |unread: &TreePath| {
-            let unread = unread.as_bytes();
-            unread == path || is_below(path, unread) || is_below(unread, path)
+        if self.root {
+            return true;
+        }
+        // What is below a path comes directly after it.
+        let at = self.paths.partition_point(|unread| unread < path);
+        let below = |unread: &TreePath| unread == path || unread.is_below(path.as_bytes());
+        if self.paths.get(at).is_some_and(below) {
+            return true;
+        }
+        let is_unread = |dir: &[u8]| {
+            let found = self
+                .paths
+                .binary_search_by(|unread| order(unread.as_bytes(), dir));
+            found.is_ok()
         };
-        self.root || self.paths.iter().any(meets)
+        let bytes = path.as_bytes();
+        let ends = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'/');
+        ends.into_iter().any(|(end, _)| is_unread(&bytes[..end]))
     }
 }
 
@@ -88,6 +100,8 @@ fn nearest(mut path: &[u8]) -> Option<TreePath> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::Unread;
     use crate::path::TreePath;
 
@@ -106,6 +120,25 @@ mod tests {
         }
         assert!(!touches(&[], "a"));
         assert!(touches(&[""], "a"));
+    }
+
+    proptest! {
+        #[test]
+        fn it_is_found_as_if_each_was_looked_at(
+            unread in prop::collection::vec("[ab](/[ab.]x?){0,3}", 0..5), path in "[ab](/[ab.]x?){0,3}",
+        ) {
+            let good = |text: &String| TreePath::new(text.as_bytes()).is_ok();
+            prop_assume!(unread.iter().all(good) && good(&path));
+            let here = TreePath::new(path.as_bytes()).unwrap();
+            let meets = |text: &String| {
+                let there = TreePath::new(text.as_bytes()).unwrap();
+                there == here
+                    || there.is_below(here.as_bytes())
+                    || here.is_below(there.as_bytes())
+            };
+            let found = Unread::of(unread.iter().map(String::as_bytes)).touches(&here);
+            prop_assert_eq!(found, unread.iter().any(meets));
+        }
     }
 
     #[test]

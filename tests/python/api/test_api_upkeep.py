@@ -1,4 +1,4 @@
-"""What a foreign client does with its workspaces beside mirroring: look at them, remove them, empty their trash."""
+"""What a foreign client does with its workspaces beside mirroring: lists, removal, the trash."""
 
 import pytest
 from harness.api import Client
@@ -16,9 +16,7 @@ def workspaces(client: Client) -> list:
     """All pages."""
     found, token = [], ""
     while True:
-        page = client.sync.ListWorkspaces(
-            client.stubs.sync.ListWorkspacesRequest(page_token=token)
-        )
+        page = client.sync.ListWorkspaces(client.stubs.sync.ListWorkspacesRequest(page_token=token))
         found += page.workspaces
         token = page.next_page_token
         if not token:

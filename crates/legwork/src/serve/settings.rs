@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use legwork_identity::invite::{ADDRESSES_MAX, Address};
@@ -144,6 +144,28 @@ fn sites(told: BTreeMap<String, file::Site>) -> BTreeMap<String, SiteRule> {
     rules.collect()
 }
 
+/// Directories in each of which a site and its store are. What is writable by itself counts as a file system of its own, between
+/// which nothing is renamed; so it is the nearest that holds both.
+pub(super) fn around(told: &BTreeMap<String, file::Site>) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for site in told.values() {
+        let above = site.path.parent().unwrap_or(&site.path);
+        let store = site
+            .store
+            .as_deref()
+            .and_then(Path::parent)
+            .unwrap_or(above);
+        let both = above.ancestors().find(|dir| store.starts_with(dir));
+        match both.filter(|dir| dir.parent().is_some()) {
+            Some(both) => found.push(both.to_owned()),
+            None => found.extend([above.to_owned(), store.to_owned()]),
+        }
+    }
+    found.sort();
+    found.dedup();
+    found
+}
+
 fn cgroups(place: Option<PathBuf>) -> Option<Cgroups> {
     place.map(|place| paths::cgroups_at(&place))
 }
@@ -228,6 +250,8 @@ fn limits(file: &file::Limits) -> Limits {
             staging_bytes: file
                 .staging_bytes_each
                 .unwrap_or(usual.quotas.staging_bytes),
+            tree_entries: file.tree_entries.unwrap_or(usual.quotas.tree_entries),
+            commit_bytes: file.commit_bytes.unwrap_or(usual.quotas.commit_bytes),
             trash: trash(file, usual.quotas.trash),
         },
     }
@@ -258,7 +282,20 @@ fn retention(file: &file::Retention) -> Retention {
 mod tests {
     use std::time::Duration;
 
-    use super::{address, file, resolve, retention};
+    use super::{address, around, file, resolve, retention};
+
+    #[test]
+    fn a_site_and_its_store_are_in_one_directory_that_may_be_written() {
+        let text = "[a]\npath = \"/srv/a\"\nwriters = []\n[b]\npath = \"/srv/b\"\nwriters = []\n\
+            [c]\npath = \"/data/www/c\"\nstore = \"/data/mirror/c\"\nwriters = []\n\
+            [d]\npath = \"/one/d\"\nstore = \"/two/d\"\nwriters = []\n";
+        let sites = toml::from_str(text).unwrap();
+        let around: Vec<_> = around(&sites)
+            .into_iter()
+            .map(|dir| dir.display().to_string())
+            .collect();
+        assert_eq!(around, ["/data", "/one", "/srv", "/two"]);
+    }
 
     #[test]
     fn jobs_are_kept_for_two_weeks_unless_said_otherwise() {

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 use std::time::SystemTime;
 
@@ -22,20 +22,26 @@ impl Workspaces {
     /// ends before the rest is, the next removal goes on with that.
     pub(crate) async fn remove(&self, id: &WorkspaceId, mirror: &Mirror) -> Result<(), Problem> {
         {
-            let _gate = self.gate.write().await;
+            let gate = self.gate(id);
+            let _closed = gate.write().await;
             let alone = self.on(mirror, Workspace::claim).await?;
             let _alone = alone.map_err(|error| busy(error, id))?;
-            let (dir, gone) = (self.dir.join(&id.0), self.dir.join(format!("{id}{GONE}")));
-            let renaming = move || fs::rename(&dir, gone).map_err(|e| Problem::io(&dir, &e));
-            blocking(renaming).await??;
+            let dir = self.dir.join(&id.0);
+            blocking(move || put_aside(&dir).map_err(|e| Problem::io(&dir, &e))).await??;
             let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
             open.remove(id);
         }
         let dir = self.dir.clone();
         let doomed = move || names(&dir).map_err(|e| Problem::io(&dir, &e));
         for name in blocking(doomed).await?? {
-            if name.ends_with(GONE) {
-                self.empty(self.dir.join(name)).await?;
+            let is_ours = name.starts_with(&id.0);
+            if !name.ends_with(GONE) {
+                continue;
+            }
+            match self.empty(self.dir.join(&name)).await {
+                Err(problem) if is_ours => return Err(problem),
+                Err(problem) => tracing::warn!(name, %problem, "a mirror is not removed entirely"),
+                Ok(()) => {}
             }
         }
         Ok(())
@@ -61,12 +67,16 @@ impl Workspaces {
             .await?
             .map_err(|error| Problem::io(&dir, &error))?
         {
-            let _gate = self.gate.read().await;
+            let gate = self.gate(&id);
+            let _open = gate.read().await;
             let (dir, boot_id) = (self.dir.join(&id.0), self.boot_id.clone());
+            if !dir.is_dir() {
+                continue;
+            }
             let place = dir.clone();
             let owner = blocking(move || dirs::owner(&place)).await??.map(Arc::new);
             let prune = move || Workspace::open(&dir, &boot_id)?.prune_trash(&bounds, now);
-            // One that is damaged, or was removed meanwhile, does not keep the others.
+            // One that is damaged does not keep the others.
             if let Err(error) = self.work(owner.as_ref(), prune).await? {
                 tracing::warn!(workspace = %id, %error, "its trash cannot be looked at");
             }
@@ -94,6 +104,22 @@ impl Workspaces {
         })
         .await?
     }
+}
+
+/// Renames a directory so that it is nobody's workspace.
+fn put_aside(dir: &Path) -> io::Result<()> {
+    for attempt in 0_u32.. {
+        let gone = dir.with_extension(format!("{attempt}{GONE}"));
+        match fs::rename(dir, gone) {
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists
+                ) => {}
+            done => return done,
+        }
+    }
+    Ok(())
 }
 
 /// Why a workspace cannot be had alone.

@@ -25,6 +25,7 @@ fn few() -> Limits {
             workspace_bytes: 100,
             workspace_entries: 5,
             staging_bytes: 90,
+            tree_entries: 4,
             ..Quotas::default()
         },
         ..Limits::default()
@@ -245,6 +246,13 @@ async fn entries_in_mirrors_and_bytes_on_their_way_are_limited_too() {
     let entries: u64 = shown.iter().map(|workspace| workspace.entries).sum();
     assert_eq!((shown.len(), entries), (3, 3));
     client.remove_workspace("two").await.unwrap();
+    write_tree(
+        &home.join("five"),
+        &[("d/a", ""), ("d/b", ""), ("d/c", ""), ("d/e", "")],
+    );
+    let refused = push(&client, home, "five").await.unwrap_err();
+    assert_eq!(refused.reason, "TOO_MUCH");
+    assert!(refused.message.contains("4 entries"), "{refused:?}");
     write_tree(
         &home.join("four"),
         &[("a", ""), ("b", ""), ("c", ""), ("e", "")],
