@@ -148,5 +148,7 @@ def test_rates_and_what_was_sent_are_told(host: Host) -> None:
     done = host.run("sync", "--bwlimit", "10MiB/s").expect(0).error_text
     assert "1 written (1000 B), 0 deleted, 1 path in the mirror; 1000 B sent in " in done
     assert host.run("sync").expect(0).error_text.strip().endswith("1 path in the mirror")
+    (host.project / "a").rename(host.project / "b")
+    assert "; 0 B sent and 1000 B reused in " in host.run("sync").expect(0).error_text
     for bad in ("0", "fast", "1KB/h"):
         host.run("sync", "--bwlimit", bad).expect(2)

@@ -359,6 +359,10 @@ impl Observer for Forward {
         self.0.transferred(progress);
     }
 
+    fn reused(&self, progress: legwork_sync::observer::Progress) {
+        self.0.reused(progress);
+    }
+
     fn waiting(&self, reason: legwork_sync::message::Waiting) {
         self.0.waiting(reason);
     }

@@ -169,16 +169,20 @@ fn tell(app: &App, pushed: &Pushed, took: Duration) -> Result<(), CommandError> 
 
 /// How fast it went, if there was anything to send.
 fn speed(pushed: &Pushed, took: Duration) -> String {
-    if pushed.sent_bytes == 0 {
+    if pushed.sent_bytes + pushed.reused_bytes == 0 {
         return String::new();
     }
+    let reused = match pushed.reused_bytes {
+        0 => String::new(),
+        bytes => format!(" and {} reused", render::bytes(bytes)),
+    };
     let millis = took.as_millis().max(1);
     let rate = u128::from(pushed.sent_bytes) * 1000 / millis;
     format!(
-        "; {} sent in {}.{}s, {}/s",
+        "; {} sent{reused} in {}.{:02}s, {}/s",
         render::bytes(pushed.sent_bytes),
         millis / 1000,
-        millis % 1000 / 100,
+        millis % 1000 / 10,
         render::bytes(u64::try_from(rate).unwrap_or(u64::MAX)),
     )
 }
