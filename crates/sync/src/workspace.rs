@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! <dir>/tree      what jobs see
-//! <dir>/staging   what is being received, and `cut`, what came in a session that was cut off; emptied by whoever commits next
+//! <dir>/staging   what is being received (`new`), what came in a session that was cut off (`cut`), and what commits
+//!                 replaced and removed (`past`)
 //! <dir>/trash     what commits displaced, <commit>/<path>; the last two are kept
 //! <dir>/index     the last commit: its manifest, and what the files looked like once written
 //! <dir>/journal   exists while a commit is being applied: the tree is neither old nor new
@@ -10,13 +11,14 @@
 //! <dir>/writer    flock(2): exclusive for one session that writes; its mtime is when the workspace was last used
 //! ```
 //!
-//! A module for each: `index`, `journal`, `kept`, `lease`, `trash`. The tree is changed by `commit` alone, also
+//! A module for each: `index`, `journal`, `kept`, `past`, `lease`, `trash`. The tree is changed by `commit` alone, also
 //! when a workspace is opened that a crash left with a journal.
 
 pub(crate) mod index;
 pub(crate) mod journal;
 pub(crate) mod kept;
 pub(crate) mod lease;
+pub(crate) mod past;
 pub(crate) mod trash;
 
 use std::fs::{self, FileTimes};
@@ -220,8 +222,8 @@ impl Workspace {
             .map_err(|errno| failed("list", &self.dir.join("trash"))(errno.into()))
     }
 
-    /// Bytes of the files that the mirror wrote, of those that an interrupted commit is still to put in place, and of what a session
-    /// brought that was cut off: what sessions tell [`Room`](crate::receive::Room). What a killed server left beside that in the
+    /// Bytes of the files that the mirror wrote, of those that an interrupted commit is still to put in place, of what a session
+    /// brought that was cut off, and of what commits replaced and is kept for when it comes back: what sessions tell [`Room`](crate::receive::Room). What a killed server left beside that in the
     /// staging area does not count: it is removed.
     ///
     /// # Errors
@@ -238,11 +240,9 @@ impl Workspace {
         let journal = journal::load_undamaged(&self.journal_path())?;
         let pending = journal.map_or(0, |journal| manifest::bytes(&journal.puts));
         let kept = Kept::look(&self.held.staging).map_err(cannot)?.bytes();
-        Ok(self
-            .index()?
-            .bytes()
-            .saturating_add(pending)
-            .saturating_add(kept))
+        let past = past::bytes(&self.held.staging).map_err(cannot)?;
+        let parts = [self.index()?.bytes(), pending, kept, past];
+        Ok(parts.into_iter().fold(0, u64::saturating_add))
     }
 
     /// Removes the workspace with all that is in it.

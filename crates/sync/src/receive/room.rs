@@ -4,6 +4,8 @@ use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::message::Refusal;
+use crate::tree::Dir;
+use crate::workspace::past;
 
 /// Decides how many bytes a workspace may hold.
 ///
@@ -37,6 +39,8 @@ pub struct Full {
 #[derive(Debug)]
 pub(crate) struct Tally<'a> {
     room: Option<&'a dyn Room>,
+    /// Where what commits replaced is, which gives way to all else.
+    staging: &'a Dir,
     counts: Mutex<Counts>,
 }
 
@@ -44,6 +48,8 @@ pub(crate) struct Tally<'a> {
 struct Counts {
     /// Bytes that the mirror wrote until now.
     held: u64,
+    /// Bytes that commits replaced and that are kept for when they come back.
+    past: u64,
     /// Bytes that came to the staging area, or are about to. What was sent twice counts twice: that is rare, and to
     /// know better takes a list of all that was sent.
     staged: u64,
@@ -54,13 +60,20 @@ struct Counts {
 }
 
 impl<'a> Tally<'a> {
-    /// Of a workspace that holds so much.
-    pub(crate) fn begin(room: Option<&'a dyn Room>, held: u64) -> Self {
+    /// Of a workspace that holds so much, beside what commits replaced.
+    pub(crate) fn begin(room: Option<&'a dyn Room>, held: u64, staging: &'a Dir) -> Self {
+        // Counted only for somebody. What cannot be counted has no say.
+        let past = room.map_or(0, |_| past::bytes(staging).unwrap_or(0));
         let counts = Mutex::new(Counts {
             held,
+            past,
             ..Counts::default()
         });
-        let tally = Self { room, counts };
+        let tally = Self {
+            room,
+            staging,
+            counts,
+        };
         tally.rest();
         tally
     }
@@ -73,13 +86,15 @@ impl<'a> Tally<'a> {
         let mut counts = self.counts();
         let staged = counts.staged.saturating_add(bytes);
         counts.sent = counts.sent.saturating_add(bytes);
-        let beside = room.claim(counts.held.saturating_add(staged));
+        let most = counts.held.saturating_add(staged);
+        let beside = self.claim(room, &mut counts, most);
         let fits = match (beside, counts.target) {
             (Ok(()), _) => Ok(true),
             // It will take the place of what it is beside until then.
-            (Err(_), Some(target)) => room
-                .claim(staged.max(target).max(counts.held))
-                .map(|()| true),
+            (Err(_), Some(target)) => {
+                let most = staged.max(target).max(counts.held);
+                self.claim(room, &mut counts, most).map(|()| true)
+            }
             (Err(full), None) if counts.sent <= full.limit.saturating_sub(full.elsewhere) => {
                 Ok(false)
             }
@@ -99,24 +114,38 @@ impl<'a> Tally<'a> {
             return Ok(());
         };
         let mut counts = self.counts();
-        let claimed = match counts.target {
-            None => room.claim(counts.held.saturating_add(counts.staged).max(bytes)),
-            Some(_) => room.claim(counts.staged.max(bytes).max(counts.held)),
+        let most = match counts.target {
+            None => counts.held.saturating_add(counts.staged).max(bytes),
+            Some(_) => counts.staged.max(bytes).max(counts.held),
         };
+        let claimed = self.claim(room, &mut counts, most);
         claimed.map_err(|full| counts.refusal(full))?;
         counts.target = Some(bytes);
         Ok(())
     }
 
-    /// A commit is made, of so much.
-    pub(crate) fn committed(&self, bytes: u64) {
-        self.counts().held = bytes;
+    /// Claims so many bytes, and those that commits replaced. If these do not fit beside, they go.
+    fn claim(&self, room: &dyn Room, counts: &mut Counts, bytes: u64) -> Result<(), Full> {
+        let beside = room.claim(bytes.saturating_add(counts.past));
+        if beside.is_ok() || counts.past == 0 || past::clear(self.staging).is_err() {
+            return beside;
+        }
+        counts.past = 0;
+        room.claim(bytes)
+    }
+
+    /// A commit is made, of so much, and so much was replaced by it.
+    pub(crate) fn committed(&self, bytes: u64, replaced: u64) {
+        let mut counts = self.counts();
+        counts.held = bytes;
+        counts.past = counts.past.saturating_add(replaced);
     }
 
     /// Nothing is staged any more.
     pub(crate) fn rest(&self) {
         if let Some(room) = self.room {
-            room.settle(self.counts().held);
+            let counts = self.counts();
+            room.settle(counts.held.saturating_add(counts.past));
         }
     }
 

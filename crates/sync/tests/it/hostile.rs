@@ -73,8 +73,7 @@ fn last_word(bench: &Bench, messages: Vec<Up>) -> Option<Down> {
         let options = receive::Options {
             max_entries: 10_000,
             max_bytes: 8 << 20,
-            threads: 2,
-            room: None,
+            ..receive::Options::default()
         };
         scope.spawn(move || receive::receive(&bench.workspace, &options, server, &now));
         let sender = client.sender;
