@@ -98,7 +98,9 @@ impl Applier<'_> {
                 match (self.place.past, content(self.place.tracked, path)) {
                     (Some(past), Some((hash, size))) => {
                         self.applied.past.add(size);
-                        dir.move_over(name, past, &kept::whole(&hash))
+                        // Also where there is no room for one more name.
+                        let kept = dir.move_over(name, past, &kept::whole(&hash));
+                        kept.or_else(|_| dir.remove_file(name))
                     }
                     _ => dir.remove_file(name),
                 }
@@ -199,8 +201,9 @@ impl Applier<'_> {
         match (self.place.past, content(self.place.tracked, path)) {
             (Some(past), Some((hash, size))) if staged.exchange(name, tree, name)? => {
                 self.place.faults.before("keep")?;
-                staged.move_over(name, past, &kept::whole(&hash))?;
                 self.applied.past.add(size);
+                // What cannot be kept goes with the staging area.
+                let _kept = staged.move_over(name, past, &kept::whole(&hash));
             }
             _ => staged.move_over(name, tree, name)?,
         }
