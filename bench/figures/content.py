@@ -13,9 +13,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from figures.mirror import _source as source_tree
 from kit import place, serving, sshd, tools
 from kit.measure import Figure, Series, seconds
+
+from figures.mirror import source_tree
 
 BLOCK = 64 << 10
 LARGE = 1 << 30

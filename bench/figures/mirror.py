@@ -25,7 +25,7 @@ TOP, SUB = 20, 100
 def measure(runs: int) -> list[Figure]:
     """Time as a ratio, for a first copy and for one with nothing to do."""
     rsync = tools.need("rsync")
-    source = _source()
+    source = source_tree()
     first = {"rsync": Series(), "legwork": Series()}
     again = {"rsync": Series(), "legwork": Series()}
     for number in range(runs + 1):
@@ -84,7 +84,7 @@ def _figure(name: str, what: str, sides: dict[str, Series], bar: float) -> Figur
     )
 
 
-def _source() -> Path:
+def source_tree() -> Path:
     """The tree, made once: the same bytes on every machine."""
     tree = tools.CACHE / "tree"
     done = tools.CACHE / "tree.done"
