@@ -1,9 +1,9 @@
 """A mirror over mTLS on loopback, against rsync over ssh through an open connection.
 
-Both encrypt, both write to a tmpfs, and both start with a source that is in the page cache. Each run
-begins with nothing at either destination, and then makes the same changes for both: nothing, one
-file, 1 % of the files, a directory renamed. The same for one file of 1 GiB, half of it text, which
-then gets a byte in front. At the end of each run the destinations are compared.
+Both encrypt, both write to a tmpfs, and both start with a source that is in the page cache. Each
+run begins with nothing at either destination, and then makes the same changes for both: nothing,
+one file, 1 % of the files, a directory renamed. The same for one file of 1 GiB, half of it text,
+which then gets a byte in front. At the end of each run the destinations are compared.
 """
 
 import random

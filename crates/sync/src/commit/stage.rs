@@ -283,7 +283,7 @@ impl Writer<'_> {
         }
         if first.is_own(file) {
             self.stage.faults.before("stage")?;
-            return match parts.write_file(&part) {
+            return match read::reopen(parts, &part) {
                 Ok(there) => Open::resume(there, part, first.len()),
                 // Then it is not what was promised, and is asked for.
                 Err(_) => Ok(Open::new(self.create(file)?, None)),
