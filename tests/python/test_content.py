@@ -7,14 +7,12 @@ import pytest
 from harness.host import Host
 from harness.relay import UP
 from harness.serving import Away
+from harness.waiting import DEADLINE_S, until
 
 pytestmark = pytest.mark.once
 
-FRAME = 600_000
-"""Bytes of the largest frame that a client sends."""
-WORKERS = 2
-ON_THE_WAY = 2 << 20
-"""What a reset may take along that had passed the network and no server has read."""
+FRAMES = 2 * 650_000
+"""Bytes of a frame for each of the client's two workers, with what is around them."""
 
 
 def sync(laptop: Host, *options: str) -> dict[str, int]:
@@ -69,28 +67,57 @@ def test_text_is_compressed_where_that_is_asked_for(away: Away, laptop: Host) ->
         assert (passed > size) == (how == "none")
 
 
+def test_the_users_file_settles_what_no_option_says(away: Away, laptop: Host) -> None:
+    config = laptop.home / "config/legwork/config.toml"
+    assert "current" in config.read_text()
+    for how, packed in (("zstd", True), ("none", False)):
+        rest = [line for line in config.read_text().splitlines() if "compress" not in line]
+        config.write_text("\n".join([*rest, f'compress = "{how}"', ""]))
+        laptop.write("text", f"{how} the same words again and again\n" * 60_000)
+        told = sync(laptop)
+        assert (told["wireBytes"] < told["sentBytes"]) == packed
+    laptop.write("text", "words and words\n" * 60_000)
+    told = sync(laptop, "--compress", "zstd")
+    assert told["wireBytes"] < told["sentBytes"] / 10
+    # Another setting leaves it alone.
+    laptop.ok("context", "use", "local")
+    assert 'compress = "none"' in config.read_text()
+    config.write_text('compress = "much"\n')
+    assert "compress" in laptop.run("sync", "-C", "box").expect(1).error_text
+
+
 @pytest.mark.parametrize("large", [False, True], ids=["small", "large"])
 def test_after_a_break_what_had_arrived_is_not_sent_again(
     away: Away, laptop: Host, large: bool
 ) -> None:
     size, count = (16 << 20, 1) if large else (100_000, 160)
     sync(laptop)
+    (staging,) = (away.host.state / "workspaces").glob("*/staging")
+
+    def arrived() -> int:
+        files = [path for name in ("new", "cut") for path in (staging / name).rglob("*")]
+        return sum(path.stat().st_size for path in files if path.is_file())
+
     for tenths in (3, 6, 9):
         whole = 0
         for number in range(count):
             data = os.urandom(size)
             whole += len(data)
             laptop.write(f"data/{number}", data)
+        place = whole * tenths // 10
         before = len(away.relay.links)
-        away.relay.cut_next(whole * tenths // 10, direction=UP)
-        laptop.ok("sync", "-q")
-        links = away.relay.links[before:]
-        assert links[0].was_reset
-        passed = sum(link.passed[UP] for link in links)
-        assert passed < whole * 1.02 + WORKERS * FRAME + ON_THE_WAY, (tenths, whole, passed)
+        away.relay.hold_next(place, direction=UP)
+        sender = laptop.popen("sync", "-q", "--compress", "none")
+        # All of it is with the server, but for the beginning of a frame that each worker sends.
+        until(lambda least=place - FRAMES: arrived() >= least, "it arrived")
+        there = arrived()
+        away.relay.links[before].reset()
+        out, err = sender.communicate(timeout=DEADLINE_S)
+        assert sender.returncode == 0, (out, err)
+        second = sum(link.passed[UP] for link in away.relay.links[before + 1 :])
+        assert second < (whole - there) * 1.02 + FRAMES, (place, there, second)
         (tree,) = (away.host.state / "workspaces").glob("*/tree")
         for number in range(count):
             mine, theirs = (where / f"data/{number}" for where in (laptop.project, tree))
             assert mine.read_bytes() == theirs.read_bytes()
-        (staging,) = (away.host.state / "workspaces").glob("*/staging")
-        assert not any(path.is_file() for path in staging.rglob("*"))
+        assert [path.name for path in staging.iterdir()] in ([], ["past"])

@@ -90,6 +90,8 @@ pub(crate) struct Commit<'a> {
     pub(crate) staged: &'a StagedFiles,
     pub(crate) staging: &'a Dir,
     pub(crate) generation: u64,
+    /// Where what is replaced or removed goes, for when it comes back.
+    pub(crate) past: Option<&'a Dir>,
 }
 
 impl<'a> Commit<'a> {
@@ -180,6 +182,8 @@ impl<'a> Commit<'a> {
             staged: self.staging,
             trash: &held.trash,
             trash_name: &trash::name(self.generation),
+            tracked: self.tracked,
+            past: self.past,
             faults: &self.workspace.faults,
         };
         apply(&place, &self.plan.steps)

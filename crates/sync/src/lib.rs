@@ -9,7 +9,8 @@
 //!
 //! [`push`](push::push) compares the directory with the manifest of the last commit (its cache),
 //! sends the differences and their content without waiting for an answer, and ends with the root of
-//! its tree, a Merkle hash. [`receive`](receive::receive) meanwhile looks for drift in the
+//! its tree, a Merkle hash. What the workspace has at another path, of an earlier commit or of a session that was cut off, is not sent, nor are
+//! the parts of a large file that others have. [`receive`](receive::receive) meanwhile looks for drift in the
 //! workspace, stages and verifies what comes, and then, under the workspace's lease, decides for
 //! each path (a pure function over what the mirror wrote, what the client has and what is on disk),
 //! writes down its intent and applies it by renames. A crash at any point leaves the old tree, or an

@@ -11,6 +11,7 @@ mod large;
 mod library;
 mod outbox;
 mod pack;
+mod past;
 mod planned;
 mod pusher;
 mod send;
@@ -156,7 +157,9 @@ where
     let mut sender = Throttled::new(sender, options.bwlimit, Wall::watched_by(observer));
     let peer = known.as_ref().map_or(0, |known| known.peer);
     let mark = beside(cache, "cut");
-    let outbox = Outbox::new(&mut sender, options, (peer, &mark), observer);
+    let past = known.as_ref().map(|known| known.past.clone());
+    let past = past.unwrap_or_default();
+    let outbox = Outbox::new(&mut sender, options, (peer, &mark), observer).with_past(&past);
     outbox.send(Up::Hello(hello(
         options,
         known.as_ref().map(|known| known.root),
@@ -176,6 +179,7 @@ where
             inbox,
             memory: beside(cache, "chunks"),
             mark: mark.clone(),
+            past,
         };
         let mut pushed = pusher.run(known, cache);
         if matches!(pushed, Err(PushError::Closed(_))) {

@@ -47,6 +47,8 @@ pub struct Options {
     pub max_bytes: u64,
     /// Threads that write, and that look for drift; 1 to 16.
     pub threads: usize,
+    /// Bytes of what commits replaced and removed that a workspace keeps for when they come back, about; 0 for none.
+    pub past_bytes: u64,
     /// Who is asked before the workspace comes to hold more; `None` if it may.
     pub room: Option<Arc<dyn Room>>,
     /// How much of what commits displace is kept.
@@ -59,6 +61,7 @@ impl Default for Options {
             max_entries: 2_000_000,
             max_bytes: 1 << 40,
             threads: 2,
+            past_bytes: 256 << 20,
             room: None,
             trash: TrashBounds::default(),
         }
@@ -191,7 +194,8 @@ impl Session<'_> {
         let staging = staging.map_err(|errno| refusal("stage", &[], errno))?;
         let tracked = index.tracked();
         let held = index.held().and(kept.bytes());
-        let tally = Tally::begin(self.options.room.as_deref(), held);
+        let past = cut::past(workspace, &hello, self.options)?;
+        let tally = Tally::begin(self.options.room.as_deref(), held, &workspace.held.staging);
         let context = Context {
             workspace,
             options: self.options,
@@ -202,6 +206,8 @@ impl Session<'_> {
             unsettled,
             staging: &staging,
             kept: &kept,
+            past: past.as_ref(),
+            now_ns: since_epoch((self.clock)()),
             tally: &tally,
         };
         let mut staged = StagedFiles::new();
@@ -217,7 +223,7 @@ impl Session<'_> {
                 && let Ok(index) = workspace.index()
             {
                 let kept = Kept::look(&workspace.held.staging).map_or(0, |kept| kept.bytes());
-                tally.committed(index.held().and(kept));
+                tally.committed(index.held().and(kept), 0);
             }
             tally.rest();
         }

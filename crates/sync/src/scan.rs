@@ -23,9 +23,8 @@ use crate::message::Node;
 use crate::path::{TreePath, to_path_buf};
 use crate::push::Unreadable;
 use crate::stat::FileStat;
-use crate::tree::read;
 use crate::tree::walk::{Visitor, Walk};
-use crate::tree::{Dir, Name};
+use crate::tree::{Dir, Name, hash, read};
 
 /// Bytes of the largest file that is read whole; a larger one is sent in parts.
 const WHOLE: usize = 256 << 10;
@@ -353,7 +352,10 @@ impl<'a, S: Sink> Worker<'a, S> {
             };
             return Ok((node, true));
         }
-        let (hash, size) = read::hash(file, u64::MAX)?;
+        let (hash, size) = match hash::large(file, stat.size)? {
+            Some(hash) => (hash, stat.size),
+            None => read::hash(file, u64::MAX)?,
+        };
         Ok((Node::File { exec, size, hash }, false))
     }
 

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! <dir>/tree      what jobs see
-//! <dir>/staging   what is being received, and `cut`, what came in a session that was cut off; emptied by whoever commits next
+//! <dir>/staging   what is being received (`new`), what came in a session that was cut off (`cut`), and what commits
+//!                 replaced and removed (`past`)
 //! <dir>/trash     what commits displaced, <commit>/<path>, as far as its bounds allow
 //! <dir>/index     the last commit: its manifest, and what the files looked like once written
 //! <dir>/journal   exists while a commit is being applied: the tree is neither old nor new
@@ -13,13 +14,14 @@
 //! The tree may also be a directory of somebody's choosing elsewhere on the same file system ([`Workspace::open_at`]); nothing of
 //! the mirror's own is in it.
 //!
-//! A module for each: `index`, `journal`, `kept`, `lease`, `trash` and the way out of it, `restore`. The tree is changed by `commit` alone, also
+//! A module for each: `index`, `journal`, `kept`, `past`, `lease`, `trash` and the way out of it, `restore`. The tree is changed by `commit` alone, also
 //! when a workspace is opened that a crash left with a journal.
 
 pub(crate) mod index;
 pub(crate) mod journal;
 pub(crate) mod kept;
 pub(crate) mod lease;
+pub(crate) mod past;
 mod restore;
 pub(crate) mod trash;
 
@@ -266,7 +268,8 @@ impl Workspace {
     }
 
     /// What the mirror wrote, the files that an interrupted commit is still to put in place, and the bytes of what a session
-    /// brought that was cut off: what sessions tell [`Room`](crate::receive::Room). What a killed server left beside that in the
+    /// brought that was cut off and of what commits replaced and is kept for when it comes back: what sessions tell
+    /// [`Room`](crate::receive::Room). What a killed server left beside that in the
     /// staging area does not count: it is removed.
     ///
     /// # Errors
@@ -283,7 +286,8 @@ impl Workspace {
         let journal = journal::load_undamaged(&self.journal_path())?;
         let puts = journal.map_or_else(Vec::new, |journal| journal.puts);
         let kept = Kept::look(&self.held.staging).map_err(cannot)?.bytes();
-        let held = self.index()?.held().and(kept);
+        let past = past::bytes(&self.held.staging).map_err(cannot)?;
+        let held = self.index()?.held().and(kept).and(past);
         Ok(Held {
             bytes: held.bytes.saturating_add(manifest::bytes(&puts)),
             entries: held.entries.saturating_add(puts.len() as u64),

@@ -220,6 +220,7 @@ fn to_json(pushed: &Pushed) -> serde_json::Value {
         "entries": summary.entries,
         "sentFiles": pushed.sent_files,
         "sentBytes": pushed.sent_bytes,
+        "wireBytes": pushed.wire_bytes,
         "reusedFiles": pushed.reused_files,
         "reusedBytes": pushed.reused_bytes,
         "written": listing(&summary.written),

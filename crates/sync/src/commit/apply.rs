@@ -10,12 +10,16 @@ use std::collections::HashMap;
 use rustix::fs::AtFlags;
 use rustix::io::{Errno, Result};
 
+use crate::digest::Digest;
 use crate::faults::Faults;
+use crate::manifest::{self, Entry};
+use crate::message::Node;
 use crate::path::TreePath;
 use crate::reconcile::Step;
 use crate::stat::FileStat;
 use crate::tree::{Dir, Parents, Use, write};
-use crate::workspace::trash;
+use crate::workspace::past::Moved;
+use crate::workspace::{kept, trash};
 
 /// Where a plan is applied.
 pub(crate) struct Place<'a> {
@@ -26,6 +30,10 @@ pub(crate) struct Place<'a> {
     pub(crate) trash: &'a Dir,
     /// The name of this commit's own.
     pub(crate) trash_name: &'a str,
+    /// What the mirror wrote.
+    pub(crate) tracked: &'a [Entry],
+    /// Where that goes when it is replaced or removed; nowhere without it.
+    pub(crate) past: Option<&'a Dir>,
     pub(crate) faults: &'a Faults,
 }
 
@@ -38,6 +46,8 @@ pub(crate) struct Applied {
     pub(crate) displaced: Vec<TreePath>,
     /// Directories that were to go, but are not empty.
     pub(crate) kept: Vec<TreePath>,
+    /// Replaced or removed, and kept for when it comes back.
+    pub(crate) past: Moved,
 }
 
 /// Does all steps.
@@ -85,7 +95,15 @@ impl Applier<'_> {
             None => Ok(()),
             now if now.as_ref() == look => {
                 self.place.faults.before("remove")?;
-                dir.remove_file(name)
+                match (self.place.past, content(self.place.tracked, path)) {
+                    (Some(past), Some((hash, size))) => {
+                        self.applied.past.add(size);
+                        // Also where there is no room for one more name.
+                        let kept = dir.move_over(name, past, &kept::whole(&hash));
+                        kept.or_else(|_| dir.remove_file(name))
+                    }
+                    _ => dir.remove_file(name),
+                }
             }
             Some(_) => {
                 self.applied.displaced.push(path.clone());
@@ -179,9 +197,16 @@ impl Applier<'_> {
             return self.install(path);
         }
         self.place.faults.before("replace")?;
-        self.staged
-            .get(parent)?
-            .move_over(name, self.tree.get(parent)?, name)?;
+        let (staged, tree) = (self.staged.get(parent)?, self.tree.get(parent)?);
+        match (self.place.past, content(self.place.tracked, path)) {
+            (Some(past), Some((hash, size))) if staged.exchange(name, tree, name)? => {
+                self.place.faults.before("keep")?;
+                self.applied.past.add(size);
+                // What cannot be kept goes with the staging area.
+                let _kept = staged.move_over(name, past, &kept::whole(&hash));
+            }
+            _ => staged.move_over(name, tree, name)?,
+        }
         self.note(path)
     }
 
@@ -192,5 +217,13 @@ impl Applier<'_> {
             self.applied.looks.insert(path.clone(), look);
         }
         Ok(())
+    }
+}
+
+/// The hash and the length of what the mirror wrote at `path`, if that is a file with something in it.
+fn content(tracked: &[Entry], path: &TreePath) -> Option<(Digest, u64)> {
+    match manifest::find(tracked, path.as_bytes())?.node {
+        Node::File { hash, size, .. } if size > 0 => Some((hash, size)),
+        _ => None,
     }
 }

@@ -1,7 +1,8 @@
 //! Content that nobody has to send: the workspace has it, at another path.
 //!
 //! A file that was renamed, moved or copied, or a second one with the same content, is made in the staging area out
-//! of what is staged already or out of what the mirror wrote and nobody changed. What a session brought that was cut off is taken. A source counts only if it is
+//! of what is staged already or out of what the mirror wrote and nobody changed. What a session brought that was cut off is taken, and so is
+//! what an earlier commit replaced. A source counts only if it is
 //! what was recorded: by its look, as [`drift`](super::drift) goes by it, or by its hash. What cannot be made is asked of the client.
 
 use std::collections::HashMap;
@@ -32,8 +33,9 @@ pub(crate) struct Maker<'a> {
     pub(crate) staging: &'a Dir,
     pub(crate) tracked: &'a [Entry],
     pub(crate) drift: &'a Drift,
-    /// What an earlier session brought.
+    /// What an earlier session brought, and what commits replaced.
     pub(crate) kept: &'a Kept,
+    pub(crate) past: Option<&'a Dir>,
     /// Whether what files look like proves anything.
     pub(crate) trust: bool,
     /// The modification times that files are to have; others get that of their writing.
@@ -96,10 +98,13 @@ impl Maker<'_> {
         let mut to = Parents::making(self.staging);
         for lack in lacking {
             let kept = self.kept.contents.get(&lack.hash);
-            let taken = match kept.filter(|kept| kept.whole) {
-                Some(_) => self.take(lack, &mut to),
-                None => Ok(None),
-            };
+            let kept = kept.filter(|kept| kept.whole).map(|_| &self.kept.dir);
+            let mut taken = Ok(None);
+            for dir in [kept, self.past].into_iter().flatten() {
+                if let Ok(None) = taken {
+                    taken = self.take(dir, lack, &mut to);
+                }
+            }
             match taken.map_err(|errno| refusal("write", lack.path.as_bytes(), errno))? {
                 Some(staged) => made.push((lack.path.clone(), staged)),
                 None => left.push(*lack),
@@ -109,16 +114,16 @@ impl Maker<'_> {
     }
 
     /// `None` if it is not there any more, or is not what its name says.
-    fn take(&self, lack: &Lack<'_>, to: &mut Parents<'_>) -> Result<Option<Staged>> {
+    fn take(&self, dir: &Dir, lack: &Lack<'_>, to: &mut Parents<'_>) -> Result<Option<Staged>> {
         let name = kept::whole(&lack.hash);
-        let Ok((file, _)) = read::open(&self.kept.dir, &name) else {
+        let Ok((file, _)) = read::open(dir, &name) else {
             return Ok(None);
         };
         if read::hash(&file, u64::MAX)? != (lack.hash, lack.size) {
             return Ok(None);
         }
         self.faults.before("take")?;
-        match stage::install(&self.kept.dir, &name, to, lack.path) {
+        match stage::install(dir, &name, to, lack.path) {
             Err(Errno::NOTDIR) => return Ok(None),
             done => done?,
         }

@@ -104,6 +104,7 @@ fn redo(
         staged: &staged,
         staging: &staging,
         generation: journal.generation,
+        past: None,
     };
     if !commit.lacking().is_empty() {
         return Ok(Recovery::Unsettled);

@@ -276,17 +276,18 @@ impl Writer<'_> {
     /// Opens what is to become a large file, with what is there of it if it goes on from that.
     fn begin(&mut self, file: &Offered, first: &Part) -> Result<Open> {
         let (parts, part) = (self.stage.parts, kept::part(&file.hash));
+        // One file is written by one: what was hashed is what is there.
+        let twice = |open: &Open| open.part.as_ref() == Some(&part);
+        if self.open.values().any(twice) {
+            return Ok(Open::new(self.create(file)?, None));
+        }
         if first.is_own(file) {
             self.stage.faults.before("stage")?;
-            return match parts.write_file(&part) {
+            return match read::reopen(parts, &part) {
                 Ok(there) => Open::resume(there, part, first.len()),
                 // Then it is not what was promised, and is asked for.
                 Err(_) => Ok(Open::new(self.create(file)?, None)),
             };
-        }
-        let twice = |open: &Open| open.part.as_ref() == Some(&part);
-        if self.open.values().any(twice) {
-            return Ok(Open::new(self.create(file)?, None));
         }
         self.stage.faults.before("stage")?;
         parts.remove_all(&part)?;

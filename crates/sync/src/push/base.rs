@@ -62,6 +62,12 @@ impl<'a> Base<'a> {
 #[derive(Debug, Default)]
 pub(crate) struct Contents(HashSet<u64>);
 
+impl FromIterator<u64> for Contents {
+    fn from_iter<I: IntoIterator<Item = u64>>(keys: I) -> Self {
+        Self(keys.into_iter().collect())
+    }
+}
+
 impl Contents {
     /// Whether it was not in there.
     pub(crate) fn insert(&mut self, hash: &Digest) -> bool {
@@ -73,7 +79,7 @@ impl Contents {
     }
 }
 
-fn key(hash: &Digest) -> u64 {
+pub(crate) fn key(hash: &Digest) -> u64 {
     let (first, _) = hash
         .as_bytes()
         .split_first_chunk()

@@ -1,6 +1,7 @@
 //! What the client remembers of its last commit to one workspace.
 //!
-//! Encoded as `root, entries`, and if the server speaks more than version 1 of the protocol, that version; each entry with what
+//! Encoded as `root, entries`, and if the server speaks more than version 1 of the protocol, that version and what it may have beside
+//! the tree: a count, and for each content 8 bytes of its hash and its length. Each entry is with what
 //! the file looked like when it was hashed. A damaged cache is as good as none; one of a newer version is refused.
 
 use std::path::Path;
@@ -8,6 +9,7 @@ use std::path::Path;
 use crate::digest::Digest;
 use crate::error::StoreError;
 use crate::manifest::Entry;
+use crate::push::past::Past;
 use crate::store::codec::{Format, Reader, Writer};
 use crate::store::{self, Replacement};
 
@@ -23,6 +25,7 @@ pub(crate) struct Cache {
     pub(crate) entries: Vec<Entry>,
     /// The version that the server spoke.
     pub(crate) peer: u32,
+    pub(crate) past: Past,
 }
 
 /// What is remembered at `path`.
@@ -39,23 +42,26 @@ pub(crate) fn load(path: &Path) -> Result<Option<Cache>, StoreError> {
 
 fn decode(bytes: &[u8], path: &Path) -> Result<Cache, StoreError> {
     let mut reader = Reader::new(FORMAT, bytes, path)?;
+    let (root, entries) = (reader.digest()?, reader.entries()?);
+    let (mut peer, mut past) = (1, Past::default());
+    if !reader.is_at_end() {
+        peer = u32::try_from(reader.u64()?).unwrap_or(1);
+        past = Past::decode(&mut reader)?;
+    }
     Ok(Cache {
-        root: reader.digest()?,
-        entries: reader.entries()?,
-        peer: if reader.is_at_end() {
-            1
-        } else {
-            u32::try_from(reader.u64()?).unwrap_or(1)
-        },
+        root,
+        entries,
+        peer,
+        past,
     })
 }
 
-/// Remembers a committed tree, and the version that the server speaks.
+/// Remembers a committed tree, the version that the server speaks, and what else it may have.
 pub(crate) fn save(
     path: &Path,
-    root: &Digest,
+    (root, entries): (&Digest, &[Entry]),
     peer: u32,
-    entries: &[Entry],
+    past: &Past,
 ) -> Result<(), StoreError> {
     let mut writer = Writer::new(FORMAT, 64 + entries.len() * 112);
     writer.digest(root);
@@ -63,6 +69,7 @@ pub(crate) fn save(
     // Who does not know of it reads what is before.
     if peer > 1 {
         writer.u64(peer.into());
+        past.encode(&mut writer);
     }
     Replacement::of(path)?.finish(&writer.finish())?;
     store::sweep(path);
@@ -72,7 +79,7 @@ pub(crate) fn save(
 /// The server speaks version 1 for all that is known.
 pub(crate) fn forget_peer(path: &Path) -> Result<(), StoreError> {
     match load(path)? {
-        Some(known) => save(path, &known.root, 1, &known.entries),
+        Some(known) => save(path, (&known.root, &known.entries), 1, &known.past),
         None => Ok(()),
     }
 }
@@ -80,7 +87,23 @@ pub(crate) fn forget_peer(path: &Path) -> Result<(), StoreError> {
 #[cfg(test)]
 mod tests {
     use super::{Cache, load, save};
-    use crate::manifest::empty_root;
+    use crate::digest::Digest;
+    use crate::manifest::{Entry, empty_root};
+    use crate::message::Node;
+    use crate::path::TreePath;
+    use crate::push::past::Past;
+
+    fn file(byte: u8) -> Entry {
+        Entry {
+            path: TreePath::new(*b"file").unwrap(),
+            node: Node::File {
+                exec: false,
+                size: 5,
+                hash: Digest([byte; 32]),
+            },
+            stat: None,
+        }
+    }
 
     #[test]
     fn it_comes_back_and_damage_is_as_good_as_none() {
@@ -89,11 +112,13 @@ mod tests {
         assert_eq!(load(&path).unwrap(), None);
         // And its encoding is pinned, that for a server of version 1 too.
         for peer in [2, 1] {
-            save(&path, &empty_root(), peer, &[]).unwrap();
+            let past = Past::after(&Past::default(), &[file(1)], &[]);
+            save(&path, (&empty_root(), &[]), peer, &past).unwrap();
             let known = Cache {
                 root: empty_root(),
                 entries: Vec::new(),
                 peer,
+                past: if peer == 2 { past } else { Past::default() },
             };
             assert_eq!(load(&path).unwrap(), Some(known));
             let mut golden = b"lwcache\0\x01\0\0\0".to_vec();
@@ -101,6 +126,9 @@ mod tests {
             golden.extend_from_slice(&[0; 8]);
             if peer == 2 {
                 golden.extend_from_slice(&[2, 0, 0, 0, 0, 0, 0, 0]);
+                golden.extend_from_slice(&[1, 0, 0, 0, 0, 0, 0, 0]);
+                golden.extend_from_slice(&[1; 8]);
+                golden.extend_from_slice(&[5, 0, 0, 0, 0, 0, 0, 0]);
             }
             let bytes = std::fs::read(&path).unwrap();
             assert_eq!(&bytes[..bytes.len() - 32], golden);

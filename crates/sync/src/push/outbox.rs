@@ -19,6 +19,7 @@ use crate::push::base::Contents;
 use crate::push::large::{Cut, Large};
 use crate::push::library::Library;
 use crate::push::pack::{Pace, Packer};
+use crate::push::past::Past;
 
 /// A server whose first answer takes longer is far away, or slow in another way.
 const FAR: Duration = Duration::from_millis(40);
@@ -45,6 +46,8 @@ pub(crate) struct Outbox<'a> {
     /// What was sent since the base is what it is.
     sent: Mutex<Contents>,
     cut: Mutex<Cut>,
+    /// What the server may have kept of earlier trees.
+    past: Contents,
     /// What the server has of a session that was cut off.
     held: Mutex<HashMap<Digest, HeldContent>>,
     /// A file that says, while it is there, that a session was cut off after it sent content.
@@ -88,6 +91,7 @@ impl<'a> Outbox<'a> {
             reused_bytes: AtomicU64::new(0),
             sent: Mutex::default(),
             cut: Mutex::default(),
+            past: Contents::default(),
             held: Mutex::default(),
             mark,
             frames: AtomicU64::new(0),
@@ -104,6 +108,17 @@ impl<'a> Outbox<'a> {
     pub(crate) fn is_first(&self, hash: &Digest) -> bool {
         let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
         sent.insert(hash)
+    }
+
+    /// As an outbox to a server that may have kept these contents.
+    pub(crate) fn with_past(mut self, past: &Past) -> Self {
+        self.past = past.contents();
+        self
+    }
+
+    /// Whether the server may have kept this content of an earlier tree.
+    pub(crate) fn is_past(&self, hash: &Digest) -> bool {
+        self.is_new() && self.past.contains(hash)
     }
 
     /// Takes note of what the server has of a session that was cut off.

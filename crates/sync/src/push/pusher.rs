@@ -20,6 +20,7 @@ use crate::push::base::Base;
 use crate::push::cache::{self, Cache};
 use crate::push::library::Library;
 use crate::push::outbox::Outbox;
+use crate::push::past::Past;
 use crate::push::planned::Planned;
 use crate::push::send::Batch;
 use crate::push::{Options, Pushed, TICK, Unreadable, since_epoch};
@@ -47,6 +48,8 @@ pub(crate) struct Pusher<'a> {
     pub(crate) memory: PathBuf,
     /// Is there while a session was cut off in the midst of content.
     pub(crate) mark: PathBuf,
+    /// What the server may have kept of earlier trees.
+    pub(crate) past: Past,
 }
 
 impl Pusher<'_> {
@@ -74,7 +77,7 @@ impl Pusher<'_> {
             store::remove(&self.mark)?;
         }
         if !self.options.dry_run && (!based || base != tree.entries) {
-            self.remember(cache, &summary.root, &tree.entries)?;
+            self.remember(cache, &summary.root, (&base, &tree.entries))?;
         }
         Ok(Pushed {
             summary,
@@ -109,9 +112,15 @@ impl Pusher<'_> {
     }
 
     /// Writes down what is committed.
-    fn remember(&self, cache: &Path, root: &Digest, entries: &[Entry]) -> Result<(), StoreError> {
+    fn remember(
+        &self,
+        cache: &Path,
+        root: &Digest,
+        (base, entries): (&[Entry], &[Entry]),
+    ) -> Result<(), StoreError> {
         let peer = self.outbox.peer.load(Ordering::Relaxed);
-        cache::save(cache, root, peer, entries)?;
+        let past = Past::after(&self.past, base, entries);
+        cache::save(cache, (root, entries), peer, &past)?;
         let cut = self.outbox.take_cut();
         if cut.is_empty() {
             return Ok(());

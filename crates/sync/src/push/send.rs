@@ -72,8 +72,10 @@ impl<'a, 'link> Batch<'a, 'link> {
         if self.asked {
             self.outbox.unhold(hash);
         }
-        let held = || self.outbox.held(hash).is_none();
-        let lacks = || !self.base.holds(hash) && !held() && self.outbox.is_first(hash);
+        let there = || {
+            self.base.holds(hash) || self.outbox.is_past(hash) || self.outbox.held(hash).is_none()
+        };
+        let lacks = || !there() && self.outbox.is_first(hash);
         self.outbox.content && (self.asked || *size == 0 || lacks())
     }
 

@@ -1,4 +1,4 @@
-//! Sessions that end without a commit, and what the next has of them.
+//! What sessions leave to the next: what came before one was cut off, and what commits replaced.
 
 use std::time::SystemTime;
 
@@ -6,10 +6,11 @@ use crate::commit::{StagedFiles, staged_files};
 use crate::error::{ReceiveError, refusal};
 use crate::message::{Hello, Refusal};
 use crate::push::since_epoch;
-use crate::receive::Received;
 use crate::receive::turn::Context;
-use crate::tree::Use;
+use crate::receive::{Options, Received};
+use crate::tree::{Dir, Use};
 use crate::workspace::kept::{CUT, Kept};
+use crate::workspace::past::{self, PAST};
 use crate::workspace::{STAGED, Workspace};
 
 /// What an earlier session brought and no commit took.
@@ -31,6 +32,21 @@ pub(crate) fn kept(workspace: &Workspace, hello: &Hello, now: SystemTime) -> Res
         })
     };
     kept.map_err(|errno| refusal("stage", CUT, errno))
+}
+
+/// Where what this session's commit replaces goes, if anywhere.
+pub(crate) fn past(
+    workspace: &Workspace,
+    hello: &Hello,
+    options: &Options,
+) -> Result<Option<Dir>, Refusal> {
+    if options.past_bytes == 0 || hello.dry_run {
+        return Ok(None);
+    }
+    let opened = past::open(&workspace.held.staging);
+    opened
+        .map(Some)
+        .map_err(|errno| refusal("stage", PAST, errno))
 }
 
 /// After a session without a commit: keeps what the client may come back for, and removes the rest.

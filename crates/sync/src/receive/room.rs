@@ -4,6 +4,8 @@ use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::message::Refusal;
+use crate::tree::Dir;
+use crate::workspace::past;
 
 /// Decides how many bytes a workspace may hold.
 ///
@@ -74,6 +76,8 @@ pub struct Full {
 #[derive(Debug)]
 pub(crate) struct Tally<'a> {
     room: Option<&'a dyn Room>,
+    /// Where what commits replaced is, which gives way to all else.
+    staging: &'a Dir,
     counts: Mutex<Counts>,
 }
 
@@ -81,6 +85,8 @@ pub(crate) struct Tally<'a> {
 struct Counts {
     /// What the mirror wrote until now.
     held: Held,
+    /// Bytes that commits replaced and that are kept for when they come back.
+    past: u64,
     /// Files that were sent.
     files: u64,
     /// Bytes that came to the staging area, or are about to. What was sent twice counts twice: that is rare, and to
@@ -93,13 +99,20 @@ struct Counts {
 }
 
 impl<'a> Tally<'a> {
-    /// Of a workspace that holds so much.
-    pub(crate) fn begin(room: Option<&'a dyn Room>, held: Held) -> Self {
+    /// Of a workspace that holds so much, beside what commits replaced.
+    pub(crate) fn begin(room: Option<&'a dyn Room>, held: Held, staging: &'a Dir) -> Self {
+        // Counted only for somebody. What cannot be counted has no say.
+        let past = room.map_or(0, |_| past::bytes(staging).unwrap_or(0));
         let counts = Mutex::new(Counts {
             held,
+            past,
             ..Counts::default()
         });
-        let tally = Self { room, counts };
+        let tally = Self {
+            room,
+            staging,
+            counts,
+        };
         tally.rest();
         tally
     }
@@ -116,13 +129,15 @@ impl<'a> Tally<'a> {
         claimed.map_err(|full| counts.too_many(full))?;
         let staged = counts.staged.saturating_add(bytes);
         counts.sent = counts.sent.saturating_add(bytes);
-        let beside = room.claim(counts.held.bytes.saturating_add(staged));
+        let most = counts.held.bytes.saturating_add(staged);
+        let beside = self.claim(room, &mut counts, most);
         let fits = match (beside, counts.target) {
             (Ok(()), _) => Ok(true),
             // It will take the place of what it is beside until then.
-            (Err(_), Some(target)) => room
-                .claim(staged.max(target).max(counts.held.bytes))
-                .map(|()| true),
+            (Err(_), Some(target)) => {
+                let most = staged.max(target).max(counts.held.bytes);
+                self.claim(room, &mut counts, most).map(|()| true)
+            }
             (Err(full), None) if counts.sent <= full.limit.saturating_sub(full.elsewhere) => {
                 Ok(false)
             }
@@ -146,24 +161,38 @@ impl<'a> Tally<'a> {
         let (mut counts, bytes) = (self.counts(), held.bytes);
         let claimed = room.claim_entries(held.entries.max(counts.held.entries));
         claimed.map_err(|full| counts.too_many(full))?;
-        let claimed = match counts.target {
-            None => room.claim(counts.held.bytes.saturating_add(counts.staged).max(bytes)),
-            Some(_) => room.claim(counts.staged.max(bytes).max(counts.held.bytes)),
+        let most = match counts.target {
+            None => counts.held.bytes.saturating_add(counts.staged).max(bytes),
+            Some(_) => counts.staged.max(bytes).max(counts.held.bytes),
         };
+        let claimed = self.claim(room, &mut counts, most);
         claimed.map_err(|full| counts.refusal(full))?;
         counts.target = Some(bytes);
         Ok(())
     }
 
-    /// A commit is made, of so much.
-    pub(crate) fn committed(&self, held: Held) {
-        self.counts().held = held;
+    /// Claims so many bytes, and those that commits replaced. If these do not fit beside, they go.
+    fn claim(&self, room: &dyn Room, counts: &mut Counts, bytes: u64) -> Result<(), Full> {
+        let beside = room.claim(bytes.saturating_add(counts.past));
+        if beside.is_ok() || counts.past == 0 || past::clear(self.staging).is_err() {
+            return beside;
+        }
+        counts.past = 0;
+        room.claim(bytes)
+    }
+
+    /// A commit is made, of so much, and so many bytes were replaced by it.
+    pub(crate) fn committed(&self, held: Held, replaced: u64) {
+        let mut counts = self.counts();
+        counts.held = held;
+        counts.past = counts.past.saturating_add(replaced);
     }
 
     /// Nothing is staged any more.
     pub(crate) fn rest(&self) {
         if let Some(room) = self.room {
-            room.settle(self.counts().held);
+            let counts = self.counts();
+            room.settle(counts.held.and(counts.past));
         }
     }
 

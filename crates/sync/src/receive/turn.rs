@@ -23,6 +23,7 @@ use crate::workspace::Workspace;
 use crate::workspace::index::{self, Index};
 use crate::workspace::journal::Journal;
 use crate::workspace::kept::Kept;
+use crate::workspace::past;
 use crate::workspace::trash;
 
 /// Files that may always be deleted.
@@ -42,6 +43,10 @@ pub(crate) struct Context<'a> {
     pub(crate) unsettled: bool,
     pub(crate) staging: &'a Dir,
     pub(crate) kept: &'a Kept,
+    /// Where what is replaced goes, and may be taken from.
+    pub(crate) past: Option<&'a Dir>,
+    /// The clock, nanoseconds since the epoch.
+    pub(crate) now_ns: i64,
     pub(crate) tally: &'a Tally<'a>,
 }
 
@@ -183,7 +188,11 @@ impl Context<'_> {
             unread: policy.unread,
         };
         let applied = commit.run(&journal)?;
-        self.tally.committed(held);
+        let (staging, most) = (&self.workspace.held.staging, self.options.past_bytes);
+        let when = (commit.generation, self.now_ns);
+        // What stays for now goes another time.
+        let _stays = past::prune(staging, applied.past, when, most);
+        self.tally.committed(held, applied.past.bytes);
         summary::add(&mut summary.displaced, &applied.displaced);
         summary::add(&mut summary.kept, &applied.kept);
         summary.generation = commit.generation;
@@ -210,6 +219,7 @@ impl Context<'_> {
             staged,
             staging: self.staging,
             generation: self.index.generation + 1,
+            past: self.past,
         }
     }
 
@@ -220,6 +230,7 @@ impl Context<'_> {
             tracked: self.tracked,
             drift,
             kept: self.kept,
+            past: self.past,
             trust: self.trust,
             mtimes: &target.mtimes,
             faults: &self.workspace.faults,

@@ -290,6 +290,15 @@ impl Dir {
         rustix::fs::renameat(self, name, to, to_name)
     }
 
+    /// Has `name` and `to_name` in `to`, which both are there, change places; `false` where the file system cannot do that.
+    pub(crate) fn exchange(&self, name: &[u8], to: &Self, to_name: &[u8]) -> Result<bool> {
+        match rustix::fs::renameat_with(self, name, to, to_name, RenameFlags::EXCHANGE) {
+            Ok(()) => Ok(true),
+            Err(Errno::INVAL | Errno::NOSYS) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Removes `name` and all below it, if it is there; closed directories of ours are opened for it.
     pub(crate) fn remove_all(&self, name: &[u8]) -> Result<()> {
         match self.remove_file(name) {

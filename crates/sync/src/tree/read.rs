@@ -20,7 +20,18 @@ const STEP: usize = 256 << 10;
 /// # Errors
 /// `ELOOP` for a link, `EINVAL` for anything else that is not a regular file.
 pub(crate) fn open(dir: &Dir, name: &[u8]) -> Result<(OwnedFd, FileStat)> {
-    let file = dir.read_file(name)?;
+    regular(dir.read_file(name)?)
+}
+
+/// Opens the regular file `name` to go on writing it.
+///
+/// # Errors
+/// As [`open`].
+pub(crate) fn reopen(dir: &Dir, name: &[u8]) -> Result<OwnedFd> {
+    regular(dir.write_file(name)?).map(|(file, _)| file)
+}
+
+fn regular(file: OwnedFd) -> Result<(OwnedFd, FileStat)> {
     let stat = look(&file)?;
     if stat.file_type() == FileType::RegularFile {
         Ok((file, stat))

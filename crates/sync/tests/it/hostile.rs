@@ -16,7 +16,7 @@ use legwork_sync::workspace::Workspace;
 use legwork_sync::{manifest, push, receive};
 use proptest::prelude::*;
 
-use crate::support::{Bench, PATIENCE, Tree, link_to, now, write};
+use crate::support::{Bench, PATIENCE, Tree, files_now, link_to, write};
 
 fn hello() -> Up {
     Up::Hello(Hello {
@@ -75,11 +75,9 @@ fn last_word(bench: &Bench, messages: Vec<Up>) -> Option<Down> {
         let options = receive::Options {
             max_entries: 10_000,
             max_bytes: 8 << 20,
-            threads: 2,
-            room: None,
             ..receive::Options::default()
         };
-        scope.spawn(move || receive::receive(&bench.workspace, &options, server, &now));
+        scope.spawn(move || receive::receive(&bench.workspace, &options, server, &files_now));
         let sender = client.sender;
         scope.spawn(move || {
             for message in messages {
@@ -242,6 +240,37 @@ fn ranges_that_fit_nothing_are_refused() {
     };
     let refusal = refused(vec![puts(vec![claimed]), reuse(0, &[(0, size, b"12", 0)])]);
     assert!(matches!(refusal, Refusal::TooMuch { .. }), "{refusal}");
+}
+
+/// Two files that both go on from one beginning do not write into each other.
+#[test]
+fn a_beginning_is_for_one_file() {
+    let bench = Bench::new();
+    let content = b"the beginning and the end";
+    let (begun, all) = (13, content.len() as u64);
+    let offers = || puts(vec![put(b"a", content), put(b"b", content)]);
+    let first = data(&[(0, 0, begun)], &content[..begun as usize]);
+    let cut = last_word(&bench, vec![hello(), offers(), first]);
+    assert!(matches!(cut, Some(Down::Welcome(_))), "{cut:?}");
+    let own = |file| reuse(file, &[(0, begun.into(), content, 0)]);
+    let rest = |file| {
+        let len = u32::try_from(all).unwrap() - begun;
+        data(&[(file, begun.into(), len)], &content[begun as usize..])
+    };
+    let paths = [b"a", b"b"].map(|path| TreePath::new(*path).unwrap());
+    let node = put(b"a", content).node;
+    let root = manifest::root(paths.iter().map(|path| (path, &node)));
+    let end = Up::End(End {
+        root,
+        unread: Vec::new(),
+    });
+    let said = vec![hello(), offers(), own(0), own(1), rest(1), rest(0), end];
+    let answer = last_word(&bench, said);
+    assert!(matches!(answer, Some(Down::Committed(_))), "{answer:?}");
+    for path in ["a", "b"] {
+        let there = fs::read(bench.workspace.tree().join(path)).unwrap();
+        assert_eq!(there, content, "{path}");
+    }
 }
 
 /// What a job has, and the mirror did not write, is not found by its hash.

@@ -153,6 +153,5 @@ fn what_a_refused_push_staged_does_not_stay() {
     }
     bench.write("new", "content");
     bench.push().unwrap_err();
-    let staging = bench.temp.path().join("workspace/staging");
-    assert_eq!(fs::read_dir(staging).unwrap().count(), 0);
+    assert_eq!(bench.staging(), [""; 0]);
 }

@@ -172,3 +172,54 @@ fn a_copy_is_newer_than_what_was_built_of_the_file_that_it_replaces() {
         assert!(modified(path) >= built, "{path}");
     }
 }
+
+/// As a checkout of a branch does.
+fn branch(bench: &Bench, name: &str) {
+    for number in 0..60 {
+        bench.write(&format!("dir/sub1/{number}"), &format!("{name} {number}"));
+        bench.write(
+            &format!("{name}/own/{number}"),
+            &format!("of {name} alone, {number}"),
+        );
+    }
+    bench.write("dir/large", &format!("{name} {}", large()));
+    let other = bench.source.join(if name == "one" { "two" } else { "one" });
+    if other.exists() {
+        fs::remove_dir_all(other).unwrap();
+    }
+}
+
+#[test]
+fn a_branch_that_is_switched_to_and_back_sends_no_content() {
+    let bench = fixture();
+    for name in ["one", "two"] {
+        branch(&bench, name);
+        let (pushed, _) = tapped(&bench, |_, _| {});
+        assert!(pushed.unwrap().sent_bytes > 0);
+    }
+    for name in ["one", "two", "one"] {
+        branch(&bench, name);
+        let (_, seen) = nothing_sent(&bench);
+        assert_eq!(kinds(&seen).matches('E').count(), 1);
+    }
+    // It is a guess of the client's what there is: what is not is asked for.
+    fs::remove_dir_all(bench.temp.path().join("workspace/staging/past")).unwrap();
+    branch(&bench, "two");
+    let (pushed, seen) = tapped(&bench, |_, _| {});
+    assert!(pushed.unwrap().sent_bytes > 0);
+    assert_eq!(kinds(&seen).matches('E').count(), 2);
+    assert_eq!(bench.tree(), Tree::of(&bench.source));
+}
+
+#[test]
+fn what_commits_replaced_is_verified_before_it_is_taken() {
+    let bench = fixture();
+    bench.write("other/file", "changed");
+    bench.mirror();
+    let past = bench.temp.path().join("workspace/staging/past");
+    let mut kept = fs::read_dir(past).unwrap();
+    fs::write(kept.next().unwrap().unwrap().path(), "OTHER").unwrap();
+    bench.write("other/file", "other");
+    assert_eq!(bench.mirror().sent_bytes, 5);
+    assert_eq!(bench.tree(), Tree::of(&bench.source));
+}

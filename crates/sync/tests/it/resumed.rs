@@ -16,7 +16,7 @@ use legwork_sync::push::{self, Compress, Pushed};
 use legwork_sync::receive;
 use legwork_sync::workspace::Workspace;
 
-use crate::support::{Bench, Tree, noise};
+use crate::support::{Bench, Tree, files_now, noise};
 
 /// Ends after so many messages, and counts the content in them.
 struct Cut<'a> {
@@ -81,10 +81,8 @@ fn cut_after(
             sender: server.sender,
             receiver,
         };
-        // What is kept is not kept for ever: so the clock is that of the files.
-        let clock = || fs::metadata(&bench.source).unwrap().modified().unwrap();
         let bounds = receive::Options::default();
-        let serving = scope.spawn(move || receive::receive(workspace, &bounds, link, &clock));
+        let serving = scope.spawn(move || receive::receive(workspace, &bounds, link, &files_now));
         let pushed = push::push(&bench.source, &options(bench), &bench.cache(), client, &());
         let served = serving.join().unwrap();
         assert!(

@@ -19,6 +19,7 @@ struct Limited {
     limit: u64,
     now: Mutex<u64>,
     most: Mutex<u64>,
+    past_bytes: u64,
 }
 
 const LIMIT: u64 = 100;
@@ -50,6 +51,7 @@ impl Limited {
             limit,
             now: 0.into(),
             most: 0.into(),
+            past_bytes: 0,
         })
     }
 
@@ -65,6 +67,7 @@ impl Limited {
     ) -> Result<Pushed, PushError> {
         let bounds = receive::Options {
             room: Some(Arc::<Self>::clone(self)),
+            past_bytes: self.past_bytes,
             ..receive::Options::default()
         };
         push_under(&bounds, workspace, &bench.source, &bench.cache(), options)
@@ -80,8 +83,7 @@ fn used(pushed: Result<Pushed, PushError>) -> u64 {
 }
 
 fn staged(bench: &Bench) -> usize {
-    let staging = bench.temp.path().join("workspace/staging");
-    fs::read_dir(staging).unwrap().count()
+    bench.staging().len()
 }
 
 #[test]
@@ -204,4 +206,37 @@ fn what_a_killed_session_staged_goes_when_it_is_measured() {
     fs::write(dir.join("staging/new/half"), "half of it").unwrap();
     assert_eq!(bench.workspace.measure().unwrap().bytes, 3);
     assert_eq!(staged(&bench), 0);
+}
+
+#[test]
+fn what_commits_replaced_counts_and_gives_way_to_all_else() {
+    let (bench, size) = (Bench::new(), 30);
+    let room = Arc::new(Limited {
+        limit: LIMIT,
+        now: 0.into(),
+        most: 0.into(),
+        past_bytes: 1 << 20,
+    });
+    let content = |letter: &str| letter.repeat(size);
+    let push = |letter| {
+        bench.write("file", &content(letter));
+        room.push(&bench, &bench.workspace, &bench.options())
+            .unwrap()
+    };
+    push("a");
+    push("b");
+    assert_eq!(room.now(), 2 * size as u64);
+    assert_eq!(bench.workspace.measure().unwrap().bytes, room.now());
+    assert_eq!(push("a").sent_bytes, 0);
+    // With what was replaced until then this would be more than there may be.
+    push("c");
+    push("d");
+    assert!(*room.most.lock().unwrap() <= LIMIT);
+    let rest = usize::try_from(LIMIT).unwrap() - size;
+    bench.write("more", &"m".repeat(rest));
+    room.push(&bench, &bench.workspace, &bench.options())
+        .unwrap();
+    assert!(*room.most.lock().unwrap() <= LIMIT);
+    assert_eq!(bench.workspace.measure().unwrap().bytes, LIMIT);
+    assert_eq!(room.now(), LIMIT);
 }

@@ -25,6 +25,12 @@ pub(crate) fn now() -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(4_000_000_000)
 }
 
+/// The file system's clock, by which the server says what is too old.
+pub(crate) fn files_now() -> SystemTime {
+    let new = tempfile::tempfile().unwrap();
+    new.metadata().unwrap().modified().unwrap()
+}
+
 pub(crate) struct Bench {
     pub(crate) temp: tempfile::TempDir,
     pub(crate) source: PathBuf,
@@ -89,6 +95,13 @@ impl Bench {
 
     pub(crate) fn job_remove(&self, path: &str) {
         remove(&self.workspace.tree().join(path));
+    }
+
+    /// Names in the staging area, but for what commits replaced.
+    pub(crate) fn staging(&self) -> Vec<String> {
+        let staging = fs::read_dir(self.temp.path().join("workspace/staging")).unwrap();
+        let names = staging.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name != "past").collect()
     }
 
     pub(crate) fn trashed(&self) -> Vec<(String, String)> {
@@ -240,7 +253,12 @@ pub(crate) fn tapped_with(
     let (client, server) = link::pair(4);
     let pushed = thread::scope(|scope| {
         scope.spawn(|| {
-            receive::receive(&bench.workspace, &receive::Options::default(), server, &now)
+            receive::receive(
+                &bench.workspace,
+                &receive::Options::default(),
+                server,
+                &files_now,
+            )
         });
         let sender = Tap {
             inner: client.sender,
