@@ -76,7 +76,7 @@ async fn look(
             ..wire::Workspace::default()
         });
     }
-    let mirror = shared.workspaces.anybodys(id).await?;
+    let mirror = shared.workspaces.passing(id).await?;
     shared.workspaces.on(&mirror, figures).await?
 }
 
@@ -84,7 +84,7 @@ fn figures(files: &Workspace) -> Result<wire::Workspace, Problem> {
     let contents = files.contents()?;
     let used = files.last_used().ok();
     let used = used.and_then(|used| used.duration_since(SystemTime::UNIX_EPOCH).ok());
-    let trash = files.trash()?;
+    let trash = files.trash_with(0)?;
     Ok(wire::Workspace {
         tree: files.tree().as_os_str().as_encoded_bytes().to_vec().into(),
         generation: contents.generation,
@@ -172,15 +172,15 @@ pub(crate) async fn trash(
     request: &wire::ListTrashRequest,
 ) -> Result<wire::ListTrashResponse, Problem> {
     let (_, mirror) = own(shared, call, request.workspace.as_ref()).await?;
-    let mut found = shared.workspaces.on(&mirror, Workspace::trash).await??;
-    let mut room = SOME;
+    let room = if request.id.is_empty() { SOME } else { MANY };
+    let listing = move |files: &Workspace| files.trash_with(room.0);
+    let mut found = shared.workspaces.on(&mirror, listing).await??;
     if !request.id.is_empty() {
         let wanted = trash_name(&request.id)?;
         found.retain(|dir| dir.name == wanted);
         if found.is_empty() {
             return Err(no_trash(&request.id));
         }
-        room = MANY;
     }
     let trash = found.iter().map(|dir| trashed(dir, room)).collect();
     Ok(wire::ListTrashResponse { trash })
@@ -195,7 +195,10 @@ fn trashed(dir: &TrashDir, room: (usize, usize)) -> wire::TrashedCommit {
         id: dir.name.clone(),
         displaced_ms: u64::try_from(dir.displaced_ns / 1_000_000).unwrap_or(0),
         bytes: dir.bytes,
-        paths: Some(listing(paths, room)),
+        paths: Some(wire::Listing {
+            total: dir.files,
+            ..listing(paths, room)
+        }),
     }
 }
 

@@ -293,20 +293,33 @@ impl Workspaces {
 
     /// What a workspace that was made before holds, as it counts for its owner.
     pub(crate) async fn measure(&self, id: &WorkspaceId) -> Result<Held, Problem> {
-        if let Some(Mirror { files, user }) = self.known(id) {
-            return Ok(self.work(user.as_ref(), move || files.measure()).await??);
+        if self.known(id).is_none() && !self.dir.join(&id.0).is_dir() {
+            return Ok(Held::default());
+        }
+        let mirror = self.passing(id).await?;
+        Ok(self.on(&mirror, Workspace::measure).await??)
+    }
+
+    /// A workspace that was made before, with the rights of the user whose it is. It is not kept open: most are not used before
+    /// the server ends.
+    pub(crate) async fn passing(&self, id: &WorkspaceId) -> Result<Mirror, Problem> {
+        if let Some(mirror) = self.known(id) {
+            return Ok(mirror);
+        }
+        if self.sites.of(id).is_some() {
+            return self.anybodys(id).await;
         }
         let gate = self.gate(id);
         let _open = gate.read().await;
         let (dir, boot_id) = (self.dir.join(&id.0), self.boot_id.clone());
         if !dir.is_dir() {
-            return Ok(Held::default());
+            return Err(not_found().with("workspace", id));
         }
         let place = dir.clone();
-        let owner = blocking(move || dirs::owner(&place)).await??;
-        // Not kept open: most are not used before the server ends.
-        let measure = move || Workspace::open(&dir, &boot_id)?.measure();
-        Ok(self.work(owner.map(Arc::new).as_ref(), measure).await??)
+        let user = blocking(move || dirs::owner(&place)).await??.map(Arc::new);
+        let opening = self.work(user.as_ref(), move || Workspace::open(&dir, &boot_id));
+        let files = Arc::new(opening.await??);
+        Ok(Mirror { files, user })
     }
 
     fn gate(&self, id: &WorkspaceId) -> Arc<RwLock<()>> {

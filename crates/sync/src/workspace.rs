@@ -263,7 +263,15 @@ impl Workspace {
     /// # Errors
     /// [`StoreError`] if the trash cannot be listed.
     pub fn trash(&self) -> Result<Vec<TrashDir>, StoreError> {
-        trash::list(&self.held.trash)
+        self.trash_with(usize::MAX)
+    }
+
+    /// The same with so many paths of each commit at most.
+    ///
+    /// # Errors
+    /// As [`Workspace::trash`].
+    pub fn trash_with(&self, most: usize) -> Result<Vec<TrashDir>, StoreError> {
+        trash::list(&self.held.trash, most)
             .map_err(|errno| failed("list", &self.dir.join("trash"))(errno.into()))
     }
 

@@ -151,7 +151,7 @@ impl Context<'_> {
         let mut summary = summary::planned(nothing, &survey, &plan);
         let decided = (&survey, &plan);
         let same = root == index.root && plan.retained.len() == index.retained.len();
-        if same && committed && plan.is_empty() && drift.changed.is_empty() {
+        if same && committed && !self.hello.dry_run && plan.is_empty() && drift.changed.is_empty() {
             return self.unchanged(drift, summary).map(Turn::Done);
         }
         let held = self.commit(target, drift, decided, staged).held();

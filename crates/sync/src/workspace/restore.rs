@@ -79,8 +79,8 @@ impl Restorer<'_> {
                 let _left = from.remove_dir(&name.name);
                 continue;
             }
-            if there.is_some() {
-                if !self.wanted.force {
+            if let Some(file_type) = there {
+                if !self.wanted.force || file_type == FileType::Unknown {
                     self.done.in_the_way.push(below);
                     continue;
                 }
@@ -107,6 +107,8 @@ impl Restorer<'_> {
         match self.tree.beneath(parent, Use::Names) {
             Ok(dir) => Ok(dir.look(name)?.map(|look| look.file_type())),
             Err(Errno::NOENT) => Ok(None),
+            // Something else is in the place of a directory above it.
+            Err(Errno::NOTDIR | Errno::LOOP) => Ok(Some(FileType::Unknown)),
             Err(error) => Err(error),
         }
     }

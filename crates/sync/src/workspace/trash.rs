@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use rustix::fs::FileType;
 use rustix::io::{Errno, Result};
 
-use crate::path::{TreePath, to_path_buf};
+use crate::path::{MAX_DEPTH, TreePath, to_path_buf};
 use crate::push::since_epoch;
 use crate::tree::{Dir, Use, write};
 
@@ -46,7 +46,9 @@ pub struct TrashDir {
     pub displaced_ns: i64,
     /// Bytes of the files in it.
     pub bytes: u64,
-    /// Files and links in it, by the path they had in the tree.
+    /// How many files and links are in it.
+    pub files: u64,
+    /// These by the path they had in the tree, or the first of them.
     pub paths: Vec<PathBuf>,
 }
 
@@ -108,7 +110,7 @@ pub(crate) fn prune(trash: &Dir, bounds: &Bounds, now: SystemTime) -> Result<()>
         let mut held = 0;
         // Of those that go anyway it does not matter how much is in them.
         if kept < bounds.commits && bytes <= bounds.bytes {
-            leaves(&dir, &[], &mut |_, size| held += size)?;
+            leaves(&dir, &[], 0, &mut |_, size| held += size)?;
         }
         bytes = bytes.saturating_add(held);
         let fits = kept == 0 || bytes <= bounds.bytes && kept < bounds.commits;
@@ -158,14 +160,17 @@ pub(crate) fn list_names(trash: &Dir) -> Result<Vec<String>> {
     Ok(found.map(|(name, _)| name).collect())
 }
 
-/// What there is, newest first.
-pub(crate) fn list(trash: &Dir) -> Result<Vec<TrashDir>> {
+/// What there is, newest first, with so many paths of each at most.
+pub(crate) fn list(trash: &Dir, most: usize) -> Result<Vec<TrashDir>> {
     let mut dirs = Vec::new();
     for (name, generation) in generations(trash)?.into_iter().rev() {
-        let (mut paths, mut bytes) = (Vec::new(), 0);
+        let (mut paths, mut bytes, mut files) = (Vec::new(), 0, 0);
         let dir = trash.child(name.as_bytes(), Use::List)?;
-        leaves(&dir, &[], &mut |path, size| {
-            paths.push(to_path_buf(path));
+        leaves(&dir, &[], 0, &mut |path, size| {
+            if paths.len() < most {
+                paths.push(to_path_buf(path));
+            }
+            files += 1;
             bytes += size;
         })?;
         dirs.push(TrashDir {
@@ -173,6 +178,7 @@ pub(crate) fn list(trash: &Dir) -> Result<Vec<TrashDir>> {
             name,
             generation,
             bytes,
+            files,
             paths,
         });
     }
@@ -180,8 +186,8 @@ pub(crate) fn list(trash: &Dir) -> Result<Vec<TrashDir>> {
 }
 
 /// Shows what lies below `dir` at `path`, sorted, with the size of each file: files, links, and directories that are
-/// empty or that a job closed, which are shown as a whole.
-fn leaves(dir: &Dir, path: &[u8], found: &mut impl FnMut(&[u8], u64)) -> Result<()> {
+/// empty, that a job closed, or that lie too deep for any tree, which are shown as a whole.
+fn leaves(dir: &Dir, path: &[u8], depth: usize, found: &mut impl FnMut(&[u8], u64)) -> Result<()> {
     let mut buffer = vec![MaybeUninit::uninit(); 8192];
     let mut names = dir.names(&mut buffer)?;
     names.sort_by(|a, b| a.name.cmp(&b.name));
@@ -194,9 +200,9 @@ fn leaves(dir: &Dir, path: &[u8], found: &mut impl FnMut(&[u8], u64)) -> Result<
         } else {
             [path, &name.name].join(&b'/')
         };
-        if name.file_type == FileType::Directory {
+        if name.file_type == FileType::Directory && depth < MAX_DEPTH {
             match dir.child(&name.name, Use::List) {
-                Ok(inside) => leaves(&inside, &below, found)?,
+                Ok(inside) => leaves(&inside, &below, depth + 1, found)?,
                 Err(Errno::ACCESS) => found(&below, 0),
                 Err(error) => return Err(error),
             }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use legwork_sync::error::StoreError;
 use legwork_sync::path::TreePath;
 use legwork_sync::workspace::{TrashBounds, Wanted};
+use rustix::fs::{CWD, Mode, OFlags, mkdirat, openat};
 
 use crate::support::{Bench, now};
 
@@ -161,4 +162,30 @@ fn only_what_was_asked_for_comes_back_and_not_while_a_job_runs() {
     );
     let left: Vec<String> = bench.trashed().into_iter().map(|(path, _)| path).collect();
     assert_eq!(left, ["d/a", "e"]);
+}
+
+#[test]
+fn what_lies_deeper_than_any_tree_is_listed_as_a_whole_and_goes() {
+    let bench = Bench::new();
+    bench.write("a", "1");
+    bench.mirror();
+    bench.job_remove("a");
+    let top = bench.workspace.tree().join("a");
+    std::fs::create_dir(&top).unwrap();
+    let (flags, mode) = (OFlags::DIRECTORY, Mode::from_raw_mode(0o755));
+    let mut here = openat(CWD, &top, flags, Mode::empty()).unwrap();
+    for _ in 0..600 {
+        mkdirat(&here, "d", mode).unwrap();
+        here = openat(&here, "d", flags, Mode::empty()).unwrap();
+    }
+    drop(openat(&here, "file", OFlags::CREATE | OFlags::WRONLY, mode).unwrap());
+    bench.write("a", "2");
+    bench.mirror();
+    let trash = bench.workspace.trash_with(1).unwrap();
+    assert_eq!((trash[0].files, trash[0].paths.len()), (1, 1));
+    assert!(trash[0].paths[0].starts_with("a/d/d"));
+    let bounds = TrashBounds::default();
+    let later = now() + bounds.age * 2;
+    bench.workspace.prune_trash(&bounds, later).unwrap();
+    assert!(bench.workspace.trash().unwrap().is_empty());
 }
