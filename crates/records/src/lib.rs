@@ -5,13 +5,17 @@ mod batch;
 mod config;
 mod error;
 pub mod faults;
+pub mod fsck;
 mod line;
 mod log;
 mod missing;
 mod producers;
 pub mod query;
 mod rejection;
+#[cfg(feature = "schema")]
+mod schema;
 mod segment;
+pub mod spool;
 mod stats;
 mod timestamp;
 mod validate;
@@ -25,6 +29,8 @@ pub use line::Kind;
 pub use log::{Log, Recovery, Watch};
 pub use missing::{Gap, GapWhy, Lost};
 pub use rejection::{Flaw, Reason, Rejection, Rejections, TOLD_MAX};
+#[cfg(feature = "schema")]
+pub use schema::{BadSchema, Schema};
 pub use stats::{SYNC_BUCKETS, Stats};
 pub use timestamp::Timestamp;
 pub use validate::{Limits, Validator};

@@ -15,7 +15,7 @@ mod newest;
 use std::fs::{File, TryLockError};
 use std::io;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Condvar, Mutex};
 
 use serde::{Deserialize, Serialize};
@@ -33,7 +33,7 @@ use crate::missing::Lost;
 use crate::producers::Producers;
 use crate::segment::index::{Index, Summary};
 use crate::segment::packed::Packed;
-use crate::segment::replay::{Found, replay};
+use crate::segment::replay::{self, Found, replay};
 use crate::segment::{Content, Files, data_path, index_path, list, packed_path};
 use crate::stats::Counters;
 use crate::timestamp::Timestamp;
@@ -122,11 +122,10 @@ pub(super) fn open(config: Config) -> Result<(Log, Recovery), OpenError> {
         view: View::new(view),
         queue: Queue::new(config.queue_bytes),
         counters: Counters::default(),
-        rotate: AtomicBool::new(false),
+        rotations: Mutex::default(),
         checkpointed: AtomicU64::new(known),
         upkeep: Mutex::new(false),
         upkeep_due: Condvar::new(),
-        _lock: lock,
         config,
     });
     let mut writer = Writer {
@@ -144,7 +143,7 @@ pub(super) fn open(config: Config) -> Result<(Log, Recovery), OpenError> {
         shared.config.alarm(&Alarm::Damaged(lost.clone()));
         writer.tell_lost(lost);
     }
-    let log = Log::begin(shared, writer).during("cannot start a thread for", &dir)?;
+    let log = Log::begin(shared, writer, lock).during("cannot start a thread for", &dir)?;
     Ok((log, recovery))
 }
 
@@ -247,17 +246,15 @@ fn closed(config: &Config, first: u64, next: u64, recovery: &mut Recovery) -> io
     if let Some(summary) = Index::summary(&path).filter(usable) {
         return Ok(summary);
     }
-    let mut index = Index::new(first);
-    if let Some(content) = content(&config.dir, first)? {
-        let end = content.length()?;
-        replay(&content, end, next, |found| {
-            if let Found::Run(run) = found {
-                index.add(&run.added());
-            }
-            Ok(())
-        })?;
+    let index = match content(&config.dir, first)? {
+        Some(content) => replay::index(&content, first, content.length()?, next)?,
+        None => Index::new(first),
+    };
+    if let Err(error) = index.write(&path, &config.faults) {
+        // It is only a cache: a full disk is no reason not to start.
+        let why = format!("cannot write {}: {error}", path.display());
+        config.alarm(&Alarm::Upkeep { why });
     }
-    index.write(&path, &config.faults)?;
     recovery.indexed += 1;
     Ok(index.summary)
 }

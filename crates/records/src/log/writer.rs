@@ -8,8 +8,8 @@
 use std::fs::File;
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::Shared;
@@ -22,7 +22,7 @@ use crate::faults::is_full;
 use crate::missing::Lost;
 use crate::producers::Producers;
 use crate::segment::index::Index;
-use crate::segment::replay::{Found, replay};
+use crate::segment::replay;
 use crate::segment::{Content, data_path, index_path};
 use crate::stats::add;
 use crate::timestamp::Timestamp;
@@ -90,6 +90,12 @@ impl Writer {
             self.upkeep_failed("write the table of producers", &error);
         }
         shared.view.lock().ended = true;
+        drop(std::mem::take(
+            &mut *shared
+                .rotations
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        ));
         shared.view.tell();
     }
 
@@ -117,7 +123,9 @@ impl Writer {
             active.written >= config.segment_bytes
                 || active.written > 0 && age >= config.segment_age
         });
-        if over || self.shared.rotate.swap(false, Ordering::Relaxed) {
+        let asked = self.shared.rotations.lock();
+        let asked = std::mem::take(&mut *asked.unwrap_or_else(PoisonError::into_inner));
+        if over || !asked.is_empty() {
             self.rotate();
         }
     }
@@ -325,12 +333,7 @@ impl Writer {
             faults.append(&path, &file, &self.carried)?;
             faults.sync(&path, &file)?;
             let content = Content::Plain(file.try_clone()?);
-            replay(&content, self.carried.len() as u64, u64::MAX, |found| {
-                if let Found::Run(run) = found {
-                    index.add(&run.added());
-                }
-                Ok(())
-            })?;
+            index = replay::index(&content, first, self.carried.len() as u64, u64::MAX)?;
         }
         faults.sync_dir(dir)?;
         self.carried.clear();

@@ -11,7 +11,7 @@ use crate::log::writer::Active;
 use crate::log::{QUARANTINE, make_dir};
 use crate::missing::Lost;
 use crate::segment::index::Index;
-use crate::segment::replay::{Found, replay};
+use crate::segment::replay::{self, Found, replay};
 use crate::segment::scan::Bad;
 use crate::segment::{Content, data_path};
 
@@ -44,8 +44,10 @@ struct Plan {
     keep: Vec<(u64, u64)>,
     /// What is copied aside, and the first and the last missing number.
     damaged: Vec<(u64, u64, u64, u64)>,
-    /// How much of the end goes without a copy.
+    /// How much of the end is cut off.
     cut: u64,
+    /// There are whole lines in that, of a batch that is not.
+    cut_lines: bool,
     /// The number of the next line.
     next: u64,
 }
@@ -64,19 +66,16 @@ impl Newest {
             recovery.lost.extend(lost);
             file = open(&path)?;
         } else if plan.cut > 0 {
+            if plan.cut_lines {
+                set_aside(config, first, &content, (length - plan.cut, length));
+            }
             config.faults.truncate(&path, &file, length - plan.cut)?;
             config.faults.sync(&path, &file)?;
         }
         recovery.cut_bytes += plan.cut;
-        let mut index = Index::new(first);
         let content = Content::Plain(file.try_clone()?);
         let written = content.length()?;
-        replay(&content, written, u64::MAX, |found| {
-            if let Found::Run(run) = found {
-                index.add(&run.added());
-            }
-            Ok(())
-        })?;
+        let mut index = replay::index(&content, first, written, u64::MAX)?;
         index.summary.bytes = written;
         let active = Active {
             path,
@@ -185,7 +184,11 @@ fn plan(
                 .push((from, length, plan.next, plan.next + lines - 1));
             plan.next += lines;
         }
-        Some((from, false)) => plan.cut = length - from,
+        Some((from, false)) => {
+            plan.cut = length - from;
+            let dropped = |item: &Item| matches!(*item, Item::Lines { at, .. } if at >= from);
+            plan.cut_lines = items.iter().any(dropped);
+        }
         None => {}
     }
     // Lines may follow that the damage was told to have been on the disk.
@@ -196,21 +199,9 @@ fn plan(
 /// Copies aside what is damaged, and puts the segment together without it.
 fn rewrite(config: &Config, first: u64, content: &Content, plan: &Plan) -> io::Result<Vec<Lost>> {
     let (dir, faults) = (&config.dir, &config.faults);
-    let aside = dir.join(QUARANTINE);
-    make_dir(&aside)?;
     let mut lost = Vec::new();
     for &(from, to, first_lost, last_lost) in &plan.damaged {
-        let name = format!("{first:020}.{from}");
-        let copied = faults.replace(&aside.join(&name), |file| copy(content, from, to, file));
-        let file = match copied {
-            Ok(()) => format!("{QUARANTINE}/{name}"),
-            // A full disk is no reason not to start.
-            Err(error) => {
-                let why = format!("cannot keep a copy of damaged lines: {error}");
-                config.alarm(&Alarm::Upkeep { why });
-                String::new()
-            }
-        };
+        let file = set_aside(config, first, content, (from, to));
         lost.push(Lost {
             from: first_lost,
             to: last_lost,
@@ -218,7 +209,6 @@ fn rewrite(config: &Config, first: u64, content: &Content, plan: &Plan) -> io::R
             file,
         });
     }
-    faults.sync_dir(&aside)?;
     faults.replace(&data_path(dir, first), |file| {
         plan.keep
             .iter()
@@ -226,6 +216,24 @@ fn rewrite(config: &Config, first: u64, content: &Content, plan: &Plan) -> io::R
     })?;
     faults.sync_dir(dir)?;
     Ok(lost)
+}
+
+/// Copies a part of a segment to `quarantine`, and says to which file. A full disk is no reason not to start.
+fn set_aside(config: &Config, first: u64, content: &Content, (from, to): (u64, u64)) -> String {
+    let (aside, name) = (config.dir.join(QUARANTINE), format!("{first:020}.{from}"));
+    let copied = make_dir(&aside)
+        .and_then(|()| {
+            config
+                .faults
+                .replace(&aside.join(&name), |file| copy(content, from, to, file))
+        })
+        .and_then(|()| config.faults.sync_dir(&aside));
+    if let Err(error) = copied {
+        let why = format!("cannot keep a copy of damaged lines: {error}");
+        config.alarm(&Alarm::Upkeep { why });
+        return String::new();
+    }
+    format!("{QUARANTINE}/{name}")
 }
 
 fn copy(content: &Content, from: u64, to: u64, mut file: &File) -> io::Result<()> {
