@@ -56,6 +56,16 @@ pub struct Log {
     lock: Mutex<Option<File>>,
 }
 
+/// A batch that was not taken; it can be handed in again.
+#[derive(Debug, thiserror::Error)]
+#[error("{error}")]
+pub struct NotTaken {
+    /// The batch.
+    pub batch: Batch,
+    /// Why.
+    pub error: AppendError,
+}
+
 /// As long as it is held, somebody is told of new lines.
 pub struct Watch(
     #[expect(dead_code, reason = "it is held, and called through a weak reference")]
@@ -103,14 +113,17 @@ impl Log {
         &self,
         batch: Batch,
         done: impl FnOnce(Result<Ack, AppendError>) + Send + 'static,
-    ) -> Result<(), (Batch, AppendError)> {
+    ) -> Result<(), Box<NotTaken>> {
         if let Err(error) = batch.check_names() {
-            return Err((batch, error));
+            return Err(Box::new(NotTaken { batch, error }));
         }
         let bytes = batch.bytes();
         let done = Box::new(done);
         let pushed = self.shared.queue.try_push(Job { batch, bytes, done });
-        pushed.map_err(|(job, error)| (job.batch, error))
+        pushed.map_err(|refused| {
+            let (batch, error) = (refused.job.batch, refused.error);
+            Box::new(NotTaken { batch, error })
+        })
     }
 
     /// Hands a batch in once there is room, and waits for the answer.
@@ -123,7 +136,7 @@ impl Log {
         let bytes = batch.bytes();
         let done = Box::new(move |answer| drop(tell.send(answer)));
         let pushed = self.shared.queue.push(Job { batch, bytes, done });
-        pushed.map_err(|(_, error)| error)?;
+        pushed.map_err(|refused| refused.error)?;
         told.recv().unwrap_or(Err(AppendError::Closed))
     }
 
@@ -214,7 +227,12 @@ impl Log {
         self.shared.queue.close();
         self.shared.end_upkeep();
         let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
-        for thread in threads.drain(..) {
+        let own = std::thread::current().id();
+        // Who hears an answer may have the last of the log in its hands.
+        for thread in threads
+            .drain(..)
+            .filter(|thread| thread.thread().id() != own)
+        {
             if let Err(panic) = thread.join() {
                 std::panic::resume_unwind(panic);
             }
@@ -242,11 +260,12 @@ fn free_bytes(dir: &Path) -> Option<u64> {
     Some(told.f_bavail.saturating_mul(told.f_frsize))
 }
 
-/// Makes a directory for its owner only, if it is not there.
-pub(crate) fn make_dir(path: &Path) -> io::Result<()> {
+/// Makes a directory for its owner only. False if it was there.
+pub(crate) fn make_dir(path: &Path) -> io::Result<bool> {
     use std::os::unix::fs::DirBuilderExt;
     match std::fs::DirBuilder::new().mode(0o700).create(path) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-        _ => Ok(()),
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(error),
     }
 }

@@ -104,6 +104,7 @@ impl Spool {
             durability: Durability::Durable,
             segment_bytes: (config.bytes / 8).max(1),
             packing: None,
+            check_numbers: false,
             free_bytes_min: config.free_bytes_min,
             clock: Arc::clone(&config.clock),
             faults: config.faults.clone(),
@@ -158,7 +159,6 @@ impl Spool {
         let batch = Batch {
             client: "spool".to_owned(),
             host: "spool".to_owned(),
-            // The log's own look at numbers is not needed here; the sender's number is in each line all the same.
             origin: Some(Origin {
                 producer: "spool".to_owned(),
                 sequence,
@@ -203,7 +203,7 @@ impl Spool {
             ..Query::default()
         });
         let mut dropped: Option<Dropped> = None;
-        while let Some(item) = reader.next().map_err(io::Error::other)? {
+        while let Some(item) = reader.next_item().map_err(io::Error::other)? {
             let Item::Entry(entry) = item else {
                 continue;
             };
@@ -272,15 +272,24 @@ impl Spool {
     /// # Errors
     /// The cursor cannot be written.
     pub fn expected_by_server(&self, expected: u64) -> io::Result<bool> {
-        let mut state = self.lock();
-        if state.is_plausible(expected) {
-            return Ok(false);
+        let plausible = self.lock().is_plausible(expected);
+        if !plausible {
+            self.renumber()?;
         }
+        Ok(!plausible)
+    }
+
+    /// Begins a new producer for all that has not been acknowledged. Needed when the server says that somebody else uses the one there was.
+    ///
+    /// # Errors
+    /// The cursor cannot be written.
+    pub fn renumber(&self) -> io::Result<()> {
+        let mut state = self.lock();
         let mut changed = state.clone();
         changed.renumber(self.config.clock.now())?;
         self.write(&changed)?;
         *state = changed;
-        Ok(true)
+        Ok(())
     }
 
     /// The log in which batches wait: its figures, and news of it.
@@ -321,7 +330,7 @@ fn sequences(log: &Log, from: From) -> io::Result<(u64, u64)> {
         ..Query::default()
     });
     let (mut first, mut last) = (0, 0);
-    while let Some(item) = reader.next().map_err(io::Error::other)? {
+    while let Some(item) = reader.next_item().map_err(io::Error::other)? {
         if let Item::Entry(entry) = item {
             let sequence = entry.origin.map_or(0, |(_, sequence)| sequence);
             last = last.max(sequence);

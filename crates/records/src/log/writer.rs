@@ -89,14 +89,6 @@ impl Writer {
         {
             self.upkeep_failed("write the table of producers", &error);
         }
-        shared.view.lock().ended = true;
-        drop(std::mem::take(
-            &mut *shared
-                .rotations
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner),
-        ));
-        shared.view.tell();
     }
 
     fn patience(&self) -> Duration {
@@ -110,12 +102,10 @@ impl Writer {
 
     /// What is to be done between groups.
     fn look_around(&mut self) {
-        if let (Durability::Interval(every), Some(since)) =
-            (self.shared.config.durability, self.unsynced)
+        if let Durability::Interval(every) = self.shared.config.durability
+            && self.unsynced.is_some_and(|since| since.elapsed() >= every)
         {
-            if since.elapsed() >= every {
-                self.sync_now();
-            }
+            self.sync_now();
         }
         let config = &self.shared.config;
         let over = self.active.as_ref().is_some_and(|active| {
@@ -445,5 +435,20 @@ impl Writer {
                 counters.rejected(&ack.rejections);
             }
         }
+    }
+}
+
+/// However the writer ends: nobody waits for it any more.
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.shared.queue.close();
+        while let Next::Group(jobs) = self.shared.queue.next(usize::MAX, None) {
+            jobs.into_iter()
+                .for_each(|job| (job.done)(Err(AppendError::Closed)));
+        }
+        self.shared.view.lock().ended = true;
+        let rotations = self.shared.rotations.lock();
+        rotations.unwrap_or_else(PoisonError::into_inner).clear();
+        self.shared.view.tell();
     }
 }

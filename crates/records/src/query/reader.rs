@@ -58,7 +58,10 @@ impl Reader {
         let segments = shared.view.lock();
         let next = match query.from {
             From::Seq(seq) => seq.max(1),
-            From::Cursor(cursor) if cursor.log == shared.id => cursor.next.max(1),
+            From::Cursor(cursor) if cursor.log == shared.id => {
+                // A log that was set back to an older state goes on where it is now.
+                cursor.next.clamp(1, segments.next)
+            }
             From::Start | From::Cursor(_) => segments.first(),
             From::End => segments.next,
         };
@@ -91,7 +94,7 @@ impl Reader {
     ///
     /// # Errors
     /// The disk failed. The reader can be asked again.
-    pub fn next(&mut self) -> Result<Option<Item<'_>>, ReadError> {
+    pub fn next_item(&mut self) -> Result<Option<Item<'_>>, ReadError> {
         match self.step()? {
             Step::End => Ok(None),
             Step::Missing { to, damaged } => {
@@ -123,7 +126,7 @@ impl Reader {
     /// The log cannot be read, or `out` cannot be written.
     pub fn export(&mut self, out: &mut impl Write, whole: bool) -> io::Result<u64> {
         let mut lines = 0;
-        while let Some(item) = self.next().map_err(io::Error::other)? {
+        while let Some(item) = self.next_item().map_err(io::Error::other)? {
             let Item::Entry(entry) = item else {
                 continue;
             };

@@ -151,9 +151,12 @@ impl State {
     /// Begins a new producer, with what has not been acknowledged. A gap stands for what the server does not know any more.
     pub(super) fn renumber(&mut self, now: Timestamp) -> io::Result<()> {
         self.producer = draw()?;
-        self.base = self.acked.saturating_sub(1);
         self.under_way.clear();
-        if self.acked > 0 {
+        let told = |gap: &Dropped| gap.why == GapWhy::ServerForgot && gap.first == self.acked + 1;
+        if self.acked == 0 || self.gaps.first().is_some_and(told) {
+            self.base = self.acked;
+        } else {
+            self.base = self.acked - 1;
             let forgotten = Dropped {
                 first: self.acked,
                 last: self.acked,

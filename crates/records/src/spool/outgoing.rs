@@ -82,7 +82,7 @@ impl<'a> Outgoing<'a> {
     ///
     /// # Errors
     /// The spool cannot be read.
-    pub fn next(&mut self) -> io::Result<Option<Parcel>> {
+    pub fn next_parcel(&mut self) -> io::Result<Option<Parcel>> {
         loop {
             if let Some(gap) = self.dropped()? {
                 return Ok(Some(gap));
@@ -167,7 +167,7 @@ impl<'a> Outgoing<'a> {
 
     /// Reads a line. False if there is none.
     fn read(&mut self) -> io::Result<bool> {
-        let Some(item) = self.reader.next().map_err(io::Error::other)? else {
+        let Some(item) = self.reader.next_item().map_err(io::Error::other)? else {
             return Ok(false);
         };
         let Item::Entry(entry) = item else {

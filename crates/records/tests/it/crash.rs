@@ -166,7 +166,7 @@ fn lose(dir: &Path, disk: &Disk, tear: &Tear) {
 fn check(log: &Log, model: &Model) {
     let mut found: BTreeMap<(usize, usize), Vec<usize>> = BTreeMap::new();
     let mut reader = log.read(Query::default());
-    while let Some(item) = reader.next().unwrap() {
+    while let Some(item) = reader.next_item().unwrap() {
         let Item::Entry(entry) = item else {
             continue;
         };
@@ -196,7 +196,7 @@ fn check(log: &Log, model: &Model) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
     #[test]
     fn what_was_acknowledged_is_there_once(rounds in prop::collection::vec(round(), 1..8)) {

@@ -53,7 +53,7 @@ fn write(dir: &Path) -> Vec<(PathBuf, Vec<String>)> {
 fn read(log: &Log) -> (BTreeSet<u64>, BTreeSet<u64>) {
     let (mut found, mut missing) = (BTreeSet::new(), BTreeSet::new());
     let mut reader = log.read(Query::default());
-    while let Some(item) = reader.next().unwrap() {
+    while let Some(item) = reader.next_item().unwrap() {
         match item {
             Item::Entry(entry) if entry.kind == Some(Kind::Record) => {
                 let record: serde_json::Value = serde_json::from_slice(entry.body).unwrap();
@@ -79,7 +79,7 @@ fn read(log: &Log) -> (BTreeSet<u64>, BTreeSet<u64>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
 
     #[test]
     fn a_changed_bit_costs_its_line_and_is_told(segment: prop::sample::Index, at: prop::sample::Index, bit in 0..8_u8) {

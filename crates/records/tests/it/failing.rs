@@ -40,7 +40,7 @@ fn failing(dir: &Path, at: Step) -> Failing {
         }
     });
     config.on_alarm = Some(Arc::new(move |alarm| {
-        hear.lock().unwrap().push(alarm.clone())
+        hear.lock().unwrap().push(alarm.clone());
     }));
     Failing {
         errno,
@@ -201,7 +201,7 @@ fn a_clock_that_goes_back_is_told_and_changes_no_order() {
     let mut config = config(dir.path());
     config.clock = clock.clone();
     config.on_alarm = Some(Arc::new(move |alarm| {
-        hear.lock().unwrap().push(alarm.clone())
+        hear.lock().unwrap().push(alarm.clone());
     }));
     let (log, _) = Log::open(config).unwrap();
     append(&log, "p", 1, "{\"n\":1}").unwrap();

@@ -13,40 +13,46 @@ const BATCHES: u64 = 14;
 /// No run makes more calls of one kind than this.
 const CALLS_MAX: u32 = 200;
 
-/// The example, which cargo builds beside the tests.
-fn program() -> PathBuf {
+/// An example, which cargo builds beside the tests.
+fn program(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("a test knows its own path");
     let dir = test.ancestors().nth(2).expect("it is in target/*/deps");
-    dir.join("examples/acknowledge")
+    dir.join("examples").join(name)
 }
 
-/// Runs the program, killed before the `nth` of these calls. What it acknowledged, and whether it was killed.
+/// Runs a program, killed before the `nth` of these calls. The lines that it wrote, and whether it was killed.
 #[expect(
     clippy::disallowed_methods,
     reason = "the process that is killed is the subject of the test"
 )]
-fn run(dir: &Path, calls: &str, nth: u32) -> (BTreeMap<u64, u64>, bool) {
+fn strace(name: &str, dir: &Path, calls: &str, nth: u32) -> (Vec<String>, bool) {
     let output = Command::new("strace")
         .args(["-f", "-qq", "-o", "/dev/null", "-e"])
         .arg(format!("trace={calls}"))
         .arg("-e")
         .arg(format!("inject={calls}:signal=SIGKILL:when={nth}"))
-        .arg(program())
+        .arg(program(name))
         .arg(dir)
         .arg(BATCHES.to_string())
         .output()
         .expect("strace runs");
     let text = String::from_utf8(output.stdout).expect("numbers are text");
-    let number = |text: &str| text.parse().expect("a number");
     // A line without its line feed was not heard.
     let lines = text
         .split_inclusive('\n')
         .filter_map(|line| line.strip_suffix('\n'));
-    let acked = lines.map(|line| line.split_once(' ').expect("two numbers"));
-    let acked = acked
-        .map(|(sequence, first)| (number(sequence), number(first)))
-        .collect();
-    (acked, !output.status.success())
+    (lines.map(str::to_owned).collect(), !output.status.success())
+}
+
+/// What the log acknowledged, and whether the program was killed.
+fn run(dir: &Path, calls: &str, nth: u32) -> (BTreeMap<u64, u64>, bool) {
+    let (lines, killed) = strace("acknowledge", dir, calls, nth);
+    let number = |text: &str| text.parse().expect("a number");
+    let acked = lines
+        .iter()
+        .map(|line| line.split_once(' ').expect("two numbers"));
+    let acked = acked.map(|(sequence, first)| (number(sequence), number(first)));
+    (acked.collect(), killed)
 }
 
 fn check(dir: &Path, acked: &BTreeMap<u64, u64>, when: &str) {
@@ -54,7 +60,7 @@ fn check(dir: &Path, acked: &BTreeMap<u64, u64>, when: &str) {
     assert!(recovery.lost.is_empty(), "{when}: {recovery:?}");
     let mut found: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
     let mut reader = log.read(Query::default());
-    while let Some(item) = reader.next().expect("the log is read") {
+    while let Some(item) = reader.next_item().expect("the log is read") {
         let Item::Entry(entry) = item else {
             unreachable!("{when}: {item:?}");
         };
@@ -117,6 +123,54 @@ fn at_every_sync() {
 #[test]
 fn at_every_rename_and_removal() {
     kill_at("rename,unlink");
+}
+
+/// Kills a sender and a server in one process at each call of a kind in turn, and lets others go on.
+fn forward_killed_at(calls: &str) {
+    for nth in 1..CALLS_MAX {
+        let dir = tempfile::tempdir().unwrap();
+        let when = format!("{calls} {nth}");
+        let (mut pushed, killed) = strace("forward", dir.path(), calls, nth);
+        if killed {
+            // One more that is killed, and one that is not.
+            pushed.extend(strace("forward", dir.path(), calls, nth / 2 + 1).0);
+            pushed.extend(strace("forward", dir.path(), calls, CALLS_MAX).0);
+        }
+        let (log, recovery) = Log::open(config(&dir.path().join("log"))).unwrap();
+        assert!(recovery.lost.is_empty(), "{when}: {recovery:?}");
+        let records: Vec<serde_json::Value> = everything(&log)
+            .iter()
+            .map(|told| serde_json::from_str(told.split_once(' ').unwrap().1).unwrap())
+            .collect();
+        let found: Vec<(u64, u64)> = records
+            .iter()
+            .map(|record| (record["n"].as_u64().unwrap(), record["i"].as_u64().unwrap()))
+            .collect();
+        // Once each, without a hole, in the order in which they were pushed.
+        let last = records.len() as u64 / 2;
+        let expected: Vec<(u64, u64)> = (1..=last).flat_map(|n| [(n, 0), (n, 1)]).collect();
+        assert_eq!(found, expected, "{when}");
+        let heard = pushed.iter().map(|n| n.parse::<u64>().unwrap()).max();
+        assert!(
+            heard.is_some_and(|heard| heard <= last),
+            "{when}: {heard:?} of {last}"
+        );
+        if !killed {
+            assert!(nth > 3, "it was killed at {} {calls} only", nth - 1);
+            return;
+        }
+    }
+    unreachable!("more than {CALLS_MAX} calls");
+}
+
+#[test]
+fn a_sender_at_every_write() {
+    forward_killed_at("write");
+}
+
+#[test]
+fn a_sender_at_every_sync_rename_and_removal() {
+    forward_killed_at("fdatasync,fsync,rename,unlink");
 }
 
 #[test]

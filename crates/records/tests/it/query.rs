@@ -70,7 +70,7 @@ fn by_client_time_number_and_condition() {
     let count = Arc::clone(&seen);
     let filter = move |entry: &legwork_records::query::Entry<'_>| {
         count.fetch_add(1, Ordering::Relaxed);
-        entry.seq % 100 == 0
+        entry.seq.is_multiple_of(100)
     };
     let query = Query {
         filter: Some(Box::new(filter)),
@@ -130,7 +130,7 @@ fn a_reader_goes_from_the_past_to_what_comes() {
         })
     };
     let mut reader = reader_of(From::Start);
-    assert!(reader.next().unwrap().is_none() && !reader.wait(Duration::ZERO));
+    assert!(reader.next_item().unwrap().is_none() && !reader.wait(Duration::ZERO));
     std::thread::scope(|scope| {
         scope.spawn(|| {
             for n in 1..=200 {
@@ -139,7 +139,7 @@ fn a_reader_goes_from_the_past_to_what_comes() {
         });
         let mut seen = 0;
         while seen < 200 {
-            match reader.next().unwrap() {
+            match reader.next_item().unwrap() {
                 Some(Item::Entry(entry)) => {
                     seen += 1;
                     assert_eq!(entry.seq, seen);
@@ -153,15 +153,17 @@ fn a_reader_goes_from_the_past_to_what_comes() {
     let mut end = reader_of(From::End);
     append(&log, "p", 201, "{\"n\":201}").unwrap();
     for reader in [&mut reader, &mut end, &mut reader_of(From::Cursor(cursor))] {
-        assert!(matches!(reader.next().unwrap(), Some(Item::Entry(entry)) if entry.seq == 201));
-        assert!(reader.next().unwrap().is_none());
+        assert!(
+            matches!(reader.next_item().unwrap(), Some(Item::Entry(entry)) if entry.seq == 201)
+        );
+        assert!(reader.next_item().unwrap().is_none());
     }
     let other = Cursor {
         log: cursor.log ^ 1,
         ..cursor
     };
     let mut reader = reader_of(From::Cursor(other));
-    assert!(matches!(reader.next().unwrap(), Some(Item::Entry(entry)) if entry.seq == 1));
+    assert!(matches!(reader.next_item().unwrap(), Some(Item::Entry(entry)) if entry.seq == 1));
 }
 
 #[test]

@@ -56,7 +56,7 @@ fn send(log: &Log, producer: &str, parcel: Parcel) -> Result<Ack, AppendError> {
 fn drain(spool: &Spool, log: &Log, arrive: u64) -> u64 {
     let producer = spool.producer();
     let (mut outgoing, mut sent) = (spool.outgoing(), 0);
-    while let Some(parcel) = outgoing.next().unwrap() {
+    while let Some(parcel) = outgoing.next_parcel().unwrap() {
         let sequence = parcel.sequence();
         send(log, &producer, parcel).unwrap();
         sent += 1;
@@ -141,7 +141,7 @@ fn an_overflow_is_told_by_a_gap_that_stands_in_its_place() {
     let producer = spool.producer();
     let mut outgoing = spool.outgoing();
     for _ in 0..3 {
-        send(&log, &producer, outgoing.next().unwrap().unwrap()).unwrap();
+        send(&log, &producer, outgoing.next_parcel().unwrap().unwrap()).unwrap();
     }
     drop(outgoing);
     (61..=120).for_each(|n| push(&spool, n).unwrap());
@@ -178,12 +178,19 @@ fn a_server_that_forgot_is_noticed_and_told() {
     push(&spool, 4).unwrap();
     let empty = open(other.path());
     let before = spool.producer();
-    let parcel = spool.outgoing().next().unwrap().unwrap();
+    let parcel = spool.outgoing().next_parcel().unwrap().unwrap();
     let Err(AppendError::OutOfOrder { expected, .. }) = send(&empty, &before, parcel) else {
         unreachable!("an empty log expects the first batch");
     };
+    let mut outdated = spool.outgoing();
     assert!(spool.expected_by_server(expected).unwrap());
     assert_ne!(spool.producer(), before);
+    assert!(
+        outdated.next_parcel().is_err(),
+        "it numbers for the producer that was"
+    );
+    // Twice says no more than once.
+    spool.renumber().unwrap();
     drain(&spool, &empty, 1);
     let told = everything(&empty);
     assert_eq!(told.len(), 3, "{told:?}");

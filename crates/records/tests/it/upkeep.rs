@@ -47,13 +47,13 @@ fn closed_segments_are_packed_when_they_are_due_and_read_the_same() {
     assert_eq!(count(dir.path(), ".zst"), 0, "not due yet");
     // A reader that is in the middle of a segment goes on in it.
     let mut reader = log.read(Query::default());
-    reader.next().unwrap().unwrap();
+    reader.next_item().unwrap().unwrap();
     clock.turn(61);
     log.keep_up();
     assert!(count(dir.path(), ".zst") > 3);
     assert_eq!(count(dir.path(), ".jsonl"), 1, "the one that is written");
     let mut rest = 1;
-    while reader.next().unwrap().is_some() {
+    while reader.next_item().unwrap().is_some() {
         rest += 1;
     }
     assert_eq!(rest, 100);

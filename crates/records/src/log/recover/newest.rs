@@ -58,7 +58,7 @@ impl Newest {
         let mut file = open(&path)?;
         let length = file.metadata()?.len();
         let content = Content::Plain(file.try_clone()?);
-        let (items, synced) = look(&content, length)?;
+        let (items, synced, mut index) = look(&content, first, length)?;
         let lines_in = |from, to| count_lines(&content, from, to);
         let plan = plan(&items, first, synced, length, lines_in)?;
         if !plan.damaged.is_empty() {
@@ -75,8 +75,9 @@ impl Newest {
         recovery.cut_bytes += plan.cut;
         let content = Content::Plain(file.try_clone()?);
         let written = content.length()?;
-        let mut index = replay::index(&content, first, written, u64::MAX)?;
-        index.summary.bytes = written;
+        if written != length || !plan.damaged.is_empty() {
+            index = replay::index(&content, first, written, u64::MAX)?;
+        }
         let active = Active {
             path,
             file,
@@ -97,24 +98,27 @@ fn open(path: &Path) -> io::Result<File> {
     File::options().read(true).append(true).open(path)
 }
 
-/// All of the segment, and up to which number it is known to have been on the disk.
-fn look(content: &Content, length: u64) -> io::Result<(Vec<Item>, u64)> {
-    let (mut items, mut synced) = (Vec::new(), 0);
+/// All of the segment, up to which number it is known to have been on the disk, and its index if it is whole.
+fn look(content: &Content, first: u64, length: u64) -> io::Result<(Vec<Item>, u64, Index)> {
+    let (mut items, mut synced, mut index) = (Vec::new(), 0, Index::new(first));
     replay(content, length, u64::MAX, |found| {
         match found {
-            Found::Run(run) => items.push(Item::Lines {
-                at: run.at,
-                end: run.at + run.length,
-                first: run.first,
-                next: run.next(),
-                whole: run.complete(),
-            }),
+            Found::Run(run) => {
+                index.add(&run.added());
+                items.push(Item::Lines {
+                    at: run.at,
+                    end: run.at + run.length,
+                    first: run.first,
+                    next: run.next(),
+                    whole: run.complete(),
+                });
+            }
             Found::Bad(bad) => items.push(Item::Bad(bad)),
             Found::Synced(seq) => synced = synced.max(seq),
         }
         Ok(())
     })?;
-    Ok((items, synced))
+    Ok((items, synced, index))
 }
 
 fn count_lines(content: &Content, from: u64, to: u64) -> io::Result<u64> {
@@ -222,7 +226,7 @@ fn rewrite(config: &Config, first: u64, content: &Content, plan: &Plan) -> io::R
 fn set_aside(config: &Config, first: u64, content: &Content, (from, to): (u64, u64)) -> String {
     let (aside, name) = (config.dir.join(QUARANTINE), format!("{first:020}.{from}"));
     let copied = make_dir(&aside)
-        .and_then(|()| {
+        .and_then(|_| {
             config
                 .faults
                 .replace(&aside.join(&name), |file| copy(content, from, to, file))
