@@ -82,12 +82,19 @@ impl Writer {
         }
         // What was promised less is on the disk after an orderly end all the same.
         self.sync_now();
-        let path = shared.config.dir.join(super::PRODUCERS);
-        if let Err(error) = self
-            .producers
-            .write(&path, self.next, &shared.config.faults)
-        {
-            self.upkeep_failed("write the table of producers", &error);
+        if self.carried.is_empty() {
+            self.checkpoint();
+        }
+    }
+
+    /// Writes down which batches are in the log, all of which are on the disk.
+    fn checkpoint(&mut self) {
+        let config = &self.shared.config;
+        let path = config.dir.join(super::PRODUCERS);
+        self.producers.forget(config.clock.now());
+        match self.producers.write(&path, self.next, &config.faults) {
+            Ok(()) => self.shared.checkpointed.store(self.next, Ordering::Release),
+            Err(error) => self.upkeep_failed("write the table of producers", &error),
         }
     }
 
@@ -350,18 +357,13 @@ impl Writer {
         if self.unsynced.is_some() {
             self.sync_now();
         }
-        let config = &self.shared.config;
         let Some(active) = self.active.take_if(|active| active.written > 0) else {
             return;
         };
         drop(active);
         // Before anything of a closed segment may be removed, its producers are known without it.
-        let path = config.dir.join(super::PRODUCERS);
-        self.producers.forget(config.clock.now());
-        match self.producers.write(&path, self.next, &config.faults) {
-            Ok(()) => self.shared.checkpointed.store(self.next, Ordering::Release),
-            Err(error) => self.upkeep_failed("write the table of producers", &error),
-        }
+        self.checkpoint();
+        let config = &self.shared.config;
         let index = {
             let mut segments = self.shared.view.lock();
             let index = segments.active.take();
