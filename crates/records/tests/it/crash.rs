@@ -39,6 +39,8 @@ impl Disk {
 /// What the power does to bytes that were not synced.
 #[derive(Debug, Clone)]
 enum Tear {
+    /// Only the process ended: they are all there, and still not synced.
+    Kept,
     /// They are all there.
     Nothing,
     /// The end is missing.
@@ -59,6 +61,7 @@ struct Round {
 
 fn tear() -> impl Strategy<Value = Tear> {
     prop_oneof![
+        Just(Tear::Kept),
         Just(Tear::Nothing),
         any::<prop::sample::Index>().prop_map(Tear::Cut),
         any::<prop::sample::Index>().prop_map(Tear::Page),
@@ -144,7 +147,7 @@ fn lose(dir: &Path, disk: &Disk, tear: &Tear) {
         }
         let tail = &mut bytes[synced..];
         match tear {
-            Tear::Nothing => {}
+            Tear::Kept | Tear::Nothing => {}
             Tear::Zeros => tail.fill(0),
             Tear::Cut(at) => {
                 let at = synced + at.index(tail.len());
@@ -216,6 +219,10 @@ proptest! {
             // From here on nothing reaches the disk.
             disk.lock().unwrap().steps_left = Some(0);
             drop(log);
+            if matches!(tear, Tear::Kept) {
+                disk.lock().unwrap().steps_left = None;
+                continue;
+            }
             lose(dir.path(), &disk.lock().unwrap(), tear);
             *disk.lock().unwrap() = Disk::default();
             mark_as_synced(dir.path(), &mut disk.lock().unwrap());

@@ -158,6 +158,26 @@ fn what_was_acknowledged_with_less_is_carried_over_a_failed_sync() {
 }
 
 #[test]
+fn what_cannot_be_synced_at_the_opening_is_written_anew() {
+    use std::os::unix::fs::MetadataExt;
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path());
+    append(&log, "p", 1, "{\"n\":1}").unwrap();
+    drop(log);
+    let inode = |dir: &Path| std::fs::metadata(&segments(dir)[0]).unwrap().ino();
+    let before = inode(dir.path());
+    let failing = failing(dir.path(), Step::Sync);
+    failing.errno.store(EIO, Ordering::SeqCst);
+    let (log, recovery) = Log::open(failing.config.clone()).unwrap();
+    assert!(recovery.lost.is_empty());
+    failing.errno.store(0, Ordering::SeqCst);
+    assert_ne!(inode(dir.path()), before);
+    assert!(append(&log, "p", 1, "{\"n\":1}").unwrap().duplicate);
+    append(&log, "p", 2, "{\"n\":2}").unwrap();
+    assert_eq!(everything(&log), ["1 {\"n\":1}", "2 {\"n\":2}"]);
+}
+
+#[test]
 fn a_full_disk_refuses_and_then_goes_on() {
     let dir = tempfile::tempdir().unwrap();
     let failing = failing(dir.path(), Step::Write);

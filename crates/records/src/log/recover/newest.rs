@@ -61,21 +61,29 @@ impl Newest {
         let (items, synced, mut index) = look(&content, first, length)?;
         let lines_in = |from, to| count_lines(&content, from, to);
         let plan = plan(&items, first, synced, length, lines_in)?;
-        if !plan.damaged.is_empty() {
-            let lost = rewrite(config, first, &content, &plan)?;
-            recovery.lost.extend(lost);
-            file = open(&path)?;
-        } else if plan.cut > 0 {
+        let mut whole = plan.damaged.is_empty();
+        if whole {
             if plan.cut_lines {
                 set_aside(config, first, &content, (length - plan.cut, length));
             }
-            config.faults.truncate(&path, &file, length - plan.cut)?;
-            config.faults.sync(&path, &file)?;
+            if plan.cut > 0 {
+                config.faults.truncate(&path, &file, length - plan.cut)?;
+            }
+            // What a killed process wrote may not be on the disk yet, and will be taken for acknowledged from now on. Where
+            // that fails, it is written anew, since the kernel may say next time that all is well.
+            whole = config.faults.sync(&path, &file).is_ok();
         }
+        if !whole {
+            recovery
+                .lost
+                .extend(rewrite(config, first, &content, &plan)?);
+            file = open(&path)?;
+        }
+        config.faults.sync_dir(&config.dir)?;
         recovery.cut_bytes += plan.cut;
         let content = Content::Plain(file.try_clone()?);
         let written = content.length()?;
-        if written != length || !plan.damaged.is_empty() {
+        if written != length || !whole {
             index = replay::index(&content, first, written, u64::MAX)?;
         }
         let active = Active {
