@@ -199,7 +199,7 @@ fn check(log: &Log, model: &Model) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
     fn what_was_acknowledged_is_there_once(rounds in prop::collection::vec(round(), 1..8)) {

@@ -79,7 +79,7 @@ fn read(log: &Log) -> (BTreeSet<u64>, BTreeSet<u64>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig::with_cases(96))]
 
     #[test]
     fn a_changed_bit_costs_its_line_and_is_told(segment: prop::sample::Index, at: prop::sample::Index, bit in 0..8_u8) {
