@@ -101,6 +101,11 @@ impl Prepared {
         &self.rejections
     }
 
+    /// Leaves out what was refused: it has been told already.
+    pub(crate) fn forget_rejections(&mut self) {
+        self.rejections = Rejections::default();
+    }
+
     /// CRC-32 of the good ones, one behind the other: what tells a repeat from another batch of the same number.
     pub(crate) fn digest(&self) -> u32 {
         self.digest

@@ -94,6 +94,8 @@ pub struct Config {
     pub group_bytes: usize,
     /// Bytes that stay free on the disk.
     pub free_bytes_min: u64,
+    /// Whether the numbers of batches are checked. A log whose one writer makes them itself does not need it.
+    pub check_numbers: bool,
     /// Producers that are remembered.
     pub producers_max: usize,
     /// How long a silent producer is.
@@ -124,6 +126,7 @@ impl Config {
             queue_bytes: 8 << 20,
             group_bytes: 1 << 20,
             free_bytes_min: 64 << 20,
+            check_numbers: true,
             producers_max: 10_000,
             producer_age: 30 * DAY,
             clock: Arc::new(SystemClock),

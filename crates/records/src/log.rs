@@ -13,7 +13,7 @@ mod writer;
 use std::fs::File;
 use std::io;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak, mpsc};
 use std::thread::JoinHandle;
 
@@ -38,15 +38,13 @@ pub(crate) struct Shared {
     pub(crate) view: View,
     queue: Queue,
     counters: Counters,
-    /// The segment is to be closed, whatever its size.
-    rotate: AtomicBool,
+    /// Who waits for the segment to be closed, whatever its size.
+    rotations: Mutex<Vec<mpsc::Sender<()>>>,
     /// The checkpoint of producers knows every line before this one.
     checkpointed: AtomicU64,
     /// Held while segments are packed or removed; says whether that is over for good.
     upkeep: Mutex<bool>,
     upkeep_due: Condvar,
-    /// Whoever has it, has the log.
-    _lock: File,
 }
 
 /// A log that is open. Dropping it writes what waits and ends its threads.
@@ -54,6 +52,18 @@ pub(crate) struct Shared {
 pub struct Log {
     shared: Arc<Shared>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    /// Whoever has it, has the log.
+    lock: Mutex<Option<File>>,
+}
+
+/// A batch that was not taken; it can be handed in again.
+#[derive(Debug, thiserror::Error)]
+#[error("{error}")]
+pub struct NotTaken {
+    /// The batch.
+    pub batch: Batch,
+    /// Why.
+    pub error: AppendError,
 }
 
 /// As long as it is held, somebody is told of new lines.
@@ -77,7 +87,7 @@ impl Log {
         recover::open(config)
     }
 
-    fn begin(shared: Arc<Shared>, writer: writer::Writer) -> io::Result<Self> {
+    fn begin(shared: Arc<Shared>, writer: writer::Writer, lock: File) -> io::Result<Self> {
         let upkeep = Arc::clone(&shared);
         let name = |what: &str| format!("records {what}");
         let threads = vec![
@@ -88,8 +98,11 @@ impl Log {
                 .name(name("upkeep"))
                 .spawn(move || upkeep.keep_up())?,
         ];
-        let threads = Mutex::new(threads);
-        Ok(Self { shared, threads })
+        Ok(Self {
+            shared,
+            threads: Mutex::new(threads),
+            lock: Mutex::new(Some(lock)),
+        })
     }
 
     /// Hands a batch in. `done` hears the answer, on the thread that writes, so it should be quick.
@@ -100,14 +113,17 @@ impl Log {
         &self,
         batch: Batch,
         done: impl FnOnce(Result<Ack, AppendError>) + Send + 'static,
-    ) -> Result<(), (Batch, AppendError)> {
+    ) -> Result<(), Box<NotTaken>> {
         if let Err(error) = batch.check_names() {
-            return Err((batch, error));
+            return Err(Box::new(NotTaken { batch, error }));
         }
         let bytes = batch.bytes();
         let done = Box::new(done);
         let pushed = self.shared.queue.try_push(Job { batch, bytes, done });
-        pushed.map_err(|(job, error)| (job.batch, error))
+        pushed.map_err(|refused| {
+            let (batch, error) = (refused.job.batch, refused.error);
+            Box::new(NotTaken { batch, error })
+        })
     }
 
     /// Hands a batch in once there is room, and waits for the answer.
@@ -120,7 +136,7 @@ impl Log {
         let bytes = batch.bytes();
         let done = Box::new(move |answer| drop(tell.send(answer)));
         let pushed = self.shared.queue.push(Job { batch, bytes, done });
-        pushed.map_err(|(_, error)| error)?;
+        pushed.map_err(|refused| refused.error)?;
         told.recv().unwrap_or(Err(AppendError::Closed))
     }
 
@@ -165,10 +181,35 @@ impl Log {
         stats
     }
 
-    /// Closes the segment that is written, if it has lines. It happens soon, not at once.
+    /// Bytes of segments on disk, indexes included.
+    pub fn disk_bytes(&self) -> u64 {
+        let segments = self.shared.view.lock();
+        let active = segments.active.as_ref().map(|index| index.summary.first);
+        let firsts: Vec<u64> = segments.closed.keys().copied().chain(active).collect();
+        drop(segments);
+        firsts
+            .into_iter()
+            .map(|first| self.shared.disk_bytes(first))
+            .sum()
+    }
+
+    /// The first number of the oldest closed segment, and the one after its last.
+    pub(crate) fn oldest_closed(&self) -> Option<(u64, u64)> {
+        let segments = self.shared.view.lock();
+        let oldest = segments.closed.values().next();
+        oldest.map(|summary| (summary.first, summary.next))
+    }
+
+    /// Closes the segment that is written, if it has lines, and waits until that is done.
     pub fn rotate(&self) {
-        self.shared.rotate.store(true, Ordering::Relaxed);
+        let (tell, told) = mpsc::channel();
+        let rotations = self.shared.rotations.lock();
+        rotations.unwrap_or_else(PoisonError::into_inner).push(tell);
         self.shared.queue.nudge();
+        if !self.shared.view.lock().ended {
+            // The writer hangs up once it is done, or ends.
+            told.recv().unwrap_or_default();
+        }
     }
 
     /// Packs and removes segments now, as else happens from time to time.
@@ -186,11 +227,22 @@ impl Log {
         self.shared.queue.close();
         self.shared.end_upkeep();
         let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
-        for thread in threads.drain(..) {
+        let own = std::thread::current().id();
+        // Who hears an answer may have the last of the log in its hands.
+        for thread in threads
+            .drain(..)
+            .filter(|thread| thread.thread().id() != own)
+        {
             if let Err(panic) = thread.join() {
                 std::panic::resume_unwind(panic);
             }
         }
+        drop(
+            self.lock
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take(),
+        );
     }
 }
 
@@ -208,11 +260,12 @@ fn free_bytes(dir: &Path) -> Option<u64> {
     Some(told.f_bavail.saturating_mul(told.f_frsize))
 }
 
-/// Makes a directory for its owner only, if it is not there.
-pub(crate) fn make_dir(path: &Path) -> io::Result<()> {
+/// Makes a directory for its owner only. False if it was there.
+pub(crate) fn make_dir(path: &Path) -> io::Result<bool> {
     use std::os::unix::fs::DirBuilderExt;
     match std::fs::DirBuilder::new().mode(0o700).create(path) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-        _ => Ok(()),
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(error),
     }
 }

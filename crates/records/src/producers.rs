@@ -17,6 +17,8 @@ use crate::timestamp::Timestamp;
 
 /// So many last answers of a producer are kept.
 const RECENT_MAX: usize = 8;
+/// So many producers of one client are kept: nobody pushes out those of others with new ones.
+const EACH_MAX: usize = 32;
 /// So many missing numbers of a producer are kept.
 const HOLES_MAX: usize = 64;
 
@@ -56,7 +58,8 @@ pub(crate) enum Verdict {
 /// How to undo what [`Producers::record`] did, when the batch could not be written.
 #[derive(Debug)]
 pub(crate) struct Undo {
-    key: String,
+    client: String,
+    producer: String,
     last: Option<u64>,
     evicted: Option<Recent>,
     hole: bool,
@@ -89,14 +92,10 @@ struct Producer {
 /// The table.
 #[derive(Debug)]
 pub(crate) struct Producers {
-    known: HashMap<String, Producer>,
+    /// By client, and then by producer.
+    known: HashMap<String, HashMap<String, Producer>>,
     max: usize,
     age: Duration,
-}
-
-fn key(client: &str, producer: &str) -> String {
-    // No name has a line feed in it.
-    format!("{client}\n{producer}")
 }
 
 impl Producers {
@@ -109,12 +108,31 @@ impl Producers {
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.known.len()
+        self.known.values().map(HashMap::len).sum()
+    }
+
+    fn get(&self, client: &str, producer: &str) -> Option<&Producer> {
+        self.known.get(client)?.get(producer)
+    }
+
+    fn get_mut(&mut self, client: &str, producer: &str) -> Option<&mut Producer> {
+        self.known.get_mut(client)?.get_mut(producer)
+    }
+
+    /// A producer, which is new if it is not known. Then another one of the client may have to be forgotten.
+    fn entry(&mut self, client: &str, producer: &str) -> &mut Producer {
+        let known = self.known.entry(client.to_owned()).or_default();
+        if known.len() >= EACH_MAX && !known.contains_key(producer) {
+            let silent = known.iter().min_by_key(|(_, producer)| producer.seen);
+            let silent = silent.map(|(name, _)| name.clone());
+            silent.and_then(|name| known.remove(&name));
+        }
+        known.entry(producer.to_owned()).or_default()
     }
 
     /// Looks a batch up.
     pub(crate) fn judge(&self, batch: &Numbered<'_>) -> Verdict {
-        let known = self.known.get(&key(batch.client, batch.producer));
+        let known = self.get(batch.client, batch.producer);
         let expected = known.map_or(1, |producer| producer.last + 1);
         if batch.from > expected || batch.sequence == 0 || batch.from > batch.sequence {
             return Verdict::Gap { expected };
@@ -143,7 +161,7 @@ impl Producers {
 
     /// Two senders take turns with one producer: the one that was replaced goes on.
     pub(crate) fn rivals(&mut self, batch: &Numbered<'_>) -> bool {
-        let Some(producer) = self.known.get_mut(&key(batch.client, batch.producer)) else {
+        let Some(producer) = self.get_mut(batch.client, batch.producer) else {
             return false;
         };
         let [now, before] = producer.sessions;
@@ -169,15 +187,16 @@ impl Producers {
             records,
             rejected: answer.rejections.clone(),
         };
-        let key = key(batch.client, batch.producer);
-        let last = self.known.get(&key).map(|producer| producer.last);
-        let producer = self.known.entry(key.clone()).or_default();
+        let last = self.get(batch.client, batch.producer);
+        let last = last.map(|producer| producer.last);
+        let producer = self.entry(batch.client, batch.producer);
         if producer.sessions == [0, 0] {
             producer.sessions = [batch.session, 0];
         }
         let (hole, evicted) = producer.take(recent, received);
         Undo {
-            key,
+            client: batch.client.to_owned(),
+            producer: batch.producer.to_owned(),
             last,
             evicted,
             hole,
@@ -187,11 +206,13 @@ impl Producers {
 
     /// Takes back what was recorded. The last one first.
     pub(crate) fn undo(&mut self, undo: Undo) {
-        let Some(producer) = self.known.get_mut(&undo.key) else {
+        let Some(last) = undo.last else {
+            if let Some(known) = self.known.get_mut(&undo.client) {
+                known.remove(&undo.producer);
+            }
             return;
         };
-        let Some(last) = undo.last else {
-            self.known.remove(&undo.key);
+        let Some(producer) = self.get_mut(&undo.client, &undo.producer) else {
             return;
         };
         producer.last = last;
@@ -216,9 +237,8 @@ impl Producers {
             records: run.records,
             rejected: run.rejections.clone(),
         };
-        let key = key(&run.client, &run.producer);
-        let fresh = !self.known.contains_key(&key);
-        let producer = self.known.entry(key).or_default();
+        let fresh = self.get(&run.client, &run.producer).is_none();
+        let producer = self.entry(&run.client, &run.producer);
         let from = run.gap_from.unwrap_or(run.sequence);
         if !fresh && from > producer.last + 1 {
             // Never acknowledged, or damaged: who still has them may send them.
@@ -243,23 +263,24 @@ impl Producers {
 
     /// Forgets who has not been heard of for long, and the longest silent where there are too many.
     pub(crate) fn forget(&mut self, now: Timestamp) {
-        let oldest = now.earlier_by(self.age).as_micros();
-        self.known.retain(|_, producer| producer.seen >= oldest);
-        if self.known.len() <= self.max {
+        self.forget_before(now.earlier_by(self.age).as_micros());
+        if self.len() <= self.max {
             return;
         }
-        let mut seen: Vec<i64> = self.known.values().map(|producer| producer.seen).collect();
+        let each = self.known.values().flat_map(HashMap::values);
+        let mut seen: Vec<i64> = each.map(|producer| producer.seen).collect();
         // A tenth more than needed, so that this is not done for each new one.
-        let keep = self.max - self.max / 10;
-        let excess = (seen.len() - keep).min(seen.len() - 1);
+        let last = seen.len() - 1;
+        let excess = (seen.len() - (self.max - self.max / 10)).min(last);
         let (_, &mut oldest, _) = seen.select_nth_unstable(excess);
-        self.known.retain(|_, producer| producer.seen >= oldest);
-        let mut left = self.known.len().saturating_sub(self.max);
-        self.known.retain(|_, _| {
-            let stays = left == 0;
-            left = left.saturating_sub(1);
-            stays
-        });
+        self.forget_before(oldest);
+    }
+
+    fn forget_before(&mut self, oldest: i64) {
+        for producers in self.known.values_mut() {
+            producers.retain(|_, producer| producer.seen >= oldest);
+        }
+        self.known.retain(|_, producers| !producers.is_empty());
     }
 }
 

@@ -118,6 +118,8 @@ pub struct Entry<'a> {
     pub host: &'a str,
     /// The producer and the number of its batch.
     pub origin: Option<(&'a str, u64)>,
+    /// It is the last line of its batch.
+    pub ends_batch: bool,
     /// What it tells of; `None` for a kind of a newer version.
     pub kind: Option<Kind>,
     /// The client's JSON, compact, or what else the line tells.
@@ -134,9 +136,20 @@ impl<'a> Entry<'a> {
             client: read.client,
             host: read.host,
             origin: read.origin,
+            ends_batch: read.place + 1 == read.lines,
             kind: read.kind,
             body: read.body,
         }
+    }
+
+    /// [`Self::received_at`] as a moment.
+    pub fn received(&self) -> Option<Timestamp> {
+        Timestamp::parse(self.received_at)
+    }
+
+    /// [`Self::observed_at`] as a moment.
+    pub fn observed(&self) -> Option<Timestamp> {
+        self.observed_at.and_then(Timestamp::parse)
     }
 }
 

@@ -57,7 +57,7 @@ impl Group {
             config.alarm(&Alarm::ClockBack { by: back });
         }
         for Job { batch, done, .. } in jobs {
-            let numbered = numbered(&batch);
+            let numbered = numbered(&batch).filter(|_| config.check_numbers);
             let rivals = numbered.is_some_and(|numbered| producers.rivals(&numbered));
             if let (true, Some(numbered)) = (rivals, numbered) {
                 let (client, producer) = (numbered.client.to_owned(), numbered.producer.to_owned());

@@ -18,6 +18,19 @@ pub(crate) struct Job {
     pub(crate) done: Done,
 }
 
+/// A job that was not taken, and why.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    pub(crate) job: Job,
+    pub(crate) error: AppendError,
+}
+
+impl Refused {
+    fn with(job: Job, error: AppendError) -> Box<Self> {
+        Box::new(Self { job, error })
+    }
+}
+
 impl fmt::Debug for Job {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Job")
@@ -69,12 +82,12 @@ impl Queue {
     }
 
     /// Takes a job if there is room. One that is larger than the whole queue is taken when nothing else waits.
-    pub(crate) fn try_push(&self, job: Job) -> Result<(), (Job, AppendError)> {
+    pub(crate) fn try_push(&self, job: Job) -> Result<(), Box<Refused>> {
         self.put(self.lock(), job)
     }
 
     /// Takes a job, and waits for room.
-    pub(crate) fn push(&self, job: Job) -> Result<(), (Job, AppendError)> {
+    pub(crate) fn push(&self, job: Job) -> Result<(), Box<Refused>> {
         let full = |waiting: &mut Waiting| {
             !waiting.closed && waiting.bytes > 0 && waiting.bytes + job.bytes > self.max
         };
@@ -82,17 +95,13 @@ impl Queue {
         self.put(waiting.unwrap_or_else(PoisonError::into_inner), job)
     }
 
-    fn put(
-        &self,
-        mut waiting: MutexGuard<'_, Waiting>,
-        job: Job,
-    ) -> Result<(), (Job, AppendError)> {
+    fn put(&self, mut waiting: MutexGuard<'_, Waiting>, job: Job) -> Result<(), Box<Refused>> {
         if waiting.closed {
-            return Err((job, AppendError::Closed));
+            return Err(Refused::with(job, AppendError::Closed));
         }
         let bytes = waiting.bytes;
         if bytes > 0 && bytes + job.bytes > self.max {
-            return Err((job, AppendError::Congested { bytes }));
+            return Err(Refused::with(job, AppendError::Congested { bytes }));
         }
         waiting.bytes += job.bytes;
         waiting.jobs.push_back(job);

@@ -15,14 +15,14 @@ mod newest;
 use std::fs::{File, TryLockError};
 use std::io;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Condvar, Mutex};
 
 use serde::{Deserialize, Serialize};
 
 use self::newest::Newest;
 use super::queue::Queue;
-use super::view::View;
+use super::view::{Segments, View};
 use super::writer::Writer;
 use super::{Log, PRODUCERS, Shared};
 use crate::alarm::Alarm;
@@ -33,7 +33,7 @@ use crate::missing::Lost;
 use crate::producers::Producers;
 use crate::segment::index::{Index, Summary};
 use crate::segment::packed::Packed;
-use crate::segment::replay::{Found, replay};
+use crate::segment::replay::{self, Found, replay};
 use crate::segment::{Content, Files, data_path, index_path, list, packed_path};
 use crate::stats::Counters;
 use crate::timestamp::Timestamp;
@@ -64,69 +64,42 @@ pub(super) fn open(config: Config) -> Result<(Log, Recovery), OpenError> {
         return Err(OpenError::BadName { name });
     }
     let dir = config.dir.clone();
-    super::make_dir(&dir).during("cannot make", &dir)?;
+    if super::make_dir(&dir).during("cannot make", &dir)? {
+        // What is in a directory that is not on the disk is not on it either.
+        let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let parent = parent.unwrap_or(Path::new("."));
+        config
+            .faults
+            .sync_dir(parent)
+            .during("cannot sync", parent)?;
+    }
     let lock = take_lock(&dir)?;
     let id = format(&config)?;
     let mut recovery = Recovery::default();
-    let segments = tidy(&config).during("cannot tidy", &dir)?;
-    let firsts: Vec<u64> = segments.keys().copied().collect();
-    let mut view = super::view::Segments::default();
-    let mut newest = None;
-    for (n, (&first, files)) in segments.iter().enumerate() {
-        let next = firsts.get(n + 1).copied();
-        if next.is_none() && files.plain {
-            let path = data_path(&dir, first);
-            newest =
-                Some(Newest::mend(&config, first, &mut recovery).during("cannot mend", &path)?);
-            continue;
-        }
-        let path = if files.plain {
-            data_path(&dir, first)
-        } else {
-            packed_path(&dir, first)
-        };
-        let summary = closed(&config, first, next.unwrap_or(u64::MAX), &mut recovery)
-            .during("cannot index", &path)?;
-        view.closed.insert(first, summary);
+    let (mut view, newest) = find(&config, &mut recovery)?;
+    let (producers, known) = learn_all(&config, &view, newest.as_ref())?;
+    let mut last = Timestamp::MIN;
+    view.next = known.max(1);
+    for summary in view.closed.values() {
+        view.next = view.next.max(summary.next);
+        last = summary.latest;
     }
-    let mut producers = Producers::new(config.producers_max, config.producer_age);
-    let known = producers.read(&dir.join(PRODUCERS)).unwrap_or(0);
-    for summary in view.closed.values().filter(|summary| summary.next > known) {
-        let replayed = learn(&dir, summary, known, &mut producers);
-        replayed.during("cannot read", &data_path(&dir, summary.first))?;
-    }
-    let closed_next = view.closed.values().map(|summary| summary.next).max();
-    let mut next = closed_next.unwrap_or(1).max(known).max(1);
-    let mut last = view
-        .closed
-        .values()
-        .map(|summary| summary.latest)
-        .next_back()
-        .unwrap_or_default();
-    let mut active = None;
-    if let Some(newest) = newest {
-        let summary = newest.index.summary;
-        learn(&dir, &summary, known, &mut producers).during("cannot read", &newest.active.path)?;
-        next = next.max(newest.next);
-        last = last.max(if newest.index.blocks.is_empty() {
-            Timestamp::MIN
-        } else {
-            summary.latest
-        });
+    let active = newest.map(|newest| {
+        view.next = view.next.max(newest.next);
+        last = last.max(newest.index.summary.latest);
         view.active = Some(newest.index);
-        active = Some(newest.active);
-    }
-    view.next = next;
+        newest.active
+    });
+    let next = view.next;
     let shared = Arc::new(Shared {
         id,
         view: View::new(view),
         queue: Queue::new(config.queue_bytes),
         counters: Counters::default(),
-        rotate: AtomicBool::new(false),
+        rotations: Mutex::default(),
         checkpointed: AtomicU64::new(known),
         upkeep: Mutex::new(false),
         upkeep_due: Condvar::new(),
-        _lock: lock,
         config,
     });
     let mut writer = Writer {
@@ -144,8 +117,53 @@ pub(super) fn open(config: Config) -> Result<(Log, Recovery), OpenError> {
         shared.config.alarm(&Alarm::Damaged(lost.clone()));
         writer.tell_lost(lost);
     }
-    let log = Log::begin(shared, writer).during("cannot start a thread for", &dir)?;
+    let log = Log::begin(shared, writer, lock).during("cannot start a thread for", &dir)?;
     Ok((log, recovery))
+}
+
+/// The segments. The newest is mended, the others are indexed if they are not.
+fn find(config: &Config, recovery: &mut Recovery) -> Result<(Segments, Option<Newest>), OpenError> {
+    let dir = &config.dir;
+    let segments = tidy(config).during("cannot tidy", dir)?;
+    let firsts: Vec<u64> = segments.keys().copied().collect();
+    let (mut view, mut newest) = (Segments::default(), None);
+    for (n, (&first, files)) in segments.iter().enumerate() {
+        let next = firsts.get(n + 1).copied();
+        let plain = data_path(dir, first);
+        if next.is_none() && files.plain {
+            let mended = Newest::mend(config, first, recovery);
+            newest = Some(mended.during("cannot mend", &plain)?);
+            continue;
+        }
+        let path = if files.plain {
+            plain
+        } else {
+            packed_path(dir, first)
+        };
+        let summary = closed(config, first, next.unwrap_or(u64::MAX), recovery);
+        view.closed
+            .insert(first, summary.during("cannot read", &path)?);
+    }
+    Ok((view, newest))
+}
+
+/// The producers, and the first line that the checkpoint does not know.
+fn learn_all(
+    config: &Config,
+    view: &Segments,
+    newest: Option<&Newest>,
+) -> Result<(Producers, u64), OpenError> {
+    let dir = &config.dir;
+    let mut producers = Producers::new(config.producers_max, config.producer_age);
+    let known = producers.read(&dir.join(PRODUCERS)).unwrap_or(0);
+    let newest = newest.map(|newest| &newest.index.summary);
+    for summary in view.closed.values().chain(newest) {
+        if summary.next > known {
+            let learned = learn(dir, summary, known, &mut producers);
+            learned.during("cannot read", &data_path(dir, summary.first))?;
+        }
+    }
+    Ok((producers, known))
 }
 
 fn take_lock(dir: &Path) -> Result<File, OpenError> {
@@ -247,17 +265,15 @@ fn closed(config: &Config, first: u64, next: u64, recovery: &mut Recovery) -> io
     if let Some(summary) = Index::summary(&path).filter(usable) {
         return Ok(summary);
     }
-    let mut index = Index::new(first);
-    if let Some(content) = content(&config.dir, first)? {
-        let end = content.length()?;
-        replay(&content, end, next, |found| {
-            if let Found::Run(run) = found {
-                index.add(&run.added());
-            }
-            Ok(())
-        })?;
+    let index = match content(&config.dir, first)? {
+        Some(content) => replay::index(&content, first, content.length()?, next)?,
+        None => Index::new(first),
+    };
+    if let Err(error) = index.write(&path, &config.faults) {
+        // It is only a cache: a full disk is no reason not to start.
+        let why = format!("cannot write {}: {error}", path.display());
+        config.alarm(&Alarm::Upkeep { why });
     }
-    index.write(&path, &config.faults)?;
     recovery.indexed += 1;
     Ok(index.summary)
 }
@@ -276,10 +292,10 @@ fn learn(dir: &Path, summary: &Summary, known: u64, producers: &mut Producers) -
         return Ok(());
     };
     replay(&content, summary.bytes, summary.next, |found| {
-        if let Found::Run(run) = found {
-            if run.first >= known {
-                producers.replay(&run);
-            }
+        if let Found::Run(run) = found
+            && run.first >= known
+        {
+            producers.replay(&run);
         }
         Ok(())
     })

@@ -14,7 +14,7 @@ use crate::alarm::Alarm;
 use crate::config::Packing;
 use crate::segment::index::{Index, Summary};
 use crate::segment::packed::{Packed, pack, same};
-use crate::segment::{Content, data_path, index_path, packed_path};
+use crate::segment::{Content, data_path, index_path, packed_path, replay};
 
 /// How often it looks.
 const EVERY: Duration = Duration::from_secs(60);
@@ -74,14 +74,17 @@ impl Shared {
 
     fn pack(&self, summary: &Summary, packing: Packing, plain: &Path) -> io::Result<()> {
         let (dir, faults) = (&self.config.dir, &self.config.faults);
-        let index = Index::read(&index_path(dir, summary.first));
-        let Some(index) = index.filter(|index| index.summary == *summary) else {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                "its index is missing",
-            ));
-        };
         let content = Content::Plain(std::fs::File::open(plain)?);
+        let index_path = index_path(dir, summary.first);
+        let index = Index::read(&index_path).filter(|index| index.summary == *summary);
+        let index = match index {
+            Some(index) => index,
+            None => {
+                let index = replay::index(&content, summary.first, summary.bytes, summary.next)?;
+                index.write(&index_path, faults)?;
+                index
+            }
+        };
         let path = packed_path(dir, summary.first);
         faults.replace(&path, |file| pack(&content, &index, packing.level, file))?;
         let written = Content::Packed(Packed::open(std::fs::File::open(&path)?)?);

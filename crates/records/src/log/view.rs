@@ -7,6 +7,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use crate::segment::index::{Added, Index, Summary};
+use crate::timestamp::Timestamp;
 
 /// Told of news.
 pub(crate) type Watcher = dyn Fn() + Send + Sync;
@@ -29,6 +30,8 @@ pub(crate) struct Place {
     pub(crate) first: u64,
     pub(crate) next: u64,
     pub(crate) bytes: u64,
+    pub(crate) earliest: Timestamp,
+    pub(crate) latest: Timestamp,
     /// More may be added to it.
     pub(crate) growing: bool,
 }
@@ -52,6 +55,8 @@ impl Segments {
                 first: summary.first,
                 next: summary.next,
                 bytes: summary.bytes,
+                earliest: summary.earliest,
+                latest: summary.latest,
                 growing: growing(summary),
             })
     }

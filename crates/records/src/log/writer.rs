@@ -8,8 +8,8 @@
 use std::fs::File;
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::Shared;
@@ -22,7 +22,7 @@ use crate::faults::is_full;
 use crate::missing::Lost;
 use crate::producers::Producers;
 use crate::segment::index::Index;
-use crate::segment::replay::{Found, replay};
+use crate::segment::replay;
 use crate::segment::{Content, data_path, index_path};
 use crate::stats::add;
 use crate::timestamp::Timestamp;
@@ -82,15 +82,20 @@ impl Writer {
         }
         // What was promised less is on the disk after an orderly end all the same.
         self.sync_now();
-        let path = shared.config.dir.join(super::PRODUCERS);
-        if let Err(error) = self
-            .producers
-            .write(&path, self.next, &shared.config.faults)
-        {
-            self.upkeep_failed("write the table of producers", &error);
+        if self.carried.is_empty() {
+            self.checkpoint();
         }
-        shared.view.lock().ended = true;
-        shared.view.tell();
+    }
+
+    /// Writes down which batches are in the log, all of which are on the disk.
+    fn checkpoint(&mut self) {
+        let config = &self.shared.config;
+        let path = config.dir.join(super::PRODUCERS);
+        self.producers.forget(config.clock.now());
+        match self.producers.write(&path, self.next, &config.faults) {
+            Ok(()) => self.shared.checkpointed.store(self.next, Ordering::Release),
+            Err(error) => self.upkeep_failed("write the table of producers", &error),
+        }
     }
 
     fn patience(&self) -> Duration {
@@ -104,12 +109,10 @@ impl Writer {
 
     /// What is to be done between groups.
     fn look_around(&mut self) {
-        if let (Durability::Interval(every), Some(since)) =
-            (self.shared.config.durability, self.unsynced)
+        if let Durability::Interval(every) = self.shared.config.durability
+            && self.unsynced.is_some_and(|since| since.elapsed() >= every)
         {
-            if since.elapsed() >= every {
-                self.sync_now();
-            }
+            self.sync_now();
         }
         let config = &self.shared.config;
         let over = self.active.as_ref().is_some_and(|active| {
@@ -117,7 +120,9 @@ impl Writer {
             active.written >= config.segment_bytes
                 || active.written > 0 && age >= config.segment_age
         });
-        if over || self.shared.rotate.swap(false, Ordering::Relaxed) {
+        let asked = self.shared.rotations.lock();
+        let asked = std::mem::take(&mut *asked.unwrap_or_else(PoisonError::into_inner));
+        if over || !asked.is_empty() {
             self.rotate();
         }
     }
@@ -325,12 +330,7 @@ impl Writer {
             faults.append(&path, &file, &self.carried)?;
             faults.sync(&path, &file)?;
             let content = Content::Plain(file.try_clone()?);
-            replay(&content, self.carried.len() as u64, u64::MAX, |found| {
-                if let Found::Run(run) = found {
-                    index.add(&run.added());
-                }
-                Ok(())
-            })?;
+            index = replay::index(&content, first, self.carried.len() as u64, u64::MAX)?;
         }
         faults.sync_dir(dir)?;
         self.carried.clear();
@@ -357,18 +357,13 @@ impl Writer {
         if self.unsynced.is_some() {
             self.sync_now();
         }
-        let config = &self.shared.config;
         let Some(active) = self.active.take_if(|active| active.written > 0) else {
             return;
         };
         drop(active);
         // Before anything of a closed segment may be removed, its producers are known without it.
-        let path = config.dir.join(super::PRODUCERS);
-        self.producers.forget(config.clock.now());
-        match self.producers.write(&path, self.next, &config.faults) {
-            Ok(()) => self.shared.checkpointed.store(self.next, Ordering::Release),
-            Err(error) => self.upkeep_failed("write the table of producers", &error),
-        }
+        self.checkpoint();
+        let config = &self.shared.config;
         let index = {
             let mut segments = self.shared.view.lock();
             let index = segments.active.take();
@@ -442,5 +437,20 @@ impl Writer {
                 counters.rejected(&ack.rejections);
             }
         }
+    }
+}
+
+/// However the writer ends: nobody waits for it any more.
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.shared.queue.close();
+        while let Next::Group(jobs) = self.shared.queue.next(usize::MAX, None) {
+            jobs.into_iter()
+                .for_each(|job| (job.done)(Err(AppendError::Closed)));
+        }
+        self.shared.view.lock().ended = true;
+        let rotations = self.shared.rotations.lock();
+        rotations.unwrap_or_else(PoisonError::into_inner).clear();
+        self.shared.view.tell();
     }
 }

@@ -21,7 +21,8 @@ struct Header {
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Entry {
-    key: String,
+    c: String,
+    p: String,
     #[serde(flatten)]
     producer: Producer,
 }
@@ -37,9 +38,15 @@ impl Producers {
         let mut text = Vec::new();
         let version = VERSION;
         line(&mut text, &Header { version, next })?;
-        for (key, producer) in &self.known {
-            let (key, producer) = (key.clone(), producer.clone());
-            line(&mut text, &Entry { key, producer })?;
+        for (client, producers) in &self.known {
+            for (name, producer) in producers {
+                let entry = Entry {
+                    c: client.clone(),
+                    p: name.clone(),
+                    producer: producer.clone(),
+                };
+                line(&mut text, &entry)?;
+            }
         }
         let crc = crc32fast::hash(&text);
         line(&mut text, &Footer { crc })?;
@@ -61,7 +68,8 @@ impl Producers {
         }
         for line in lines {
             let entry: Entry = serde_json::from_slice(line).ok()?;
-            self.known.insert(entry.key, entry.producer);
+            let producers = self.known.entry(entry.c).or_default();
+            producers.insert(entry.p, entry.producer);
         }
         Some(header.next)
     }

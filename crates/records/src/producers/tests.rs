@@ -94,10 +94,10 @@ fn what_was_not_written_is_undone() {
     for n in 1..=9 {
         drop(record(&mut producers, n));
     }
-    let before = format!("{:?}", producers.known["c\np"].recent);
+    let before = format!("{:?}", producers.known["c"]["p"].recent);
     let undo = [record(&mut producers, 10), record(&mut producers, 11)];
     undo.into_iter().rev().for_each(|undo| producers.undo(undo));
-    assert_eq!(format!("{:?}", producers.known["c\np"].recent), before);
+    assert_eq!(format!("{:?}", producers.known["c"]["p"].recent), before);
     assert_eq!(producers.judge(&batch(10)), Verdict::New);
     let mut empty = Producers::new(10, AGE);
     let undo = record(&mut empty, 1);
@@ -135,7 +135,7 @@ fn the_table_is_bounded_and_survives_on_disk() {
     }
     producers.forget(Timestamp::from_micros(150));
     assert_eq!(producers.len(), 90);
-    assert!(!producers.known.contains_key("59\np") && producers.known.contains_key("60\np"));
+    assert!(!producers.known.contains_key("59") && producers.known.contains_key("60"));
     producers.write(&path, 77, &Faults::default()).unwrap();
     let mut read = Producers::new(100, AGE);
     assert_eq!(read.read(&path), Some(77));
@@ -146,4 +146,21 @@ fn the_table_is_bounded_and_survives_on_disk() {
     assert_eq!(Producers::new(100, AGE).read(&path), None);
     producers.forget(Timestamp::from_micros(100_000_075));
     assert_eq!(producers.len(), 75, "those of the last hundred seconds");
+}
+
+#[test]
+fn nobody_pushes_out_the_producers_of_others() {
+    let mut producers = Producers::new(1000, AGE);
+    drop(record(&mut producers, 1));
+    for n in 0..500_i64 {
+        let producer = n.to_string();
+        let batch = Numbered {
+            client: "hostile",
+            producer: &producer,
+            ..batch(1)
+        };
+        drop(producers.record(&batch, Timestamp::from_micros(n), &answer(1)));
+    }
+    assert_eq!(producers.len(), 1 + super::EACH_MAX);
+    assert_eq!(producers.judge(&batch(2)), Verdict::New);
 }

@@ -11,8 +11,9 @@ use crate::line::{Kind, Line, complete};
 use crate::log::Shared;
 use crate::log::view::Place;
 use crate::segment::index::{Block, Index, client_bit};
-use crate::segment::replay::{Found, replay};
+use crate::segment::replay;
 use crate::segment::{Content, index_path};
+use crate::timestamp::Timestamp;
 
 /// What is read at once, in whole blocks, but at least one.
 const CHUNK: u64 = 256 << 10;
@@ -57,7 +58,10 @@ impl Reader {
         let segments = shared.view.lock();
         let next = match query.from {
             From::Seq(seq) => seq.max(1),
-            From::Cursor(cursor) if cursor.log == shared.id => cursor.next.max(1),
+            From::Cursor(cursor) if cursor.log == shared.id => {
+                // A log that was set back to an older state goes on where it is now.
+                cursor.next.clamp(1, segments.next)
+            }
             From::Start | From::Cursor(_) => segments.first(),
             From::End => segments.next,
         };
@@ -90,7 +94,7 @@ impl Reader {
     ///
     /// # Errors
     /// The disk failed. The reader can be asked again.
-    pub fn next(&mut self) -> Result<Option<Item<'_>>, ReadError> {
+    pub fn next_item(&mut self) -> Result<Option<Item<'_>>, ReadError> {
         match self.step()? {
             Step::End => Ok(None),
             Step::Missing { to, damaged } => {
@@ -122,7 +126,7 @@ impl Reader {
     /// The log cannot be read, or `out` cannot be written.
     pub fn export(&mut self, out: &mut impl Write, whole: bool) -> io::Result<u64> {
         let mut lines = 0;
-        while let Some(item) = self.next().map_err(io::Error::other)? {
+        while let Some(item) = self.next_item().map_err(io::Error::other)? {
             let Item::Entry(entry) = item else {
                 continue;
             };
@@ -189,9 +193,14 @@ impl Reader {
 
     /// Whether a block can have what is wanted.
     fn may_have(&self, block: &Block) -> bool {
-        self.query.since.is_none_or(|since| block.latest >= since)
-            && self.query.until.is_none_or(|until| block.earliest < until)
+        self.in_time(block.earliest, block.latest)
             && (self.clients == 0 || block.clients & self.clients != 0)
+    }
+
+    /// Whether some of these times can be wanted.
+    fn in_time(&self, earliest: Timestamp, latest: Timestamp) -> bool {
+        self.query.since.is_none_or(|since| latest >= since)
+            && self.query.until.is_none_or(|until| earliest < until)
     }
 
     /// Reads more lines. `None` if it did; else what there is to say.
@@ -207,6 +216,10 @@ impl Reader {
                 if place.first > self.next {
                     let (to, damaged) = (place.first - 1, false);
                     return Ok(Some(Step::Missing { to, damaged }));
+                }
+                if !self.in_time(place.earliest, place.latest) {
+                    self.next = place.next;
+                    continue;
                 }
                 let (first, to) = (place.first, place.next - 1);
                 self.segment = self.open(place).map_err(io(first))?;
@@ -319,13 +332,7 @@ impl Reader {
         if let Some(index) = Index::read(&path).filter(usable) {
             return Ok(Some(index.blocks));
         }
-        let mut index = Index::new(place.first);
-        replay(content, place.bytes, place.next, |found| {
-            if let Found::Run(run) = found {
-                index.add(&run.added());
-            }
-            Ok(())
-        })?;
+        let index = replay::index(content, place.first, place.bytes, place.next)?;
         Ok(Some(index.blocks))
     }
 

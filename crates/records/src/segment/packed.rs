@@ -1,7 +1,7 @@
 //! A segment in its packed form: zstd frames, and a table that says where each begins.
 //!
 //! It is the seekable format of zstd's own contribution directory: frames of whole blocks, each with a checksum, and behind them the
-//! table in a frame that every reader of zstd passes over. So `zstdcat` and DuckDB read it, and a search unpacks only what
+//! table in a frame that every reader of zstd passes over. So `zstdcat` and `DuckDB` read it, and a search unpacks only what
 //! it needs.
 
 use std::fs::File;

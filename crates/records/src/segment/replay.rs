@@ -3,7 +3,7 @@
 use std::io;
 
 use super::Content;
-use super::index::{Added, client_bit};
+use super::index::{Added, Index, client_bit};
 use super::scan::{Bad, Piece, scan};
 use crate::line::{Kind, Line};
 use crate::missing::Gap;
@@ -155,4 +155,16 @@ pub(crate) fn replay(
         Ok(())
     })?;
     open.take().map_or(Ok(()), |run| see(Found::Run(run)))
+}
+
+/// The index of a segment, made from its lines.
+pub(crate) fn index(content: &Content, first: u64, end: u64, next: u64) -> io::Result<Index> {
+    let mut index = Index::new(first);
+    replay(content, end, next, |found| {
+        if let Found::Run(run) = found {
+            index.add(&run.added());
+        }
+        Ok(())
+    })?;
+    Ok(index)
 }

@@ -31,10 +31,10 @@ pub(super) fn string(input: &[u8], start: usize) -> Result<Text, Flaw> {
             None => return Err(flaw(Reason::UnexpectedEnd, at)),
         }
     }
-    if high & HIGHS != 0 {
-        if let Err(error) = std::str::from_utf8(&input[start..at]) {
-            return Err(flaw(Reason::NotUtf8, start + error.valid_up_to()));
-        }
+    if high & HIGHS != 0
+        && let Err(error) = std::str::from_utf8(&input[start..at])
+    {
+        return Err(flaw(Reason::NotUtf8, start + error.valid_up_to()));
     }
     let end = at + 1;
     Ok(Text { end, escaped })

@@ -154,7 +154,7 @@ fn many_at_once_share_syncs_and_keep_their_order() {
         let tell = tell.clone();
         let batch = batch("p", n, &format!("{{\"n\":{n}}}"));
         log.try_append(batch, move |answer| {
-            tell.send(answer.unwrap().accepted).unwrap()
+            tell.send(answer.unwrap().accepted).unwrap();
         })
         .unwrap();
     }
@@ -187,10 +187,10 @@ fn a_full_queue_says_so_and_gives_the_batch_back() {
     });
     let (log, _) = Log::open(config).unwrap();
     let refused = (0..1000).find_map(|_| log.try_append(of("c", "{}"), |_| {}).err());
-    let (batch, error) = refused.expect("the queue is bounded");
-    assert!(matches!(error, AppendError::Congested { .. }) && error.is_transient());
+    let refused = refused.expect("the queue is bounded");
+    assert!(matches!(refused.error, AppendError::Congested { .. }) && refused.error.is_transient());
     drop(hold);
-    log.append(batch).unwrap();
+    log.append(refused.batch).unwrap();
 }
 
 #[test]
@@ -262,7 +262,7 @@ fn a_closed_log_takes_nothing_and_has_answered_everything() {
     for n in 1..=20 {
         let tell = tell.clone();
         log.try_append(batch("p", n, "{}"), move |answer| {
-            tell.send(answer.is_ok()).unwrap()
+            tell.send(answer.is_ok()).unwrap();
         })
         .unwrap();
     }
@@ -277,5 +277,52 @@ fn a_closed_log_takes_nothing_and_has_answered_everything() {
         from: From::End,
         ..Query::default()
     });
-    assert!(reader.wait(PATIENCE) && reader.ended() && reader.next().unwrap().is_none());
+    assert!(reader.wait(PATIENCE) && reader.ended() && reader.next_item().unwrap().is_none());
+}
+
+#[test]
+fn who_hears_an_answer_may_have_the_last_of_the_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = std::sync::Arc::new(open(dir.path()));
+    let (tell, heard) = mpsc::channel();
+    let (held, hold) = (std::sync::Arc::clone(&log), mpsc::channel::<()>());
+    let (go, wait) = hold;
+    log.try_append(of("c", "{}"), move |answer| {
+        // The other owner is gone by then.
+        wait.recv().unwrap();
+        drop(held);
+        tell.send(answer.is_ok()).unwrap();
+    })
+    .unwrap();
+    drop(log);
+    go.send(()).unwrap();
+    assert!(heard.recv_timeout(PATIENCE).unwrap());
+}
+
+#[test]
+fn nobody_waits_for_a_writer_that_is_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path());
+    let (go, wait) = mpsc::channel::<()>();
+    log.try_append(of("c", "{}"), move |_| {
+        wait.recv().unwrap();
+        unreachable!("who hears an answer must not panic, but may");
+    })
+    .unwrap();
+    let (tell, heard) = mpsc::channel();
+    log.try_append(of("c", "{}"), move |answer| tell.send(answer).unwrap())
+        .unwrap();
+    go.send(()).unwrap();
+    // Answered or, in the same group, dropped; not left waiting.
+    let answer = heard.recv_timeout(PATIENCE);
+    let over = matches!(
+        answer,
+        Ok(Ok(_) | Err(AppendError::Closed)) | Err(mpsc::RecvTimeoutError::Disconnected)
+    );
+    assert!(over, "{answer:?}");
+    let closed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        assert!(log.append(of("c", "{}")).is_err());
+        log.close();
+    }));
+    assert!(closed.is_err(), "the panic goes on where the log is closed");
 }

@@ -87,7 +87,7 @@ pub(crate) fn append(
 pub(crate) fn told(log: &Log, query: Query) -> Vec<String> {
     let mut reader = log.read(query);
     let mut told = Vec::new();
-    while let Some(item) = reader.next().expect("the log is read") {
+    while let Some(item) = reader.next_item().expect("the log is read") {
         told.push(match item {
             Item::Entry(entry) => {
                 let body = std::str::from_utf8(entry.body).expect("JSON is text");

@@ -11,7 +11,7 @@ use crate::log::writer::Active;
 use crate::log::{QUARANTINE, make_dir};
 use crate::missing::Lost;
 use crate::segment::index::Index;
-use crate::segment::replay::{Found, replay};
+use crate::segment::replay::{self, Found, replay};
 use crate::segment::scan::Bad;
 use crate::segment::{Content, data_path};
 
@@ -44,8 +44,10 @@ struct Plan {
     keep: Vec<(u64, u64)>,
     /// What is copied aside, and the first and the last missing number.
     damaged: Vec<(u64, u64, u64, u64)>,
-    /// How much of the end goes without a copy.
+    /// How much of the end is cut off.
     cut: u64,
+    /// There are whole lines in that, of a batch that is not.
+    cut_lines: bool,
     /// The number of the next line.
     next: u64,
 }
@@ -56,28 +58,34 @@ impl Newest {
         let mut file = open(&path)?;
         let length = file.metadata()?.len();
         let content = Content::Plain(file.try_clone()?);
-        let (items, synced) = look(&content, length)?;
+        let (items, synced, mut index) = look(&content, first, length)?;
         let lines_in = |from, to| count_lines(&content, from, to);
         let plan = plan(&items, first, synced, length, lines_in)?;
-        if !plan.damaged.is_empty() {
-            let lost = rewrite(config, first, &content, &plan)?;
-            recovery.lost.extend(lost);
-            file = open(&path)?;
-        } else if plan.cut > 0 {
-            config.faults.truncate(&path, &file, length - plan.cut)?;
-            config.faults.sync(&path, &file)?;
+        let mut whole = plan.damaged.is_empty();
+        if whole {
+            if plan.cut_lines {
+                set_aside(config, first, &content, (length - plan.cut, length));
+            }
+            if plan.cut > 0 {
+                config.faults.truncate(&path, &file, length - plan.cut)?;
+            }
+            // What a killed process wrote may not be on the disk yet, and will be taken for acknowledged from now on. Where
+            // that fails, it is written anew, since the kernel may say next time that all is well.
+            whole = config.faults.sync(&path, &file).is_ok();
         }
+        if !whole {
+            recovery
+                .lost
+                .extend(rewrite(config, first, &content, &plan)?);
+            file = open(&path)?;
+        }
+        config.faults.sync_dir(&config.dir)?;
         recovery.cut_bytes += plan.cut;
-        let mut index = Index::new(first);
         let content = Content::Plain(file.try_clone()?);
         let written = content.length()?;
-        replay(&content, written, u64::MAX, |found| {
-            if let Found::Run(run) = found {
-                index.add(&run.added());
-            }
-            Ok(())
-        })?;
-        index.summary.bytes = written;
+        if written != length || !whole {
+            index = replay::index(&content, first, written, u64::MAX)?;
+        }
         let active = Active {
             path,
             file,
@@ -98,24 +106,27 @@ fn open(path: &Path) -> io::Result<File> {
     File::options().read(true).append(true).open(path)
 }
 
-/// All of the segment, and up to which number it is known to have been on the disk.
-fn look(content: &Content, length: u64) -> io::Result<(Vec<Item>, u64)> {
-    let (mut items, mut synced) = (Vec::new(), 0);
+/// All of the segment, up to which number it is known to have been on the disk, and its index if it is whole.
+fn look(content: &Content, first: u64, length: u64) -> io::Result<(Vec<Item>, u64, Index)> {
+    let (mut items, mut synced, mut index) = (Vec::new(), 0, Index::new(first));
     replay(content, length, u64::MAX, |found| {
         match found {
-            Found::Run(run) => items.push(Item::Lines {
-                at: run.at,
-                end: run.at + run.length,
-                first: run.first,
-                next: run.next(),
-                whole: run.complete(),
-            }),
+            Found::Run(run) => {
+                index.add(&run.added());
+                items.push(Item::Lines {
+                    at: run.at,
+                    end: run.at + run.length,
+                    first: run.first,
+                    next: run.next(),
+                    whole: run.complete(),
+                });
+            }
             Found::Bad(bad) => items.push(Item::Bad(bad)),
             Found::Synced(seq) => synced = synced.max(seq),
         }
         Ok(())
     })?;
-    Ok((items, synced))
+    Ok((items, synced, index))
 }
 
 fn count_lines(content: &Content, from: u64, to: u64) -> io::Result<u64> {
@@ -185,7 +196,11 @@ fn plan(
                 .push((from, length, plan.next, plan.next + lines - 1));
             plan.next += lines;
         }
-        Some((from, false)) => plan.cut = length - from,
+        Some((from, false)) => {
+            plan.cut = length - from;
+            let dropped = |item: &Item| matches!(*item, Item::Lines { at, .. } if at >= from);
+            plan.cut_lines = items.iter().any(dropped);
+        }
         None => {}
     }
     // Lines may follow that the damage was told to have been on the disk.
@@ -196,21 +211,9 @@ fn plan(
 /// Copies aside what is damaged, and puts the segment together without it.
 fn rewrite(config: &Config, first: u64, content: &Content, plan: &Plan) -> io::Result<Vec<Lost>> {
     let (dir, faults) = (&config.dir, &config.faults);
-    let aside = dir.join(QUARANTINE);
-    make_dir(&aside)?;
     let mut lost = Vec::new();
     for &(from, to, first_lost, last_lost) in &plan.damaged {
-        let name = format!("{first:020}.{from}");
-        let copied = faults.replace(&aside.join(&name), |file| copy(content, from, to, file));
-        let file = match copied {
-            Ok(()) => format!("{QUARANTINE}/{name}"),
-            // A full disk is no reason not to start.
-            Err(error) => {
-                let why = format!("cannot keep a copy of damaged lines: {error}");
-                config.alarm(&Alarm::Upkeep { why });
-                String::new()
-            }
-        };
+        let file = set_aside(config, first, content, (from, to));
         lost.push(Lost {
             from: first_lost,
             to: last_lost,
@@ -218,7 +221,6 @@ fn rewrite(config: &Config, first: u64, content: &Content, plan: &Plan) -> io::R
             file,
         });
     }
-    faults.sync_dir(&aside)?;
     faults.replace(&data_path(dir, first), |file| {
         plan.keep
             .iter()
@@ -226,6 +228,24 @@ fn rewrite(config: &Config, first: u64, content: &Content, plan: &Plan) -> io::R
     })?;
     faults.sync_dir(dir)?;
     Ok(lost)
+}
+
+/// Copies a part of a segment to `quarantine`, and says to which file. A full disk is no reason not to start.
+fn set_aside(config: &Config, first: u64, content: &Content, (from, to): (u64, u64)) -> String {
+    let (aside, name) = (config.dir.join(QUARANTINE), format!("{first:020}.{from}"));
+    let copied = make_dir(&aside)
+        .and_then(|_| {
+            config
+                .faults
+                .replace(&aside.join(&name), |file| copy(content, from, to, file))
+        })
+        .and_then(|()| config.faults.sync_dir(&aside));
+    if let Err(error) = copied {
+        let why = format!("cannot keep a copy of damaged lines: {error}");
+        config.alarm(&Alarm::Upkeep { why });
+        return String::new();
+    }
+    format!("{QUARANTINE}/{name}")
 }
 
 fn copy(content: &Content, from: u64, to: u64, mut file: &File) -> io::Result<()> {
