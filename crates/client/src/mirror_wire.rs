@@ -19,6 +19,8 @@ pub(crate) fn up(message: mirror::Up) -> wire::commit_request::Message {
             },
             force_delete: hello.force_delete,
             client_time_ns: hello.client_time_ns,
+            touched_only: hello.touched_only,
+            live: hello.live,
         }),
         mirror::Up::Rebase => Message::Rebase(wire::Rebase {}),
         mirror::Up::Delta(delta) => Message::Delta(wire::Delta {

@@ -33,6 +33,7 @@ mod service;
 mod settings;
 mod signals;
 mod stdin;
+mod watching;
 
 use std::panic::resume_unwind;
 use std::process::ExitCode;

@@ -10,7 +10,7 @@ use legwork_sync::push::{Options, Pushed};
 use crate::app::App;
 use crate::error::CommandError;
 use crate::local::Session;
-use crate::output::printable;
+use crate::output::{Output, printable};
 use crate::progress::Progress;
 use crate::project::Project;
 use crate::{paths, render};
@@ -24,13 +24,14 @@ pub(crate) struct How {
     pub(crate) dry_run: bool,
     pub(crate) delete: Delete,
     pub(crate) force_delete: bool,
+    pub(crate) live: bool,
 }
 
 #[expect(
     clippy::disallowed_methods,
     reason = "the mirror takes its clock from here"
 )]
-fn now() -> std::time::SystemTime {
+pub(crate) fn now() -> std::time::SystemTime {
     std::time::SystemTime::now()
 }
 
@@ -42,10 +43,24 @@ pub(crate) async fn push(
     workspace: WorkspaceRef,
     how: How,
 ) -> Result<Pushed, CommandError> {
+    let request = request(session, project, workspace, how)?;
+    let progress = Arc::new(Progress::new(app.out));
+    let pushed = session.client.push(request, progress.clone()).await;
+    progress.finish();
+    pushed.map_err(CommandError::from)
+}
+
+/// What is to be mirrored, and where to.
+pub(crate) fn request(
+    session: &Session,
+    project: &Project,
+    workspace: WorkspaceRef,
+    how: How,
+) -> Result<PushRequest, CommandError> {
     // Running in a home directory must not mirror the mirror, nor send our keys away.
     let mut exclude = vec![session.state.clone()];
     exclude.extend(paths::data_dir());
-    let request = PushRequest {
+    Ok(PushRequest {
         cache: session.memory(key(&workspace).as_bytes(), "cache")?,
         workspace,
         root: project.root.clone(),
@@ -53,14 +68,11 @@ pub(crate) async fn push(
             dry_run: how.dry_run,
             delete: how.delete,
             force_delete: how.force_delete,
+            live: how.live,
             exclude,
             ..Options::at(now())
         },
-    };
-    let progress = Arc::new(Progress::new(app.out));
-    let pushed = session.client.push(request, progress.clone()).await;
-    progress.finish();
-    pushed.map_err(CommandError::from)
+    })
 }
 
 /// What tells one workspace of this client from another.
@@ -108,8 +120,14 @@ pub(crate) fn report(app: &App, pushed: &Pushed) {
             summary.deleted.total,
         ));
     }
+    concerns(app.out, pushed);
+}
+
+/// Tells what a commit did not simply write and delete.
+pub(crate) fn concerns(out: Output, pushed: &Pushed) {
+    let summary = &pushed.summary;
     if summary.displaced.total > 0 {
-        app.out.note(&format!(
+        out.note(&format!(
             "{} in the mirror had been changed there and {} moved to the trash {}: {}",
             count(summary.displaced.total, "path"),
             if summary.displaced.total == 1 {
@@ -122,14 +140,14 @@ pub(crate) fn report(app: &App, pushed: &Pushed) {
         ));
     }
     if summary.kept.total > 0 {
-        app.out.note(&format!(
+        out.note(&format!(
             "{} gone here, but changed in the mirror, and kept there: {}",
             count(summary.kept.total, "path"),
             named(&summary.kept),
         ));
     }
     for path in &pushed.unreadable {
-        app.out.note(&format!(
+        out.note(&format!(
             "cannot read {}: {}; the mirror keeps what it had there",
             show(&path.path),
             path.why
@@ -147,10 +165,15 @@ pub(crate) fn count(number: u64, thing: &str) -> String {
 }
 
 fn named(listing: &Listing) -> String {
+    some(listing, NAMED)
+}
+
+/// The first `limit` paths of a list, and how many more there are.
+pub(crate) fn some(listing: &Listing, limit: usize) -> String {
     let mut names: Vec<String> = listing
         .paths
         .iter()
-        .take(NAMED)
+        .take(limit)
         .map(|path| printable(&String::from_utf8_lossy(path)))
         .collect();
     let more = listing.total.saturating_sub(names.len() as u64);

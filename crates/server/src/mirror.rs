@@ -23,6 +23,8 @@ pub(crate) fn up(message: wire::commit_request::Message) -> Result<mirror::Up, P
             dry_run: hello.dry_run,
             force_delete: hello.force_delete,
             client_time_ns: hello.client_time_ns,
+            touched_only: hello.touched_only,
+            live: hello.live,
         }),
         Message::Rebase(wire::Rebase {}) => mirror::Up::Rebase,
         Message::Delta(delta) => mirror::Up::Delta(mirror::Delta {

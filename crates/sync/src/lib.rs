@@ -24,7 +24,7 @@
 //!
 //! - the sessions: [`push`] on the client and [`receive`] on the server; [`pull`] has both ends of its own
 //! - what they say: [`message`], [`link`], [`observer`], [`error`]
-//! - the client's look at its tree, and what it leaves out: [`scan`]
+//! - the client's look at its tree, and what it leaves out: [`scan`]; a mirror that follows each save: [`watch`]
 //! - the decisions, without a system call: [`reconcile`], over [`manifest`], [`path`], [`stat`] and [`digest`]
 //! - the change of a tree, and its completion after a crash: `commit`
 //! - what a workspace is on disk: [`workspace`]; how the mirror's own files are written: `store`
@@ -70,6 +70,7 @@ pub mod scan;
 pub mod stat;
 mod store;
 mod tree;
+pub mod watch;
 pub mod workspace;
 
 pub use digest::Digest;

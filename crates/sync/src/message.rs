@@ -96,6 +96,11 @@ pub struct Hello {
     pub force_delete: bool,
     /// The client's clock, nanoseconds since the epoch; says how wrong its mtimes are.
     pub client_time_ns: i64,
+    /// Look for drift only where this commit changes something: what jobs did elsewhere stays as it is
+    /// until the next commit without this. For one that follows a save.
+    pub touched_only: bool,
+    /// Do not wait for jobs that run in the workspace: they see files change under them.
+    pub live: bool,
 }
 
 /// What happens to mirrored files that the client no longer has.

@@ -8,25 +8,26 @@ pub(crate) mod cache;
 mod pusher;
 mod send;
 
+use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
-use ignore::gitignore::gitconfig_excludes_path;
-use rustix::io::Errno;
-
 use self::pusher::Pusher;
+pub(crate) use self::pusher::protect;
 use self::send::Outbox;
 use crate::digest::Digest;
 use crate::error::PushError;
 use crate::link::{Link, Receiving, Sending};
+use crate::manifest::Entry;
 use crate::message::{Delete, Down, Hello, Summary, Up, VERSION};
 use crate::observer::Observer;
 use crate::path::TreePath;
-use crate::scan::rules::Rules;
+use crate::scan::{Keeper, Scanned};
 use crate::tree::Dir;
+use ignore::gitignore::gitconfig_excludes_path;
 
 /// How to push.
 #[derive(Debug, Clone)]
@@ -37,6 +38,8 @@ pub struct Options {
     pub delete: Delete,
     /// Delete even if the directory is empty, or most of the mirror would go.
     pub force_delete: bool,
+    /// Do not wait for jobs that run in the workspace: they see files change.
+    pub live: bool,
     /// The clock at the start: files changed within the 2 s before it are read again next time.
     pub now: SystemTime,
     /// Threads that walk, read and hash; 1 to 16.
@@ -58,6 +61,7 @@ impl Options {
             dry_run: false,
             delete: Delete::Owned,
             force_delete: false,
+            live: false,
             now,
             threads: 2,
             git_ignores: gitconfig_excludes_path(),
@@ -111,37 +115,125 @@ where
     S: Sending<Up>,
     R: Receiving<Down>,
 {
-    let cannot = |errno: Errno| PushError::Root {
+    push_keeping(root, options, cache, link, (observer, None))
+}
+
+/// As [`push`]; the keeper hears of the directories that the scan keeps.
+pub(crate) fn push_keeping<S, R>(
+    root: &Path,
+    options: &Options,
+    cache: &Path,
+    link: Link<S, R>,
+    (observer, keeper): (&dyn Observer, Option<&dyn Keeper>),
+) -> Result<Pushed, PushError>
+where
+    S: Sending<Up>,
+    R: Receiving<Down>,
+{
+    let dir = opened(root)?;
+    let known = cache::load(cache)?;
+    let hello = hello(options, known.as_ref().map(|known| known.root));
+    let way = Way {
+        root,
+        dir,
+        options,
+        keeper,
+    };
+    session(way, hello, link, observer, |pusher| {
+        pusher.run(known, cache)
+    })
+}
+
+/// Mirrors what `unsent` names over `link`, without a look at anything else in the tree: of all else `tree` says how it
+/// is, and was when the tree `base` was committed. Afterwards `tree` is what is committed.
+///
+/// # Errors
+/// As [`push`]; then `unsent` is still to be sent.
+pub(crate) fn update<S, R>(
+    root: &Path,
+    options: &Options,
+    link: Link<S, R>,
+    observer: &dyn Observer,
+    state: Unsent<'_>,
+) -> Result<Pushed, PushError>
+where
+    S: Sending<Up>,
+    R: Receiving<Down>,
+{
+    let hello = Hello {
+        touched_only: state.touched_only,
+        ..hello(options, state.base)
+    };
+    let way = Way {
+        root,
+        dir: opened(root)?,
+        options,
+        keeper: None,
+    };
+    session(way, hello, link, observer, |pusher| {
+        pusher.update(state.tree, state.paths)
+    })
+}
+
+/// What is to be mirrored of a tree that is known.
+pub(crate) struct Unsent<'a> {
+    /// The root that was committed last.
+    pub(crate) base: Option<Digest>,
+    /// The tree as it is.
+    pub(crate) tree: &'a mut Scanned,
+    /// Where it differs from what was committed, and what that is.
+    pub(crate) paths: &'a BTreeMap<TreePath, Option<Entry>>,
+    /// The server is to look for drift at these paths only.
+    pub(crate) touched_only: bool,
+}
+
+/// From what, and how, a session mirrors.
+struct Way<'a> {
+    root: &'a Path,
+    dir: Dir,
+    options: &'a Options,
+    keeper: Option<&'a dyn Keeper>,
+}
+
+fn opened(root: &Path) -> Result<Dir, PushError> {
+    Dir::open_root(root).map_err(|errno| PushError::Root {
         path: root.to_owned(),
         source: errno.into(),
-    };
-    let dir = Dir::open_root(root).map_err(cannot)?;
-    let known = cache::load(cache)?;
+    })
+}
+
+fn session<S, R>(
+    way: Way<'_>,
+    hello: Hello,
+    link: Link<S, R>,
+    observer: &dyn Observer,
+    talk: impl FnOnce(&Pusher<'_>) -> Result<Pushed, PushError>,
+) -> Result<Pushed, PushError>
+where
+    S: Sending<Up>,
+    R: Receiving<Down>,
+{
     let Link {
         mut sender,
         mut receiver,
     } = link;
-    let outbox = Outbox::new(&mut sender, !options.dry_run, observer);
-    outbox.send(Up::Hello(hello(
-        options,
-        known.as_ref().map(|known| known.root),
-    )))?;
+    let outbox = Outbox::new(&mut sender, !way.options.dry_run, observer);
+    outbox.send(Up::Hello(hello))?;
     let over = AtomicBool::new(false);
     thread::scope(|scope| {
         let (forward, inbox) = crossbeam_channel::bounded(INBOX);
         let (outbox, over) = (&outbox, &over);
         scope.spawn(move || listen(&mut receiver, outbox, over, &forward));
-        let rules = Rules::above(root, options.git_ignores.as_deref());
         let pusher = Pusher {
-            dir,
-            rules,
-            excluded: inside(root, &options.exclude),
-            options,
+            root: way.root,
+            dir: way.dir,
+            options: way.options,
             outbox,
             observer,
             inbox,
+            keeper: way.keeper,
         };
-        let mut pushed = pusher.run(known, cache);
+        let mut pushed = talk(&pusher);
         if matches!(pushed, Err(PushError::Closed(_))) {
             pushed = Err(pusher.why_closed());
         }
@@ -156,7 +248,7 @@ const INBOX: usize = 1024;
 pub(crate) const TICK: Duration = Duration::from_millis(50);
 
 /// Where those of `directories` that lie inside `root` are below it.
-fn inside(root: &Path, directories: &[PathBuf]) -> Vec<TreePath> {
+pub(crate) fn inside(root: &Path, directories: &[PathBuf]) -> Vec<TreePath> {
     let root = led(root);
     let mut found = Vec::new();
     for directory in directories {
@@ -202,6 +294,8 @@ fn hello(options: &Options, base: Option<Digest>) -> Hello {
         delete: options.delete,
         force_delete: options.force_delete,
         client_time_ns: since_epoch(options.now),
+        touched_only: false,
+        live: options.live,
     }
 }
 

@@ -237,20 +237,21 @@ impl Session<'_> {
         };
         let (mut staged, mut lease) = (StagedFiles::new(), None);
         thread::scope(|scope| {
-            let mut looking = Some(scope.spawn(|| context.look()));
+            // What changes little says where to look, in the end.
+            let mut looking = (!context.is_partial()).then(|| scope.spawn(|| context.look()));
             if !known {
                 self.manifest(context.index)?;
             }
             loop {
                 let root = self.collect(scope, &stage, &mut rounds, &mut staged)?;
+                let target = context.target(&mut rounds, root, &mut staged)?;
                 let mut drift = match looking.take() {
                     Some(looking) => looking.join().expect("a look does not panic"),
-                    None => context.look(),
+                    None => context.look_for(&target),
                 };
-                let target = context.target(&mut rounds, root, &mut staged)?;
                 let mut may_open = !context.hello.dry_run;
                 loop {
-                    let leased = lease.is_some();
+                    let leased = lease.is_some() || context.hello.live;
                     let turn = drift.and_then(|at| context.turn(&target, &at, &staged, leased));
                     let closed = match turn {
                         Ok(Turn::Done(received)) => return Ok(received),
@@ -266,7 +267,7 @@ impl Session<'_> {
                         context.open_closed(&target);
                         may_open = false;
                     }
-                    drift = context.look();
+                    drift = context.look_for(&target);
                 }
             }
         })

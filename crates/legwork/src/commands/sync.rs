@@ -11,10 +11,10 @@ use serde_json::json;
 use crate::app::App;
 use crate::error::{CommandError, FAILED};
 use crate::interrupt::unless_interrupted;
-use crate::output::printable;
+use crate::output::{Output, printable};
 use crate::project::{self, Project};
 use crate::render::json::Text;
-use crate::{mirror, render};
+use crate::{mirror, render, watching};
 
 /// Mirror a directory without running anything.
 ///
@@ -36,6 +36,12 @@ pub(crate) struct Sync {
     /// Delete however much this directory no longer has
     #[arg(long)]
     force_delete: bool,
+    /// Then mirror each change as it is saved, until Ctrl-C
+    #[arg(long, conflicts_with = "dry_run")]
+    watch: bool,
+    /// With --watch: do not wait for jobs that run in the mirror; they see files change
+    #[arg(long, requires = "watch")]
+    live: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -63,12 +69,16 @@ pub(crate) async fn run(app: &App, args: Sync) -> Result<u8, CommandError> {
             Policy::None => Delete::Nothing,
         },
         force_delete: args.force_delete,
+        live: args.live,
     };
+    if args.watch {
+        return watching::watch(app, &session, &project, workspace, how).await;
+    }
     let pushed = unless_interrupted(mirror::push(app, &session, &project, workspace, how)).await?;
     if app.out.json {
         app.out.json_line(&to_json(&pushed))?;
     } else {
-        tell(app, &pushed)?;
+        tell(app.out, &pushed)?;
     }
     // The mirror is as it should be but for these: a script must be able to see that.
     Ok(if pushed.unreadable.is_empty() {
@@ -78,7 +88,7 @@ pub(crate) async fn run(app: &App, args: Sync) -> Result<u8, CommandError> {
     })
 }
 
-fn tell(app: &App, pushed: &Pushed) -> Result<(), CommandError> {
+pub(crate) fn tell(out: Output, pushed: &Pushed) -> Result<(), CommandError> {
     let summary = &pushed.summary;
     if pushed.dry_run {
         for (what, listing) in [
@@ -87,12 +97,12 @@ fn tell(app: &App, pushed: &Pushed) -> Result<(), CommandError> {
             ("displace", &summary.displaced),
             ("keep", &summary.kept),
         ] {
-            app.out.text(&list(what, listing))?;
+            out.text(&list(what, listing))?;
         }
     } else {
-        mirror::report(app, pushed);
+        mirror::concerns(out, pushed);
     }
-    app.out.note(&format!(
+    out.note(&format!(
         "{}{} written ({}), {} deleted, {} in the mirror",
         if pushed.dry_run { "would be: " } else { "" },
         summary.written.total,
@@ -101,14 +111,14 @@ fn tell(app: &App, pushed: &Pushed) -> Result<(), CommandError> {
         mirror::count(summary.entries, "path"),
     ));
     if pushed.special > 0 {
-        app.out.note(&format!(
+        out.note(&format!(
             "{} left out: sockets, pipes and devices do not travel",
             mirror::count(pushed.special, "path")
         ));
     }
     if pushed.dry_run {
         for path in &pushed.unreadable {
-            app.out.note(&format!(
+            out.note(&format!(
                 "cannot read {}: {}",
                 mirror::show(&path.path),
                 path.why
@@ -133,7 +143,7 @@ fn list(what: &str, listing: &Listing) -> String {
     text
 }
 
-fn to_json(pushed: &Pushed) -> serde_json::Value {
+pub(crate) fn to_json(pushed: &Pushed) -> serde_json::Value {
     let summary = &pushed.summary;
     let listing = |listing: &Listing| {
         let paths: Vec<Text<'_>> = listing.paths.iter().map(|path| Text::new(path)).collect();

@@ -1,11 +1,12 @@
 //! The client's part in the conversation, from the scan to the last word.
 
+use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crossbeam_channel::RecvTimeoutError;
+use rustix::io::Errno;
 
 use crate::error::PushError;
 use crate::link::Closed;
@@ -15,9 +16,9 @@ use crate::observer::{Observer, Progress};
 use crate::path::TreePath;
 use crate::push::cache::{self, Cache};
 use crate::push::send::{Batch, Outbox};
-use crate::push::{Options, Pushed, TICK, Unreadable, since_epoch};
+use crate::push::{Options, Pushed, TICK, Unreadable, inside, since_epoch};
 use crate::scan::rules::Rules;
-use crate::scan::{self, Index, Scanned, Worker};
+use crate::scan::{self, Guide, Index, Keeper, Scanned, Worker};
 use crate::stat::RACY_NS;
 use crate::tree::{Dir, Use};
 
@@ -26,14 +27,14 @@ const ROUNDS: u32 = 3;
 
 /// One push under way.
 pub(crate) struct Pusher<'a> {
+    pub(crate) root: &'a Path,
     pub(crate) dir: Dir,
-    pub(crate) rules: Arc<Rules>,
-    /// Left out whatever the rules say.
-    pub(crate) excluded: Vec<TreePath>,
     pub(crate) options: &'a Options,
     pub(crate) outbox: &'a Outbox<'a>,
     pub(crate) observer: &'a dyn Observer,
     pub(crate) inbox: crossbeam_channel::Receiver<Down>,
+    /// Hears of the directories that the scan keeps.
+    pub(crate) keeper: Option<&'a dyn Keeper>,
 }
 
 impl Pusher<'_> {
@@ -59,14 +60,37 @@ impl Pusher<'_> {
         if !self.options.dry_run && (!based || base != tree.entries) {
             cache::save(cache, &summary.root, &tree.entries)?;
         }
-        Ok(Pushed {
+        Ok(self.pushed(summary, tree.special, tree.unreadable))
+    }
+
+    /// Pushes the `paths` of a tree that is known, with what was committed there.
+    pub(crate) fn update(
+        &self,
+        tree: &mut Scanned,
+        paths: &BTreeMap<TreePath, Option<Entry>>,
+    ) -> Result<Pushed, PushError> {
+        let committed = paths.values().flatten();
+        let base: Index<'_> = committed.map(|e| (e.path.as_bytes(), e)).collect();
+        let names: Vec<TreePath> = paths.keys().cloned().collect();
+        self.resend(tree, &names, &base);
+        self.going()?;
+        keep_unread(tree, paths);
+        let gone = |path: &&TreePath| manifest::find(&tree.entries, path.as_bytes()).is_none();
+        let was = paths.iter().filter(|(_, was)| was.is_some());
+        self.finish(was.map(|(path, _)| path).filter(gone), &tree.entries)?;
+        let summary = self.converse(tree, true)?;
+        Ok(self.pushed(summary, tree.special, tree.unreadable.clone()))
+    }
+
+    fn pushed(&self, summary: Summary, special: u64, unreadable: Vec<Unreadable>) -> Pushed {
+        Pushed {
             summary,
             dry_run: self.options.dry_run,
             sent_files: self.outbox.files.load(Ordering::Relaxed),
             sent_bytes: self.outbox.bytes.load(Ordering::Relaxed),
-            special: tree.special,
-            unreadable: tree.unreadable,
-        })
+            special,
+            unreadable,
+        }
     }
 
     fn scan(&self, base: &[Entry]) -> Result<Scanned, PushError> {
@@ -81,8 +105,14 @@ impl Pusher<'_> {
                 source: errno.into(),
             })?;
         let horizon = since_epoch(self.options.now).saturating_sub(RACY_NS);
-        let rules = Arc::clone(&self.rules);
-        let tree = scan::scan_with(dir, rules, &index, &self.excluded, horizon, sinks);
+        let rules = Rules::above(self.root, self.options.git_ignores.as_deref());
+        let guide = Guide {
+            known: &index,
+            excluded: &inside(self.root, &self.options.exclude),
+            horizon_ns: horizon,
+            keeper: self.keeper,
+        };
+        let tree = scan::scan_with(dir, rules, guide, sinks);
         self.observer.scanned(Progress {
             files: manifest::count_files(&tree.entries),
             bytes: 0,
@@ -158,7 +188,15 @@ impl Pusher<'_> {
 
     /// Sends what is gone, and the end of the round.
     fn end(&self, base: &[Entry], entries: &[Entry]) -> Result<(), PushError> {
-        let gone = missing(base, entries);
+        self.finish(missing(base, entries).into_iter(), entries)
+    }
+
+    fn finish<'p>(
+        &self,
+        gone: impl Iterator<Item = &'p TreePath>,
+        entries: &[Entry],
+    ) -> Result<(), PushError> {
+        let gone: Vec<&TreePath> = gone.collect();
         for page in gone.chunks(MAX_PAGE) {
             let deletes = page.iter().map(|path| path.as_bytes().to_vec()).collect();
             self.outbox.send(Up::Delta(Delta {
@@ -209,6 +247,9 @@ impl Pusher<'_> {
             let parent = self.dir.beneath_mounts(path.split().0, Use::Names);
             match parent.and_then(|parent| worker.file(&parent, path.clone())) {
                 Ok(entry) => tree.entries[at] = entry,
+                Err(Errno::NOENT) => {
+                    tree.entries.remove(at);
+                }
                 Err(errno) => {
                     tree.unreadable.push(Unreadable {
                         path: path.to_path_buf(),
@@ -281,8 +322,23 @@ fn missing<'a>(base: &'a [Entry], entries: &[Entry]) -> Vec<&'a TreePath> {
     base.iter().map(|entry| &entry.path).filter(gone).collect()
 }
 
+/// Puts back what was committed of files that could be read at the last look, and not when they were to be sent.
+fn keep_unread(tree: &mut Scanned, paths: &BTreeMap<TreePath, Option<Entry>>) {
+    for unread in &tree.unreadable {
+        let path = TreePath::new(unread.path.as_os_str().as_bytes());
+        let was = path.ok().and_then(|path| paths.get(&path));
+        if let Some(Some(was)) = was
+            && let Err(at) = tree
+                .entries
+                .binary_search_by(|entry| entry.path.cmp(&was.path))
+        {
+            tree.entries.insert(at, was.clone());
+        }
+    }
+}
+
 /// Takes over from `base` all at and below what could not be read, so that none of it is deleted.
-fn protect(tree: &mut Scanned, base: &[Entry]) {
+pub(crate) fn protect(tree: &mut Scanned, base: &[Entry]) {
     for unreadable in &tree.unreadable {
         let path = unreadable.path.as_os_str().as_bytes();
         let at = manifest::find(base, path);

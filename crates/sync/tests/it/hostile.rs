@@ -25,6 +25,8 @@ fn hello() -> Up {
         delete: Delete::Owned,
         force_delete: true,
         client_time_ns: 0,
+        touched_only: false,
+        live: false,
     })
 }
 

@@ -21,3 +21,4 @@ mod random;
 mod room;
 mod stuck;
 mod support;
+mod watching;
