@@ -72,9 +72,7 @@ impl<'a> Look<'a> {
                 continue;
             }
             let (parent, name) = path.split();
-            if RULES.contains(&name) {
-                self.dir(parent)?;
-            } else if name == CACHE_TAG && !parent.is_empty() {
+            if RULES.contains(&name) || name == CACHE_TAG && !parent.is_empty() {
                 self.dir(parent)?;
             }
             self.at(path, *below)?;
