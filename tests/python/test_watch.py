@@ -327,3 +327,50 @@ def test_nobody_reads_the_lines(host: Host, project: Path) -> None:
             assert process.returncode == 141
         finally:
             process.kill()
+
+
+@pytest.fixture
+def shared(host: Host) -> Iterator[Path]:
+    """Another directory of the same user, for the same mirror."""
+    other = host.top / "other"
+    other.mkdir()
+    host.user.owns(other)
+    (other / "theirs.txt").write_text("theirs\n")
+    host.write("main.txt", "one\n")
+    yield other
+
+
+def test_another_directory_may_not_write_while_one_is_watched(host: Host, shared: Path) -> None:
+    with Mirroring(host, "--workspace", "w") as mirror:
+        tree = the_tree(host)
+        for command in [("sync",), ("sync", "--watch"), ("run",)]:
+            words = ("--", "true") if command == ("run",) else ()
+            told = host.run(*command, "--json", "--workspace", "w", *words, cwd=shared).error()
+            assert told["reason"] == "OTHER_WRITER"
+            assert str(host.project) in told["message"]
+            assert "--takeover" in told["hint"]
+        assert not (tree / "theirs.txt").exists()
+        # Whoever is in the same directory goes on.
+        host.write("main.txt", "two\n")
+        assert host.ok("run", "-q", "--workspace", "w", "--", "cat", "main.txt") == "two\n"
+        assert mirror.interrupt() < 1
+    # And with its end anybody does.
+    host.ok("sync", "--workspace", "w", cwd=shared)
+    assert (tree / "theirs.txt").exists()
+
+
+def test_another_directory_takes_over(host: Host, shared: Path) -> None:
+    with Mirroring(host, "--workspace", "w") as mirror:
+        tree = the_tree(host)
+        other = Mirroring(host, "--workspace", "w", "--takeover", cwd=shared)
+        with other:
+            host.write("main.txt", "mine\n")
+            assert mirror.process.wait(timeout=DEADLINE_S) == 1
+            told = mirror.log.read_text()
+            assert "OTHER_WRITER" in told
+            assert str(shared) in told
+            (shared / "theirs.txt").write_text("new\n")
+            host.user.owns(shared / "theirs.txt")
+            other.event("updated")
+            assert content(tree) == content(shared)
+            other.interrupt()

@@ -42,6 +42,7 @@ pub trait WatchObserver: WaitObserver {
 enum Step {
     Begin,
     Update,
+    Leave,
 }
 
 impl Client {
@@ -69,7 +70,9 @@ impl Client {
         };
         let begun = watching.clock.elapsed();
         let (mut watch, first) = watching.session(watch, Step::Begin).await?;
-        watching.tell(&first?, begun);
+        if let Some(first) = first? {
+            watching.tell(&first, begun);
+        }
         loop {
             watching.tell_trouble(&watch);
             let heard = Arc::clone(&watching.observer);
@@ -90,17 +93,15 @@ impl Client {
                     watching.observer.back();
                     continue;
                 }
-                Wake::Cancelled => return watch.remember().map_err(push_error),
+                Wake::Cancelled => return watching.leave(watch).await,
             }
             let noticed = watch.noticed();
             let updated;
             (watch, updated) = watching.session(watch, Step::Update).await?;
             match (updated, noticed) {
-                (Ok(pushed), Some(noticed)) => watching.tell(&pushed, noticed),
-                (Ok(_alive), None) => {}
-                (Err(error), _) if error.reason == CANCELLED => {
-                    return watch.remember().map_err(push_error);
-                }
+                (Ok(Some(pushed)), Some(noticed)) => watching.tell(&pushed, noticed),
+                (Ok(_alive), _) => {}
+                (Err(error), _) if error.reason == CANCELLED => return Ok(()),
                 (Err(error), _) if is_lasting(&error) => return Err(error),
                 (Err(error), _) => watching.observer.refused(&error),
             }
@@ -160,9 +161,19 @@ impl Watching<'_> {
         }
     }
 
+    /// Lets others write at once.
+    async fn leave(&self, watch: Watch) -> Result<()> {
+        let (_watch, left) = self.session(watch, Step::Leave).await?;
+        left.map(drop)
+    }
+
     /// Has one session, on as many connections as it takes. The outer error is of this side, or that there is no connection;
     /// the inner one is what the server has against it.
-    async fn session(&self, mut watch: Watch, step: Step) -> Result<(Watch, Result<Pushed>)> {
+    async fn session(
+        &self,
+        mut watch: Watch,
+        step: Step,
+    ) -> Result<(Watch, Result<Option<Pushed>>)> {
         let contact = &self.client.contact;
         loop {
             let live = contact.live_alone().await?;
@@ -206,13 +217,14 @@ fn take<S, R>(
     step: Step,
     link: Link<S, R>,
     heard: &Forward,
-) -> std::result::Result<Pushed, PushError>
+) -> std::result::Result<Option<Pushed>, PushError>
 where
     S: Sending<Up>,
     R: Receiving<Down>,
 {
     match step {
-        Step::Begin => watch.begin(link, heard),
-        Step::Update => watch.update(link, heard),
+        Step::Begin => watch.begin(link, heard).map(Some),
+        Step::Update => watch.update(link, heard).map(Some),
+        Step::Leave => watch.leave(link).map(|()| None),
     }
 }

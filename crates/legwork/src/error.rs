@@ -198,6 +198,9 @@ fn hint(error: &CallError) -> Option<String> {
         "JOB_NOT_FOUND" => "`legwork ps -a` lists the jobs there are",
         "JOB_AMBIGUOUS" => "type more characters of the id; `legwork ps -a` shows them",
         "WORKSPACE_NOT_FOUND" => "`legwork sync --workspace NAME` makes a mirror of that name",
+        "OTHER_WRITER" => {
+            "`legwork sync --takeover` ends that and mirrors this directory; --workspace NAME uses another mirror"
+        }
         "EMPTY_ROOT" | "MASS_DELETE" => {
             "look with `legwork sync --dry-run`; if it is right: `legwork sync --force-delete`"
         }

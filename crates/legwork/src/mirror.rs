@@ -4,7 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use legwork_client::{PushRequest, WorkspaceRef};
-use legwork_sync::message::{Delete, Listing};
+use legwork_sync::Digest;
+use legwork_sync::message::{Delete, Listing, Writer};
 use legwork_sync::push::{Options, Pushed};
 
 use crate::app::App;
@@ -25,6 +26,9 @@ pub(crate) struct How {
     pub(crate) delete: Delete,
     pub(crate) force_delete: bool,
     pub(crate) live: bool,
+    pub(crate) takeover: bool,
+    /// It is mirrored again and again, as it changes.
+    pub(crate) keeps: bool,
 }
 
 #[expect(
@@ -69,9 +73,25 @@ pub(crate) fn request(
             delete: how.delete,
             force_delete: how.force_delete,
             live: how.live,
+            writer: Some(writer(session, project, how)?),
             exclude,
             ..Options::at(now())
         },
+    })
+}
+
+/// Which directory this is, to others who mirror theirs to the same workspace.
+fn writer(session: &Session, project: &Project, how: How) -> Result<Writer, CommandError> {
+    let root = project.root.as_os_str().as_encoded_bytes();
+    let id = [session.machine_id()?.as_bytes(), root].join(&0);
+    let uname = rustix::system::uname();
+    let machine = uname.nodename().to_string_lossy();
+    Ok(Writer {
+        id: Digest::of(&id),
+        name: format!("{machine}:{}", project.root.display()),
+        keeps: how.keeps,
+        takeover: how.takeover,
+        leaves: false,
     })
 }
 

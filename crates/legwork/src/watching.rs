@@ -40,7 +40,7 @@ pub(crate) async fn watch(
     how: How,
 ) -> Result<u8, CommandError> {
     let mut interrupts = Interrupts::listen()?;
-    let _alone = alone(session, &workspace)?;
+    let _alone = alone(session, project, &workspace)?;
     let request = mirror::request(session, project, workspace, how)?;
     let teller = Arc::new(Teller::new(app.out, project));
     let clock = Arc::new(SystemClock(Instant::now()));
@@ -69,8 +69,14 @@ pub(crate) async fn watch(
 }
 
 /// Makes sure that nobody else on this machine watches the same directory for the same mirror.
-fn alone(session: &Session, workspace: &WorkspaceRef) -> Result<File, CommandError> {
-    let path = session.memory(mirror::key(workspace).as_bytes(), "watch")?;
+fn alone(
+    session: &Session,
+    project: &Project,
+    workspace: &WorkspaceRef,
+) -> Result<File, CommandError> {
+    let root = project.root.as_os_str().as_encoded_bytes();
+    let key = [mirror::key(workspace).as_bytes(), root].join(&0);
+    let path = session.memory(&key, "watch")?;
     let failed = |cause: io::Error| files::failed(&path, &cause);
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);

@@ -25,6 +25,7 @@ pub(crate) fn up(message: wire::commit_request::Message) -> Result<mirror::Up, P
             client_time_ns: hello.client_time_ns,
             touched_only: hello.touched_only,
             live: hello.live,
+            writer: hello.writer.map(writer).transpose()?,
         }),
         Message::Rebase(wire::Rebase {}) => mirror::Up::Rebase,
         Message::Delta(delta) => mirror::Up::Delta(mirror::Delta {
@@ -46,6 +47,16 @@ pub(crate) fn up(message: wire::commit_request::Message) -> Result<mirror::Up, P
         Message::End(end) => mirror::Up::End(mirror::End {
             root: digest(&end.root)?,
         }),
+    })
+}
+
+fn writer(writer: wire::Writer) -> Result<mirror::Writer, Problem> {
+    Ok(mirror::Writer {
+        id: digest(&writer.id)?,
+        name: writer.name,
+        keeps: writer.keeps,
+        takeover: writer.takeover,
+        leaves: writer.leaves,
     })
 }
 

@@ -295,6 +295,7 @@ impl From<Refusal> for Problem {
         let (code, reason) = match &refusal {
             Refusal::EmptyRoot { .. } => (Code::FailedPrecondition, "EMPTY_ROOT"),
             Refusal::MassDelete { .. } => (Code::FailedPrecondition, "MASS_DELETE"),
+            Refusal::OtherWriter { .. } => (Code::FailedPrecondition, "OTHER_WRITER"),
             Refusal::NoSpace => (Code::ResourceExhausted, "NO_SPACE"),
             Refusal::Full { limit, used } => return quotas::too_many_bytes(*used, *limit),
             Refusal::Version { .. } => (Code::FailedPrecondition, "SYNC_VERSION"),
@@ -308,6 +309,7 @@ impl From<Refusal> for Problem {
         };
         let problem = Self::new(code, reason, refusal.to_string());
         match refusal {
+            Refusal::OtherWriter { name } => problem.with("writer", name),
             Refusal::EmptyRoot { tracked } => problem.with("tracked", tracked),
             Refusal::MassDelete {
                 would_delete,

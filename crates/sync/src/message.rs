@@ -101,6 +101,23 @@ pub struct Hello {
     pub touched_only: bool,
     /// Do not wait for jobs that run in the workspace: they see files change under them.
     pub live: bool,
+    /// Who writes; a client that does not say may write as if nobody else did.
+    pub writer: Option<Writer>,
+}
+
+/// One directory that is mirrored to a workspace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Writer {
+    /// The same for each session of that directory, and another for any other.
+    pub id: Digest,
+    /// What to tell others who it is.
+    pub name: String,
+    /// It goes on writing, as it changes: others may not for a while.
+    pub keeps: bool,
+    /// Write even if another directory keeps the workspace, which ends that.
+    pub takeover: bool,
+    /// This is its last session for now: whoever comes next may write.
+    pub leaves: bool,
 }
 
 /// What happens to mirrored files that the client no longer has.
@@ -275,6 +292,12 @@ pub enum Refusal {
         tracked: u64,
         /// How many may go without `force_delete`.
         limit: u64,
+    },
+    /// Another directory is being kept in step with this workspace.
+    #[error("{} watches this mirror, and keeps it in step with its own files", name.escape_debug())]
+    OtherWriter {
+        /// Who that is, in its own words.
+        name: String,
     },
     /// The server's disk or quota is full.
     #[error("no space left on the server")]

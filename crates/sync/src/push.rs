@@ -22,7 +22,7 @@ use crate::digest::Digest;
 use crate::error::PushError;
 use crate::link::{Link, Receiving, Sending};
 use crate::manifest::Entry;
-use crate::message::{Delete, Down, Hello, Summary, Up, VERSION};
+use crate::message::{Delete, Down, Hello, Summary, Up, VERSION, Writer};
 use crate::observer::Observer;
 use crate::path::TreePath;
 use crate::scan::{Keeper, Scanned};
@@ -40,6 +40,8 @@ pub struct Options {
     pub force_delete: bool,
     /// Do not wait for jobs that run in the workspace: they see files change.
     pub live: bool,
+    /// Who this is to others that write to the same workspace.
+    pub writer: Option<Writer>,
     /// The clock at the start: files changed within the 2 s before it are read again next time.
     pub now: SystemTime,
     /// Threads that walk, read and hash; 1 to 16.
@@ -62,6 +64,7 @@ impl Options {
             delete: Delete::Owned,
             force_delete: false,
             live: false,
+            writer: None,
             now,
             threads: 2,
             git_ignores: gitconfig_excludes_path(),
@@ -296,6 +299,7 @@ fn hello(options: &Options, base: Option<Digest>) -> Hello {
         client_time_ns: since_epoch(options.now),
         touched_only: false,
         live: options.live,
+        writer: options.writer.clone(),
     }
 }
 

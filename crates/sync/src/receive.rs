@@ -32,6 +32,7 @@ use crate::message::{
 use crate::path::TreePath;
 use crate::push::since_epoch;
 use crate::tree::Use;
+use crate::workspace::hold;
 use crate::workspace::index::Index;
 use crate::workspace::lease::{Lock, POLL};
 use crate::workspace::{STAGED, Workspace};
@@ -166,7 +167,7 @@ impl Session<'_> {
             Entered::Writing(lock) => lock,
             Entered::Passed(received) => return Ok(*received),
         };
-        workspace.touch((self.clock)())?;
+        self.claim(&hello)?;
         if !hello.dry_run {
             // Nothing to see without it. What stays closed is named by the first look.
             let _closed = workspace.held.tree.permit();
@@ -225,6 +226,15 @@ impl Session<'_> {
             tally.rest();
         }
         received
+    }
+
+    /// Takes note of the use, if this client may write at all.
+    fn claim(&self, hello: &Hello) -> Result<(), ReceiveError> {
+        let now = (self.clock)();
+        if let Some(writer) = hello.writer.as_ref().filter(|_| !hello.dry_run) {
+            hold::claim(&self.workspace.hold_path(), writer, now)?;
+        }
+        Ok(self.workspace.touch(now)?)
     }
 
     fn rounds(&mut self, context: &Context<'_>, known: bool) -> Result<Received, ReceiveError> {

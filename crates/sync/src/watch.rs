@@ -184,6 +184,10 @@ impl Watch {
         let seen = (observer, Some(&self.kept as _));
         let pushed = push::push_keeping(&self.root, &options, &self.cache, link, seen)?;
         self.kept.end();
+        if let Some(writer) = &mut self.options.writer {
+            // Once: who takes over from us later is not to be taken over from by itself.
+            writer.takeover = false;
+        }
         let committed = cache::load(&self.cache)?;
         self.base = committed.as_ref().map(|committed| committed.root);
         self.tree = Scanned {
@@ -247,6 +251,25 @@ impl Watch {
             Err(_) => self.whole = true,
         }
         pushed
+    }
+
+    /// Lets others write to the workspace at once. Does nothing where something is still to be sent.
+    ///
+    /// # Errors
+    /// As [`push::push`]; then others have to wait a minute.
+    pub fn leave<S, R>(&mut self, link: Link<S, R>) -> Result<(), PushError>
+    where
+        S: Sending<Up>,
+        R: Receiving<Down>,
+    {
+        self.remember()?;
+        if self.is_behind() {
+            return Ok(());
+        }
+        if let Some(writer) = &mut self.options.writer {
+            writer.leaves = true;
+        }
+        self.update(link, &()).map(drop)
     }
 
     /// Whether there is something to send.

@@ -7,12 +7,14 @@
 //! <dir>/index     the last commit: its manifest, and what the files looked like once written
 //! <dir>/journal   exists while a commit is being applied: the tree is neither old nor new
 //! <dir>/lease     flock(2): shared by running jobs, exclusive while a commit is applied
+//! <dir>/hold      which directory is being kept in step with the workspace, and until when it counts
 //! <dir>/writer    flock(2): exclusive for one session that writes; its mtime is when the workspace was last used
 //! ```
 //!
-//! A module for each: `index`, `journal`, `lease`, `trash`. The tree is changed by `commit` alone, also
+//! A module for each: `index`, `journal`, `lease`, `trash`, `hold`. The tree is changed by `commit` alone, also
 //! when a workspace is opened that a crash left with a journal.
 
+pub(crate) mod hold;
 pub(crate) mod index;
 pub(crate) mod journal;
 pub(crate) mod lease;
@@ -145,6 +147,10 @@ impl Workspace {
         &self.boot_id
     }
 
+    pub(crate) fn hold_path(&self) -> PathBuf {
+        self.dir.join("hold")
+    }
+
     fn writer_path(&self) -> PathBuf {
         self.dir.join("writer")
     }
@@ -251,7 +257,7 @@ impl Workspace {
         let dir = Dir::open_root(&self.dir).map_err(cannot)?;
         // The locks go last: until then nobody takes this for a new, empty workspace.
         for name in [
-            "tree", "staging", "trash", "index", "journal", "lease", "writer",
+            "tree", "staging", "trash", "index", "journal", "hold", "lease", "writer",
         ] {
             dir.remove_all(name.as_bytes()).map_err(cannot)?;
         }

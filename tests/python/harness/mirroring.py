@@ -18,7 +18,13 @@ from harness.waiting import DEADLINE_S, until
 class Mirroring:
     """A `sync --watch --json` of a host's project, and its lines as they come."""
 
-    def __init__(self, host: Host, *options: Word, before: tuple[Word, ...] = ()) -> None:
+    def __init__(
+        self,
+        host: Host,
+        *options: Word,
+        before: tuple[Word, ...] = (),
+        cwd: Path | None = None,
+    ) -> None:
         """Start it and wait until it watches; `before` stands before the binary."""
         self.host = host
         argv = [*before, host.binary, "sync", "--watch", "--json", *options]
@@ -26,7 +32,7 @@ class Mirroring:
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 argv,
-                cwd=host.project,
+                cwd=cwd or host.project,
                 env=host.env,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,

@@ -36,6 +36,9 @@ pub(crate) struct Sync {
     /// Delete however much this directory no longer has
     #[arg(long)]
     force_delete: bool,
+    /// Mirror this directory even if another one is watched for the same mirror, which ends that
+    #[arg(long)]
+    takeover: bool,
     /// Then mirror each change as it is saved, until Ctrl-C
     #[arg(long, conflicts_with = "dry_run")]
     watch: bool,
@@ -70,6 +73,8 @@ pub(crate) async fn run(app: &App, args: Sync) -> Result<u8, CommandError> {
         },
         force_delete: args.force_delete,
         live: args.live,
+        takeover: args.takeover,
+        keeps: args.watch,
     };
     if args.watch {
         return watching::watch(app, &session, &project, workspace, how).await;

@@ -27,6 +27,7 @@ fn hello() -> Up {
         client_time_ns: 0,
         touched_only: false,
         live: false,
+        writer: None,
     })
 }
 
