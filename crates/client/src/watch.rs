@@ -19,6 +19,9 @@ use crate::mirror::{Call, Forward, PushRequest, WaitObserver, begin, panicked, p
 /// Between two signs of life, while nothing changes.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(20);
 
+/// Signs of life after which what was refused is tried again, once it was tried a few times.
+const OFTEN: u32 = 16;
+
 /// Hears what becomes of a watched directory.
 pub trait WatchObserver: WaitObserver {
     /// It is mirrored, `took` after the first of these changes was noticed. The first time all of it.
@@ -73,6 +76,7 @@ impl Client {
         if let Some(first) = first? {
             watching.tell(&first, begun);
         }
+        let mut idle = 0_u32;
         loop {
             watching.tell_trouble(&watch);
             let heard = Arc::clone(&watching.observer);
@@ -83,8 +87,15 @@ impl Client {
             let wake;
             (watch, wake) = waiting.await.map_err(|panic| panicked(&panic))?;
             match wake.map_err(push_error)? {
+                Wake::Changed => idle = 0,
                 Wake::Idle if watch.is_gone() => continue,
-                Wake::Changed | Wake::Idle => {}
+                Wake::Idle => {
+                    idle += 1;
+                    // What was refused is not sent again each time.
+                    if watch.is_behind() && !idle.is_power_of_two() && !idle.is_multiple_of(OFTEN) {
+                        continue;
+                    }
+                }
                 Wake::Gone(why) => {
                     watching.observer.gone(&why);
                     continue;

@@ -15,6 +15,7 @@ use legwork_sync::push::{Pushed, Unreadable};
 use legwork_sync::watch::{Clock, Pace, Trouble};
 use rustix::fs::{FlockOperation, flock};
 use serde_json::json;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::app::App;
 use crate::commands::sync;
@@ -28,6 +29,8 @@ use crate::progress::Progress;
 use crate::project::Project;
 use crate::render;
 
+/// As a shell has it for what SIGTERM ended.
+const TERMINATED: u8 = 128 + 15;
 /// How long an interrupt waits for what is under way.
 const ENDING: Duration = Duration::from_millis(700);
 
@@ -46,9 +49,11 @@ pub(crate) async fn watch(
     let clock = Arc::new(SystemClock(Instant::now()));
     let heard = Arc::clone(&teller) as Arc<dyn WatchObserver>;
     let mut watching = pin!(session.client.watch(request, Pace::default(), clock, heard));
-    let ended = tokio::select! {
-        ended = &mut watching => Some(ended),
-        () = interrupts.next() => None,
+    let mut terminated = signal(SignalKind::terminate())?;
+    let (ended, code) = tokio::select! {
+        ended = &mut watching => (Some(ended), INTERRUPTED),
+        () = interrupts.next() => (None, INTERRUPTED),
+        _ = terminated.recv() => (None, TERMINATED),
     };
     if ended.is_none() {
         teller.stopped.store(true, Ordering::Relaxed);
@@ -60,10 +65,10 @@ pub(crate) async fn watch(
         return Err(failure);
     }
     match ended {
-        Some(ended) => ended.map(|()| INTERRUPTED).map_err(CommandError::from),
+        Some(ended) => ended.map(|()| code).map_err(CommandError::from),
         None => {
             app.out.note("not watching any more");
-            Ok(INTERRUPTED)
+            Ok(code)
         }
     }
 }

@@ -33,6 +33,7 @@ mod tests;
 
 use std::collections::HashMap;
 use std::fmt::{self, Debug};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -242,7 +243,6 @@ impl Watch {
                 self.whole = false;
             }
             Err(PushError::KeepsChanging { path }) => {
-                use std::os::unix::ffi::OsStrExt;
                 if let Ok(path) = TreePath::new(path.as_os_str().as_bytes()) {
                     self.put_off(path, now);
                 }
@@ -341,8 +341,9 @@ impl Watch {
         self.dirty.postpone(path, now + pause);
     }
 
-    /// Takes over what a look found to be different from before.
-    fn differs(&mut self, before: Before, noticed: Duration) {
+    /// Takes over what a look found to be different from before; says whether there was anything.
+    fn differs(&mut self, before: Before, noticed: Duration) -> bool {
+        let differs = !before.is_empty();
         for (path, was) in before {
             self.unsent.entry(path).or_insert(was);
         }
@@ -353,5 +354,6 @@ impl Watch {
         });
         let since = self.noticed.map_or(noticed, |earlier| earlier.min(noticed));
         self.noticed = (!self.unsent.is_empty()).then_some(since);
+        differs
     }
 }

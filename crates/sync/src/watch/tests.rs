@@ -1,213 +1,21 @@
 //! The watch over a source of events that the tests make up.
 
-use std::collections::{HashMap, VecDeque};
+mod desk;
+
 use std::fs;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::thread;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use rustix::io::{Errno, Result};
-
-use super::events::{Event, Source, Watched, What};
-use super::{Clock, Pace, Trouble, Wake, Watch};
+use self::desk::{Desk, names, wall};
+use super::events::What;
+use super::{Clock, Trouble, Wake};
 use crate::error::PushError;
 use crate::link::{self, Closed, Link, Receiving};
 use crate::message::{Down, Up};
-use crate::push::{Options, Pushed};
+use crate::push::Options;
 use crate::receive;
-use crate::tree::{Dir, read};
-use crate::workspace::Workspace;
-
-/// Long after every file was made, so that nothing is racy.
-fn wall() -> SystemTime {
-    SystemTime::UNIX_EPOCH + Duration::from_secs(4_000_000_000)
-}
-
-/// Milliseconds that pass only when somebody waits.
-#[derive(Debug, Default, Clone)]
-struct Hands(Arc<AtomicU64>);
-
-impl Clock for Hands {
-    fn wall(&self) -> SystemTime {
-        wall()
-    }
-
-    fn elapsed(&self) -> Duration {
-        Duration::from_micros(self.0.load(Ordering::Relaxed))
-    }
-}
-
-#[derive(Debug, Default)]
-struct Told {
-    events: Mutex<VecDeque<Event>>,
-    watches: Mutex<HashMap<(u64, u64), Watched>>,
-    limit: AtomicU64,
-    clock: Hands,
-}
-
-#[derive(Debug, Clone)]
-struct Fake(Arc<Told>);
-
-impl Source for Fake {
-    fn watch(&self, dir: &Dir) -> Result<Watched> {
-        let stat = read::look(dir)?;
-        let mut watches = self.0.watches.lock().unwrap();
-        let next = Watched::try_from(watches.len()).unwrap() + 1;
-        let limit = self.0.limit.load(Ordering::Relaxed);
-        let is_full = limit > 0 && watches.len() as u64 >= limit;
-        match watches.get(&(stat.dev, stat.ino)) {
-            Some(watched) => Ok(*watched),
-            None if is_full => Err(Errno::NOSPC),
-            None => {
-                watches.insert((stat.dev, stat.ino), next);
-                Ok(next)
-            }
-        }
-    }
-
-    fn unwatch(&self, watched: Watched) {
-        let mut watches = self.0.watches.lock().unwrap();
-        watches.retain(|_, known| *known != watched);
-    }
-
-    fn read(&self, timeout: Duration, into: &mut Vec<Event>) -> Result<()> {
-        let mut events = self.0.events.lock().unwrap();
-        if events.is_empty() {
-            let micros = u64::try_from(timeout.as_micros()).unwrap();
-            self.0.clock.0.fetch_add(micros, Ordering::Relaxed);
-        }
-        into.extend(events.drain(..));
-        Ok(())
-    }
-}
-
-struct Desk {
-    temp: tempfile::TempDir,
-    source: PathBuf,
-    workspace: Workspace,
-    told: Arc<Told>,
-    watch: Watch,
-}
-
-impl Desk {
-    /// Over a directory with these files, mirrored.
-    fn with(files: &[&str]) -> Self {
-        let mut desk = Self::unbegun(files, 0);
-        desk.begin();
-        desk
-    }
-
-    fn unbegun(files: &[&str], limit: u64) -> Self {
-        let temp = tempfile::tempdir().unwrap();
-        let source = temp.path().join("source");
-        fs::create_dir(&source).unwrap();
-        let workspace = Workspace::open(&temp.path().join("workspace"), "boot").unwrap();
-        let told = Arc::new(Told {
-            limit: limit.into(),
-            ..Told::default()
-        });
-        let options = Options {
-            git_ignores: None,
-            ..Options::at(wall())
-        };
-        let watch = Watch::with_source(
-            &source,
-            options,
-            &temp.path().join("cache"),
-            (Pace::default(), Box::new(told.clock.clone())),
-            Some(Box::new(Fake(Arc::clone(&told)))),
-        );
-        let desk = Self {
-            temp,
-            source,
-            workspace,
-            told,
-            watch,
-        };
-        for file in files {
-            desk.write(file, file);
-        }
-        desk
-    }
-
-    fn begin(&mut self) -> Pushed {
-        let (client, server) = link::pair(4);
-        thread::scope(|scope| {
-            scope.spawn(|| {
-                receive::receive(&self.workspace, &receive::Options::default(), server, &wall)
-            });
-            self.watch.begin(client, &())
-        })
-        .unwrap()
-    }
-
-    fn update(&mut self) -> Pushed {
-        let (client, server) = link::pair(4);
-        thread::scope(|scope| {
-            scope.spawn(|| {
-                receive::receive(&self.workspace, &receive::Options::default(), server, &wall)
-            });
-            self.watch.update(client, &())
-        })
-        .unwrap()
-    }
-
-    fn wait(&mut self, ms: u64) -> Wake {
-        self.watch
-            .wait(Duration::from_millis(ms), &|| false)
-            .unwrap()
-    }
-
-    /// Waits for a change and mirrors it: what was written.
-    fn follows(&mut self) -> Vec<String> {
-        let woken = self.wait(1000);
-        assert!(matches!(woken, Wake::Changed), "{woken:?}");
-        names(&self.update().summary.written.paths)
-    }
-
-    /// Nothing that is told makes anything travel.
-    fn rests(&mut self) {
-        let woken = self.wait(5000);
-        assert!(matches!(woken, Wake::Idle), "{woken:?}");
-    }
-
-    fn write(&self, path: &str, content: &str) {
-        let path = self.source.join(path);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, content).unwrap();
-    }
-
-    fn is_watched(&self, dir: &Path) -> bool {
-        let stat = fs::metadata(dir).unwrap();
-        let watches = self.told.watches.lock().unwrap();
-        watches.contains_key(&(stat.dev(), stat.ino()))
-    }
-
-    /// An event in a directory of the source.
-    fn tell(&self, dir: &str, name: &str, what: What) {
-        let stat = fs::metadata(self.source.join(dir)).unwrap();
-        let watched = self.told.watches.lock().unwrap()[&(stat.dev(), stat.ino())];
-        let name = name.as_bytes().into();
-        let mut events = self.told.events.lock().unwrap();
-        events.push_back(Event {
-            watched,
-            name,
-            what,
-        });
-    }
-
-    fn mirrored(&self, path: &str) -> Option<String> {
-        fs::read_to_string(self.workspace.tree().join(path)).ok()
-    }
-}
-
-fn names(paths: &[Vec<u8>]) -> Vec<String> {
-    let text = |path: &Vec<u8>| String::from_utf8(path.clone()).unwrap();
-    paths.iter().map(text).collect()
-}
 
 #[test]
 fn a_save_is_sent_by_its_event_alone() {
@@ -364,7 +172,7 @@ fn a_limit_that_is_met_by_a_new_directory_is_noticed_then() {
 fn cut(desk: &mut Desk) -> PushError {
     struct Deaf;
     impl Receiving<Down> for Deaf {
-        fn receive(&mut self, _timeout: Duration) -> std::result::Result<Option<Down>, Closed> {
+        fn receive(&mut self, _timeout: Duration) -> Result<Option<Down>, Closed> {
             Err(Closed)
         }
     }
@@ -467,6 +275,72 @@ fn what_jobs_did_elsewhere_is_left_until_the_next_full_look() {
         (vec!["Cargo.lock".to_owned()], 1)
     );
     assert_eq!(desk.mirrored("Cargo.lock").unwrap(), "saved");
+}
+
+#[test]
+fn what_was_refused_is_not_sent_again_until_something_is_different() {
+    let files: Vec<String> = (0..120).map(|number| format!("f{number}")).collect();
+    let files: Vec<&str> = files.iter().map(String::as_str).collect();
+    let mut desk = Desk::with(&files);
+    for file in &files[1..] {
+        fs::remove_file(desk.source.join(file)).unwrap();
+        desk.tell("", file, What::Gone);
+    }
+    assert!(matches!(desk.wait(1000), Wake::Changed));
+    let refused = desk.try_update().unwrap_err();
+    assert!(matches!(refused, PushError::Refused(_)), "{refused}");
+    desk.tell("", "f0", What::Done);
+    desk.rests();
+    assert!(desk.watch.is_behind());
+    for file in &files[2..] {
+        desk.write(file, file);
+        desk.tell("", file, What::Done);
+    }
+    assert!(matches!(desk.wait(1000), Wake::Changed));
+    assert_eq!(desk.update().summary.deleted.total, 1);
+}
+
+#[test]
+fn a_large_file_that_keeps_changing_is_put_off_and_the_others_go_on() {
+    let mut desk = Desk::with(&["a", "b"]);
+    let big = desk.source.join("big");
+    fs::write(&big, vec![1; 2 << 20]).unwrap();
+    desk.tell("", "big", What::Done);
+    desk.write("a", "1");
+    desk.tell("", "a", What::Done);
+    assert!(matches!(desk.wait(1000), Wake::Changed));
+    let over = std::sync::atomic::AtomicBool::new(false);
+    let failed = thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut byte = 0_u8;
+            while !over.load(Ordering::Relaxed) {
+                byte = byte.wrapping_add(1);
+                fs::write(&big, vec![byte; 2 << 20]).unwrap();
+            }
+        });
+        let failed = desk.try_update();
+        over.store(true, Ordering::Relaxed);
+        failed
+    });
+    // It may have been lucky.
+    if let Err(error) = failed {
+        assert!(
+            matches!(&error, PushError::KeepsChanging { path } if path == Path::new("big")),
+            "{error}"
+        );
+        assert!(desk.watch.is_behind());
+        assert_eq!(names(&desk.update().summary.written.paths), ["a"]);
+        assert_eq!(desk.mirrored("big"), None);
+        // Its time comes by itself.
+        assert!(matches!(desk.wait(2000), Wake::Changed));
+        desk.update();
+    }
+    desk.tell("", "big", What::Done);
+    if let Wake::Changed = desk.wait(2000) {
+        desk.update();
+    }
+    let now = fs::read(&big).unwrap();
+    assert!(fs::read(desk.workspace.tree().join("big")).unwrap() == now);
 }
 
 #[test]

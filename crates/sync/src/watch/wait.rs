@@ -95,8 +95,8 @@ impl Watch {
             let now = self.clock.elapsed();
             let due = self.due();
             if due <= now {
-                self.look();
-                if self.is_behind() {
+                // What was refused as it is goes on being refused until something is different.
+                if self.look() && self.is_behind() {
                     return Ok(Wake::Changed);
                 }
                 continue;
@@ -201,30 +201,30 @@ impl Watch {
         self.dirty.note(path, is_dir, sign, now);
     }
 
-    /// Looks at what is dirty or, when it is time, at everything.
-    fn look(&mut self) {
+    /// Looks at what is dirty or, when it is time, at everything; says whether anything is different from before.
+    fn look(&mut self) -> bool {
         let now = self.clock.elapsed();
         let noticed = self.dirty.since().unwrap_or(now);
         let taken = self.dirty.take(now);
         let Ok(root) = Dir::open_root(&self.root) else {
             // Found out by whoever waits next.
-            return self.dirty.note_all(now);
+            self.dirty.note_all(now);
+            return false;
         };
-        let Taken::Paths(paths) = taken else {
-            return self.look_at_all(root, noticed);
+        let paths = match taken {
+            Taken::Paths(paths) if !paths.is_empty() => paths,
+            Taken::Paths(_) | Taken::All => return self.look_at_all(root, noticed),
         };
-        if paths.is_empty() {
-            return self.look_at_all(root, noticed);
-        }
         let excluded = inside(&self.root, &self.options.exclude);
         let horizon_ns = since_epoch(self.clock.wall()).saturating_sub(RACY_NS);
         let mut look = Look::new(&root, &mut self.tree, &self.kept, &excluded, horizon_ns);
         let looked = look.all(&paths);
         let before = look.before;
-        self.differs(before, noticed);
+        let differs = self.differs(before, noticed);
         if looked.is_err() || self.kept.refused().map(trouble) != self.refused_trouble() {
-            self.look_at_all(root, noticed);
+            return self.look_at_all(root, noticed) || differs;
         }
+        differs
     }
 
     /// The trouble that comes from watches that were refused.
@@ -233,7 +233,7 @@ impl Watch {
             .filter(|trouble| *trouble != Trouble::Network && self.kept.source.is_some())
     }
 
-    fn look_at_all(&mut self, root: Dir, noticed: Duration) {
+    fn look_at_all(&mut self, root: Dir, noticed: Duration) -> bool {
         let begun = self.clock.elapsed();
         let options = self.options_now();
         let known = scan::index(&self.tree.entries);
@@ -252,9 +252,9 @@ impl Watch {
         protect(&mut found, &self.tree.entries);
         let before = differences(&self.tree.entries, &found.entries);
         self.tree = found;
-        self.differs(before, noticed);
         self.whole = true;
         self.looked_at_all(begun);
+        self.differs(before, noticed)
     }
 
     /// Takes note of when that was, and whether events can be relied upon from here on.
