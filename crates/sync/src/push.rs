@@ -164,7 +164,7 @@ where
     R: Receiving<Down>,
 {
     let hello = Hello {
-        touched_only: state.touched_only,
+        touched_only: true,
         ..hello(options, state.base)
     };
     let way = Way {
@@ -186,8 +186,6 @@ pub(crate) struct Unsent<'a> {
     pub(crate) tree: &'a mut Scanned,
     /// Where it differs from what was committed, and what that is.
     pub(crate) paths: &'a BTreeMap<TreePath, Option<Entry>>,
-    /// The server is to look for drift at these paths only.
-    pub(crate) touched_only: bool,
 }
 
 /// From what, and how, a session mirrors.

@@ -92,8 +92,6 @@ pub struct Watch {
     unsent: Before,
     /// When the oldest of that was noticed.
     noticed: Option<Duration>,
-    /// What the next update is about: not only what changed here.
-    whole: bool,
     /// Since when the cache on disk is behind.
     unsaved: Option<Duration>,
     /// The directory that the root was at the last look at everything: device and inode.
@@ -155,7 +153,6 @@ impl Watch {
             base: None,
             unsent: Before::new(),
             noticed: None,
-            whole: true,
             unsaved: None,
             place: None,
             looked: (Duration::ZERO, Duration::ZERO),
@@ -198,7 +195,6 @@ impl Watch {
         };
         self.unsent.clear();
         self.noticed = None;
-        self.whole = false;
         self.looked_at_all(begun);
         self.dirty.rest(self.clock.elapsed());
         Ok(pushed)
@@ -224,7 +220,6 @@ impl Watch {
             base: self.base,
             tree: &mut self.tree,
             paths: &self.unsent,
-            touched_only: !self.whole,
         };
         let pushed = push::update(&self.root, &options, link, observer, state);
         let now = self.clock.elapsed();
@@ -240,15 +235,13 @@ impl Watch {
                 self.base = root;
                 self.unsent.clear();
                 self.noticed = None;
-                self.whole = false;
             }
             Err(PushError::KeepsChanging { path }) => {
                 if let Ok(path) = TreePath::new(path.as_os_str().as_bytes()) {
                     self.put_off(path, now);
                 }
             }
-            // Whatever became of it: the next one sees to all.
-            Err(_) => self.whole = true,
+            Err(_) => {}
         }
         pushed
     }

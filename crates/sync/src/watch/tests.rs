@@ -258,12 +258,16 @@ fn a_root_that_is_gone_empties_no_mirror_and_one_that_is_back_is_looked_at() {
 }
 
 #[test]
-fn what_jobs_did_elsewhere_is_left_until_the_next_full_look() {
+fn what_jobs_did_elsewhere_is_left_to_the_next_run() {
     let mut desk = Desk::with(&["a", "Cargo.lock"]);
     fs::write(desk.workspace.tree().join("Cargo.lock"), "a job's own").unwrap();
     desk.write("a", "1");
     desk.tell("", "a", What::Done);
     assert_eq!(desk.follows(), ["a"]);
+    assert_eq!(desk.mirrored("Cargo.lock").unwrap(), "a job's own");
+    // Nor does it go while nothing happens.
+    assert!(matches!(desk.wait(400_000), Wake::Idle));
+    desk.update();
     assert_eq!(desk.mirrored("Cargo.lock").unwrap(), "a job's own");
     // What a save is about is the client's, at once.
     desk.write("Cargo.lock", "saved");

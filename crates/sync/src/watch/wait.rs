@@ -252,7 +252,6 @@ impl Watch {
         protect(&mut found, &self.tree.entries);
         let before = differences(&self.tree.entries, &found.entries);
         self.tree = found;
-        self.whole = true;
         self.looked_at_all(begun);
         self.differs(before, noticed)
     }
