@@ -1,4 +1,4 @@
-"""`sync --watch`: the mirror follows each save, whatever happens to the network, the server or the directory."""
+"""`sync --watch`: the mirror follows each save, whatever happens to server, network or tree."""
 
 import json
 import os
@@ -68,9 +68,7 @@ def test_what_is_ignored_is_not_watched_and_says_nothing(host: Host, project: Pa
 
 
 @pytest.mark.parametrize("options", [(), ("-q",)], ids=["told", "quiet"])
-def test_lines_for_people_and_silence(
-    host: Host, project: Path, options: tuple[str, ...]
-) -> None:
+def test_lines_for_people_and_silence(host: Host, project: Path, options: tuple[str, ...]) -> None:
     host.ok("sync")
     tree = the_tree(host)
     # Also a name that would colour the terminal.
@@ -251,7 +249,7 @@ def test_a_root_that_goes_and_comes_back(host: Host, project: Path) -> None:
 
 def test_without_watches_it_is_slower_and_says_so(host: Host, project: Path) -> None:
     limited = ("unshare", "-U", "-r", "sh", "-c")
-    lower = "echo 2 > /proc/sys/user/max_inotify_watches && exec \"$0\" \"$@\""
+    lower = 'echo 2 > /proc/sys/user/max_inotify_watches && exec "$0" "$@"'
     probe = subprocess.run(
         [*limited, lower, "true"], capture_output=True, check=False, **host.user.popen_arguments()
     )

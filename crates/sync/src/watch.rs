@@ -318,12 +318,14 @@ impl Watch {
         let known = &mut self.tree.entries;
         let at = known.binary_search_by(|entry| entry.path.cmp(&path));
         match (self.unsent.remove(&path), at) {
+            // It was sent only because the server had something else there.
+            (None, _) => return,
             (Some(Some(was)), Ok(at)) => known[at] = was,
             (Some(Some(was)), Err(at)) => known.insert(at, was),
-            (_, Ok(at)) => {
+            (Some(None), Ok(at)) => {
                 known.remove(at);
             }
-            (_, Err(_)) => {}
+            (Some(None), Err(_)) => {}
         }
         if let Ok(at) = known.binary_search_by(|entry| entry.path.cmp(&path)) {
             known[at].stat = None;

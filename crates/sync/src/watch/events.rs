@@ -68,6 +68,8 @@ pub(crate) struct Inotify {
 
 /// Bytes of events that are read at a time.
 const BUFFER: usize = 64 << 10;
+/// Events after which what was read is looked at, though there may be more: as many as the kernel keeps by default.
+const MANY: usize = 16_384;
 
 impl Debug for Inotify {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -119,7 +121,7 @@ impl Source for Inotify {
         }
         let mut buffer = self.buffer.lock().unwrap_or_else(PoisonError::into_inner);
         let mut reader = Reader::new(&self.queue, &mut buffer);
-        loop {
+        while into.len() < MANY || !reader.is_buffer_empty() {
             match reader.next() {
                 Ok(event) => into.extend(told(&event)),
                 Err(Errno::AGAIN) => return Ok(()),
@@ -127,6 +129,7 @@ impl Source for Inotify {
                 Err(error) => return Err(error),
             }
         }
+        Ok(())
     }
 }
 
