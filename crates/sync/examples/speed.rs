@@ -104,6 +104,12 @@ impl Clock for Real {
     }
 }
 
+/// Processor time of this process until now.
+fn cpu() -> Duration {
+    let used = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::try_from(used).unwrap_or_default()
+}
+
 /// How long saves take to be seen in the workspace, one now and then, by an editor's rename.
 fn saves(source: &Path, dir: &Path) -> Result<(), Box<dyn Error>> {
     let workspace = Workspace::open(&dir.join("workspace"), "this boot")?;
@@ -123,7 +129,7 @@ fn saves(source: &Path, dir: &Path) -> Result<(), Box<dyn Error>> {
         })
     };
     session(true, &mut watch)?;
-    let over = AtomicBool::new(false);
+    let (over, used) = (AtomicBool::new(false), cpu());
     let mut took = thread::scope(|scope| {
         let saving = scope.spawn(|| {
             let took = (0..SAVES).map(|number| save(source, &workspace.tree(), number));
@@ -141,7 +147,10 @@ fn saves(source: &Path, dir: &Path) -> Result<(), Box<dyn Error>> {
     })?;
     took.sort_unstable();
     let (least, middle, most) = (took[0], took[SAVES / 2], took[SAVES - 1]);
-    show(&format!("  saves: {middle:?}, {least:?} to {most:?}\n"));
+    let each = (cpu() - used) / u32::try_from(SAVES)?;
+    show(&format!(
+        "  saves: {middle:?}, {least:?} to {most:?}; {each:?} of processor time each\n"
+    ));
     Ok(())
 }
 
