@@ -51,6 +51,16 @@ def test_a_save_travels_by_itself(host: Host, project: Path) -> None:
         assert mirror.interrupt() < 1
 
 
+def test_a_service_manager_ends_it_too(host: Host, project: Path) -> None:
+    with Mirroring(host) as mirror:
+        host.write("main.txt", "two\n")
+        mirror.event("updated")
+        mirror.process.send_signal(signal.SIGTERM)
+        assert mirror.process.wait(timeout=DEADLINE_S) == 128 + signal.SIGTERM
+    # What was committed is known: nothing is sent again.
+    assert host.json("sync")["sentFiles"] == 0
+
+
 def test_what_is_ignored_is_not_watched_and_says_nothing(host: Host, project: Path) -> None:
     with Mirroring(host) as mirror:
         assert mirror.watched() == 4, "the root, src, deep, er"

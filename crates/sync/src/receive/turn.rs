@@ -80,7 +80,13 @@ impl Context<'_> {
         let puts = target.puts.iter().map(|put| &put.path);
         let touched: Vec<&TreePath> = puts.chain(&target.gone).collect();
         let tree = &self.workspace.held.tree;
-        drift::find_at(tree, self.tracked, &touched, self.trust).map_err(failed)
+        let drift = drift::find_at(tree, self.tracked, &touched, self.trust).map_err(failed)?;
+        let is_dir = |at: &usize| self.tracked[*at].node == Node::Dir;
+        if drift.changed.keys().any(is_dir) {
+            // With a directory that is not there goes all that was in it, touched or not.
+            return self.look();
+        }
+        Ok(drift)
     }
 
     /// Opens the directories that a job closed, as far as the mirror knows of them. Takes the lease.

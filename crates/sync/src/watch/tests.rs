@@ -282,6 +282,26 @@ fn what_jobs_did_elsewhere_is_left_to_the_next_run() {
 }
 
 #[test]
+fn a_directory_that_a_job_took_away_comes_back_whole() {
+    let mut desk = Desk::with(&["a", "d/e/saved", "d/e/other", "d/more"]);
+    for by_a_file in [false, true] {
+        let dir = desk.workspace.tree().join("d");
+        fs::remove_dir_all(&dir).unwrap();
+        if by_a_file {
+            fs::write(&dir, "in the way").unwrap();
+        }
+        desk.write("d/e/saved", if by_a_file { "twice" } else { "once" });
+        desk.tell("d/e", "saved", What::Done);
+        assert!(matches!(desk.wait(1000), Wake::Changed));
+        desk.update();
+        for path in ["d/e/saved", "d/e/other", "d/more"] {
+            let here = fs::read_to_string(desk.source.join(path)).ok();
+            assert_eq!(desk.mirrored(path), here, "{path}");
+        }
+    }
+}
+
+#[test]
 fn what_was_refused_is_not_sent_again_until_something_is_different() {
     let files: Vec<String> = (0..120).map(|number| format!("f{number}")).collect();
     let files: Vec<&str> = files.iter().map(String::as_str).collect();
