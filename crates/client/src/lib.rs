@@ -37,6 +37,7 @@ mod spec;
 mod stream;
 mod target;
 mod upkeep;
+mod watch;
 
 pub use admin::{Identity, Invited};
 pub use client::{Client, HostInfo};
@@ -58,3 +59,4 @@ pub use stream::ByteStream;
 pub use target::{Dialler, Target, TlsTarget};
 pub use tonic::Code;
 pub use upkeep::{RestoreRequest, RestoredPaths, Trashed, Workspace};
+pub use watch::WatchObserver;

@@ -74,10 +74,10 @@ pub enum PullSource {
 type Answer<M> = oneshot::Receiver<std::result::Result<Streaming<M>, Status>>;
 
 /// What ended a stream, kept for whoever asks why the link broke.
-type Ending = Arc<Mutex<Option<Status>>>;
+pub(crate) type Ending = Arc<Mutex<Option<Status>>>;
 
 /// Messages to a server; the first also says what they are about.
-struct Outgoing<M, A> {
+pub(crate) struct Outgoing<M, A> {
     queue: mpsc::Sender<M>,
     about: Option<A>,
 }
@@ -89,7 +89,7 @@ impl<M, A> Outgoing<M, A> {
 }
 
 /// What a commit is about, and whether it may take over what is there.
-type About = (wire::WorkspaceRef, bool);
+pub(crate) type About = (wire::WorkspaceRef, bool);
 
 impl Sending<Up> for Outgoing<wire::CommitRequest, About> {
     fn send(&mut self, message: Up) -> std::result::Result<(), Closed> {
@@ -112,7 +112,7 @@ impl Sending<PullUp> for Outgoing<wire::PullRequest, wire::PullSource> {
 }
 
 /// Messages of a server; the call is made with the first of them, so that ours are under way before.
-struct Incoming<M, O> {
+pub(crate) struct Incoming<M, O> {
     answers: Answer<M>,
     open: Option<Streaming<M>>,
     ending: Ending,
@@ -183,13 +183,13 @@ impl Receiving<PullDown> for Incoming<wire::PullResponse, ()> {
 }
 
 /// A call under way: its two ends as a link, and what ended it.
-struct Call<M, R, A, O> {
-    link: Link<Outgoing<M, A>, Incoming<R, O>>,
-    ending: Ending,
+pub(crate) struct Call<M, R, A, O> {
+    pub(crate) link: Link<Outgoing<M, A>, Incoming<R, O>>,
+    pub(crate) ending: Ending,
 }
 
 /// Makes a call of which our messages are under way before its answer is there.
-fn begin<M, R, A, O, Made>(
+pub(crate) fn begin<M, R, A, O, Made>(
     tasks: &TaskTracker,
     about: A,
     observer: O,
@@ -311,7 +311,7 @@ impl Client {
     }
 
     /// Decides what follows from a session that failed: nothing but another one if only the connection broke.
-    async fn broken(
+    pub(crate) async fn broken(
         &self,
         live: &Live,
         ending: &Ending,
@@ -331,7 +331,7 @@ impl Client {
     }
 }
 
-fn sync(live: &Live) -> SyncServiceClient<Channel> {
+pub(crate) fn sync(live: &Live) -> SyncServiceClient<Channel> {
     SyncServiceClient::with_origin(live.channel.clone(), contact::origin())
 }
 
@@ -344,11 +344,11 @@ fn compress(asked: Compress, live: &Live) -> Compress {
     }
 }
 
-fn panicked(panic: &tokio::task::JoinError) -> CallError {
+pub(crate) fn panicked(panic: &tokio::task::JoinError) -> CallError {
     CallError::new(Code::Internal, "PANIC", panic.to_string())
 }
 
-struct Forward(Arc<dyn WaitObserver>);
+pub(crate) struct Forward(pub(crate) Arc<dyn WaitObserver>);
 
 impl Observer for Forward {
     fn scanned(&self, progress: legwork_sync::observer::Progress) {
@@ -372,7 +372,7 @@ impl Observer for Forward {
     }
 }
 
-fn push_error(error: PushError) -> CallError {
+pub(crate) fn push_error(error: PushError) -> CallError {
     let message = error.to_string();
     match error {
         PushError::Root { path, .. } => {

@@ -21,6 +21,15 @@ pub(crate) fn up(message: mirror::Up) -> wire::commit_request::Message {
             force_delete: hello.force_delete,
             client_time_ns: hello.client_time_ns,
             list_all: hello.list_all,
+            touched_only: hello.touched_only,
+            live: hello.live,
+            writer: hello.writer.map(|writer| wire::Writer {
+                id: hash(&writer.id),
+                name: writer.name,
+                keeps: writer.keeps,
+                takeover: writer.takeover,
+                leaves: writer.leaves,
+            }),
         }),
         mirror::Up::Rebase => Message::Rebase(wire::Rebase {}),
         mirror::Up::Delta(delta) => Message::Delta(wire::Delta {

@@ -200,6 +200,9 @@ fn hint(error: &CallError) -> Option<String> {
         "WORKSPACE_NOT_FOUND" => {
             "`legwork workspaces` lists those there are; `legwork sync --workspace NAME` makes one"
         }
+        "OTHER_WRITER" => {
+            "`legwork sync --takeover` ends that and mirrors this directory; --workspace NAME uses another mirror"
+        }
         "EMPTY_ROOT" | "MASS_DELETE" => {
             "look with `legwork sync --dry-run`; if it is right: `legwork sync --force-delete`"
         }

@@ -36,6 +36,7 @@ mod settings;
 mod signals;
 mod stdin;
 mod sync_settings;
+mod watching;
 
 use std::panic::resume_unwind;
 use std::process::ExitCode;

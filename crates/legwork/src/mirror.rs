@@ -4,13 +4,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use legwork_client::{PushRequest, WorkspaceRef};
-use legwork_sync::message::{Delete, Listing};
+use legwork_sync::Digest;
+use legwork_sync::message::{Delete, Listing, Writer};
 use legwork_sync::push::{Compress, Options, Pushed};
 
 use crate::app::App;
 use crate::error::{CommandError, FAILED};
 use crate::local::Session;
-use crate::output::printable;
+use crate::output::{Output, printable};
 use crate::progress::Progress;
 use crate::project::Project;
 use crate::sync_settings::Rate;
@@ -30,13 +31,17 @@ pub(crate) struct How {
     pub(crate) adopt: bool,
     /// Mirror `/`, or a whole home directory.
     pub(crate) whole: bool,
+    pub(crate) live: bool,
+    pub(crate) takeover: bool,
+    /// It is mirrored again and again, as it changes.
+    pub(crate) keeps: bool,
 }
 
 #[expect(
     clippy::disallowed_methods,
     reason = "the mirror takes its clock from here"
 )]
-fn now() -> std::time::SystemTime {
+pub(crate) fn now() -> std::time::SystemTime {
     std::time::SystemTime::now()
 }
 
@@ -48,21 +53,46 @@ pub(crate) async fn push(
     workspace: WorkspaceRef,
     how: How,
 ) -> Result<Pushed, CommandError> {
-    if !how.whole {
-        check_root(&project.root)?;
-    }
-    let request = PushRequest {
-        cache: session.memory(key(&workspace).as_bytes(), "cache")?,
-        workspace,
-        root: project.root.clone(),
-        adopt: how.adopt,
-        options: options(session, project, how),
-    };
+    let request = request(session, project, workspace, how)?;
     let progress = Arc::new(Progress::new(app.out));
     // A command that is interrupted does not wait for what is being read, and leaves no line behind.
     let _over = CancelOnDrop(Arc::clone(&progress));
     let pushed = session.client.push(request, progress).await;
     pushed.map_err(CommandError::from)
+}
+
+/// What is to be mirrored, and where to.
+pub(crate) fn request(
+    session: &Session,
+    project: &Project,
+    workspace: WorkspaceRef,
+    how: How,
+) -> Result<PushRequest, CommandError> {
+    if !how.whole {
+        check_root(&project.root)?;
+    }
+    Ok(PushRequest {
+        cache: session.memory(key(&workspace).as_bytes(), "cache")?,
+        workspace,
+        root: project.root.clone(),
+        adopt: how.adopt,
+        options: options(session, project, how)?,
+    })
+}
+
+/// Which directory this is, to others who mirror theirs to the same workspace.
+fn writer(session: &Session, project: &Project, how: How) -> Result<Writer, CommandError> {
+    let root = project.root.as_os_str().as_encoded_bytes();
+    let id = [session.machine_id()?.as_bytes(), root].join(&0);
+    let uname = rustix::system::uname();
+    let machine = uname.nodename().to_string_lossy();
+    Ok(Writer {
+        id: Digest::of(&id),
+        name: format!("{machine}:{}", project.root.display()),
+        keeps: how.keeps,
+        takeover: how.takeover,
+        leaves: false,
+    })
 }
 
 struct CancelOnDrop(Arc<Progress>);
@@ -75,22 +105,28 @@ impl Drop for CancelOnDrop {
 }
 
 /// What is mirrored of a project, and how.
-pub(crate) fn options(session: &Session, project: &Project, how: How) -> Options {
+pub(crate) fn options(
+    session: &Session,
+    project: &Project,
+    how: How,
+) -> Result<Options, CommandError> {
     // Running in a home directory must not mirror the mirror, nor send our keys away.
     let mut exclude = vec![session.state.clone()];
     exclude.extend(paths::data_dir());
     let sync = &project.sync;
-    Options {
+    Ok(Options {
         dry_run: how.dry_run,
         delete: how.delete,
         force_delete: how.force_delete,
+        live: how.live,
+        writer: Some(writer(session, project, how)?),
         exclude,
         compress: how.compress,
         with_git: sync.with_git.unwrap_or_default(),
         include: sync.include.clone().unwrap_or_default(),
         bwlimit: sync.bwlimit.map(|Rate(bytes)| bytes),
         ..Options::at(now())
-    }
+    })
 }
 
 /// Refuses what is hardly ever meant: keys, caches and all that a person has would travel.
@@ -160,8 +196,14 @@ pub(crate) fn report(app: &App, pushed: &Pushed) {
             summary.deleted.total,
         ));
     }
+    concerns(app.out, pushed);
+}
+
+/// Tells what a commit did not simply write and delete.
+pub(crate) fn concerns(out: Output, pushed: &Pushed) {
+    let summary = &pushed.summary;
     if summary.displaced.total > 0 {
-        app.out.note(&format!(
+        out.note(&format!(
             "{} in the mirror had been changed or made there and {} moved to the trash {}: {}",
             count(summary.displaced.total, "path"),
             if summary.displaced.total == 1 {
@@ -174,14 +216,14 @@ pub(crate) fn report(app: &App, pushed: &Pushed) {
         ));
     }
     if summary.kept.total > 0 {
-        app.out.note(&format!(
+        out.note(&format!(
             "{} gone here, but changed in the mirror, and kept there: {}",
             count(summary.kept.total, "path"),
             named(&summary.kept),
         ));
     }
     for path in &pushed.unreadable {
-        app.out.note(&format!(
+        out.note(&format!(
             "cannot read {}: {}; the mirror keeps what it had there",
             show(&path.path),
             path.why
@@ -200,10 +242,15 @@ pub(crate) fn count(number: u64, thing: &str) -> String {
 
 /// The first of them, for a note.
 pub(crate) fn named(listing: &Listing) -> String {
+    some(listing, NAMED)
+}
+
+/// The first `limit` paths of a list, and how many more there are.
+pub(crate) fn some(listing: &Listing, limit: usize) -> String {
     let mut names: Vec<String> = listing
         .paths
         .iter()
-        .take(NAMED)
+        .take(limit)
         .map(|path| printable(&String::from_utf8_lossy(path)))
         .collect();
     let more = listing.total.saturating_sub(names.len() as u64);

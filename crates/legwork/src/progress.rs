@@ -46,8 +46,14 @@ impl Progress {
         }
     }
 
+    /// Lets what was said last be said again.
+    pub(crate) fn forget(&self) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        told.clear();
+    }
+
     /// Says it, unless it was the last thing said: a wait is reported again and again.
-    fn once(&self, text: String) {
+    pub(crate) fn once(&self, text: String) {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         if *told != text {
             self.out.note(&text);

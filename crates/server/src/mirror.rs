@@ -25,6 +25,9 @@ pub(crate) fn up(message: wire::commit_request::Message) -> Result<mirror::Up, P
             force_delete: hello.force_delete,
             client_time_ns: hello.client_time_ns,
             list_all: hello.list_all,
+            touched_only: hello.touched_only,
+            live: hello.live,
+            writer: hello.writer.map(writer).transpose()?,
         }),
         Message::Rebase(wire::Rebase {}) => mirror::Up::Rebase,
         Message::Delta(delta) => mirror::Up::Delta(mirror::Delta {
@@ -74,6 +77,16 @@ fn ranges(ranges: &[wire::FileRange]) -> Result<Vec<mirror::Range>, Problem> {
         })
     };
     ranges.iter().map(range).collect()
+}
+
+fn writer(writer: wire::Writer) -> Result<mirror::Writer, Problem> {
+    Ok(mirror::Writer {
+        id: digest(&writer.id)?,
+        name: writer.name,
+        keeps: writer.keeps,
+        takeover: writer.takeover,
+        leaves: writer.leaves,
+    })
 }
 
 fn digest(bytes: &Bytes) -> Result<Digest, Problem> {

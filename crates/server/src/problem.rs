@@ -312,6 +312,7 @@ impl From<Refusal> for Problem {
             Refusal::MassDelete { .. } | Refusal::MassDisplace { .. } => {
                 (Code::FailedPrecondition, "MASS_DELETE")
             }
+            Refusal::OtherWriter { .. } => (Code::FailedPrecondition, "OTHER_WRITER"),
             Refusal::NoSpace => (Code::ResourceExhausted, "NO_SPACE"),
             Refusal::Full { limit, used } => return quotas::too_many_bytes(*used, *limit),
             Refusal::FullEntries { limit, used } => {
@@ -329,6 +330,7 @@ impl From<Refusal> for Problem {
         };
         let problem = Self::new(code, reason, refusal.to_string());
         match refusal {
+            Refusal::OtherWriter { name } => problem.with("writer", name),
             Refusal::EmptyRoot { tracked } => problem.with("tracked", tracked),
             Refusal::MassDelete {
                 would_delete,

@@ -25,7 +25,8 @@
 //!
 //! - the sessions: [`push`] on the client and [`receive`] on the server; [`pull`] has both ends of its own
 //! - what they say: [`message`], [`link`], [`observer`], [`error`]
-//! - the client's look at its tree, and what it leaves out: [`scan`]; told for one path: [`explain`]
+//! - the client's look at its tree, and what it leaves out: [`scan`]; told for one path: [`explain`]; a mirror that follows each
+//!   save: [`watch`]
 //! - the decisions, without a system call: [`reconcile`], over [`manifest`], [`path`], [`unread`], [`stat`] and [`digest`]
 //! - the change of a tree, and its completion after a crash: `commit`
 //! - what a workspace is on disk: [`workspace`]; how the mirror's own files are written: `store`
@@ -73,6 +74,7 @@ pub mod stat;
 mod store;
 mod tree;
 pub mod unread;
+pub mod watch;
 pub mod workspace;
 
 pub use digest::Digest;

@@ -116,6 +116,28 @@ pub struct Hello {
     pub client_time_ns: i64,
     /// In a dry run: tell all paths, not only the first of them.
     pub list_all: bool,
+    /// Look for drift only where this commit changes something: what jobs did elsewhere stays as it is
+    /// until the next commit without this. For one that follows a save.
+    pub touched_only: bool,
+    /// Do not wait for jobs that run in the workspace: they see files change under them.
+    pub live: bool,
+    /// Who writes; a client that does not say may write as if nobody else did.
+    pub writer: Option<Writer>,
+}
+
+/// One directory that is mirrored to a workspace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Writer {
+    /// The same for each session of that directory, and another for any other.
+    pub id: Digest,
+    /// What to tell others who it is.
+    pub name: String,
+    /// It goes on writing, as it changes: others may not for a while.
+    pub keeps: bool,
+    /// Write even if another directory keeps the workspace, which ends that.
+    pub takeover: bool,
+    /// This is its last session for now: whoever comes next may write.
+    pub leaves: bool,
 }
 
 /// What a commit would do with some paths.

@@ -11,11 +11,12 @@ mod large;
 mod library;
 mod outbox;
 mod pack;
-mod past;
+pub(crate) mod past;
 mod planned;
 mod pusher;
 mod send;
 
+use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
@@ -25,20 +26,23 @@ use std::thread;
 use std::time::{Duration, SystemTime};
 
 use ignore::gitignore::gitconfig_excludes_path;
-use rustix::io::Errno;
 
 use self::outbox::Outbox;
 pub use self::pack::Compress;
+use self::past::Past;
 use self::pusher::Pusher;
+pub(crate) use self::pusher::protect;
 use crate::digest::Digest;
 use crate::error::PushError;
 use crate::link::throttle::{Throttled, Wall};
 use crate::link::{Link, Receiving, Sending};
-use crate::message::{Delete, Down, Hello, Summary, Up, VERSION};
+use crate::manifest::Entry;
+use crate::message::{Delete, Down, Hello, Summary, Up, VERSION, Writer};
 use crate::observer::Observer;
 use crate::path::TreePath;
 use crate::pull::globs::Globs;
 use crate::scan::rules::{Choice, Rules};
+use crate::scan::{Keeper, Scanned};
 use crate::tree::Dir;
 
 /// How to push.
@@ -50,6 +54,10 @@ pub struct Options {
     pub delete: Delete,
     /// Delete even if the directory is empty, or most of the mirror would go.
     pub force_delete: bool,
+    /// Do not wait for jobs that run in the workspace: they see files change.
+    pub live: bool,
+    /// Who this is to others that write to the same workspace.
+    pub writer: Option<Writer>,
     /// The clock at the start: files changed within the 2 s before it are read again next time.
     pub now: SystemTime,
     /// Threads that walk, read and hash; 1 to 16.
@@ -80,6 +88,8 @@ impl Options {
             dry_run: false,
             delete: Delete::Owned,
             force_delete: false,
+            live: false,
+            writer: None,
             now,
             threads: 2,
             git_ignores: gitconfig_excludes_path(),
@@ -143,51 +153,153 @@ where
     S: Sending<Up>,
     R: Receiving<Down>,
 {
-    let cannot = |errno: Errno| PushError::Root {
+    push_keeping(root, options, cache, link, (observer, None))
+}
+
+/// As [`push`]; the keeper hears of the directories that the scan keeps.
+pub(crate) fn push_keeping<S, R>(
+    root: &Path,
+    options: &Options,
+    cache: &Path,
+    link: Link<S, R>,
+    (observer, keeper): (&dyn Observer, Option<&dyn Keeper>),
+) -> Result<Pushed, PushError>
+where
+    S: Sending<Up>,
+    R: Receiving<Down>,
+{
+    let known = cache::load(cache)?;
+    let hello = hello(options, known.as_ref().map(|known| known.root));
+    let past = known.as_ref().map(|known| known.past.clone());
+    let way = Way {
+        dir: opened(root)?,
+        rules: rules(root, options)?,
+        excluded: inside(root, &options.exclude),
+        options,
+        cache,
+        peer: known.as_ref().map_or(0, |known| known.peer),
+        past: &past.unwrap_or_default(),
+        keeper,
+    };
+    session(way, hello, link, observer, |pusher| {
+        pusher.run(known, cache)
+    })
+}
+
+/// Mirrors what `unsent` names over `link`, without a look at anything else in the tree: of all else `tree` says how it
+/// is, and was when the tree `base` was committed. Afterwards `tree` is what is committed.
+///
+/// # Errors
+/// As [`push`]; then `unsent` is still to be sent.
+pub(crate) fn update<S, R>(
+    root: &Path,
+    (options, cache): (&Options, &Path),
+    link: Link<S, R>,
+    observer: &dyn Observer,
+    state: Unsent<'_>,
+) -> Result<Pushed, PushError>
+where
+    S: Sending<Up>,
+    R: Receiving<Down>,
+{
+    let hello = Hello {
+        touched_only: true,
+        ..hello(options, state.base)
+    };
+    let way = Way {
+        dir: opened(root)?,
+        // Nothing is looked for: what is to be sent is known.
+        rules: Rules::none(),
+        excluded: Vec::new(),
+        options,
+        cache,
+        peer: state.peer,
+        past: state.past,
+        keeper: None,
+    };
+    session(way, hello, link, observer, |pusher| {
+        pusher.update(state.tree, state.paths)
+    })
+}
+
+/// What is to be mirrored of a tree that is known.
+pub(crate) struct Unsent<'a> {
+    /// The root that was committed last.
+    pub(crate) base: Option<Digest>,
+    /// The tree as it is.
+    pub(crate) tree: &'a mut Scanned,
+    /// Where it differs from what was committed, and what that is.
+    pub(crate) paths: &'a BTreeMap<TreePath, Option<Entry>>,
+    /// The version that the server speaks; 0 if that is not known.
+    pub(crate) peer: u32,
+    /// What it may have kept of earlier trees.
+    pub(crate) past: &'a Past,
+}
+
+/// From what, and how, a session mirrors.
+struct Way<'a> {
+    dir: Dir,
+    rules: Arc<Rules>,
+    excluded: Vec<TreePath>,
+    options: &'a Options,
+    cache: &'a Path,
+    peer: u32,
+    past: &'a Past,
+    keeper: Option<&'a dyn Keeper>,
+}
+
+fn opened(root: &Path) -> Result<Dir, PushError> {
+    Dir::open_root(root).map_err(|errno| PushError::Root {
         path: root.to_owned(),
         source: errno.into(),
-    };
-    let dir = Dir::open_root(root).map_err(cannot)?;
-    let rules = rules(root, options)?;
-    let known = cache::load(cache)?;
+    })
+}
+
+fn session<S, R>(
+    way: Way<'_>,
+    hello: Hello,
+    link: Link<S, R>,
+    observer: &dyn Observer,
+    talk: impl FnOnce(&Pusher<'_>) -> Result<Pushed, PushError>,
+) -> Result<Pushed, PushError>
+where
+    S: Sending<Up>,
+    R: Receiving<Down>,
+{
     let Link {
         sender,
         mut receiver,
     } = link;
-    let mut sender = Throttled::new(sender, options.bwlimit, Wall::watched_by(observer));
-    let peer = known.as_ref().map_or(0, |known| known.peer);
-    let mark = beside(cache, "cut");
-    let past = known.as_ref().map(|known| known.past.clone());
-    let past = past.unwrap_or_default();
-    let outbox = Outbox::new(&mut sender, options, (peer, &mark), observer).with_past(&past);
-    outbox.send(Up::Hello(hello(
-        options,
-        known.as_ref().map(|known| known.root),
-    )))?;
+    let mut sender = Throttled::new(sender, way.options.bwlimit, Wall::watched_by(observer));
+    let mark = beside(way.cache, "cut");
+    let outbox = Outbox::new(&mut sender, way.options, (way.peer, &mark), observer);
+    let outbox = outbox.with_past(way.past);
+    outbox.send(Up::Hello(hello))?;
     let over = AtomicBool::new(false);
     thread::scope(|scope| {
         let (forward, inbox) = crossbeam_channel::bounded(INBOX);
         let (outbox, over) = (&outbox, &over);
         scope.spawn(move || listen(&mut receiver, outbox, over, &forward));
         let pusher = Pusher {
-            dir,
-            rules,
-            excluded: inside(root, &options.exclude),
-            options,
+            dir: way.dir,
+            rules: way.rules,
+            excluded: way.excluded,
+            options: way.options,
             outbox,
             observer,
             inbox,
-            memory: beside(cache, "chunks"),
+            memory: beside(way.cache, "chunks"),
             mark: mark.clone(),
-            past,
+            past: way.past,
+            keeper: way.keeper,
         };
-        let mut pushed = pusher.run(known, cache);
+        let mut pushed = talk(&pusher);
         if matches!(pushed, Err(PushError::Closed(_))) {
             pushed = Err(pusher.why_closed());
         }
-        if pushed.is_err() && outbox.peer.load(Ordering::Relaxed) < peer {
+        if pushed.is_err() && outbox.peer.load(Ordering::Relaxed) < way.peer {
             // It may have been told what it does not know any more. What else went wrong shows again.
-            cache::forget_peer(cache)?;
+            cache::forget_peer(way.cache)?;
             pushed = Err(PushError::Older);
         }
         over.store(true, Ordering::Relaxed);
@@ -270,6 +382,9 @@ fn hello(options: &Options, base: Option<Digest>) -> Hello {
         force_delete: options.force_delete,
         client_time_ns: since_epoch(options.now),
         list_all: options.dry_run,
+        touched_only: false,
+        live: options.live,
+        writer: options.writer.clone(),
     }
 }
 

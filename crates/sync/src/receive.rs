@@ -33,6 +33,7 @@ use crate::message::{Down, End, Hello, Refusal, Summary, Up, VERSION, Waiting};
 use crate::push::since_epoch;
 use crate::tree::Use;
 use crate::workspace::Workspace;
+use crate::workspace::hold;
 use crate::workspace::index::Index;
 use crate::workspace::kept::{CUT, Kept};
 use crate::workspace::lease::{Lock, POLL};
@@ -175,7 +176,7 @@ impl Session<'_> {
             Entered::Writing(lock) => lock,
             Entered::Passed(received) => return Ok(*received),
         };
-        workspace.touch((self.clock)())?;
+        self.claim(&hello)?;
         if !hello.dry_run {
             // Nothing to see without it. What stays closed is named by the first look.
             let _closed = workspace.held.tree.permit();
@@ -249,6 +250,15 @@ impl Session<'_> {
         })
     }
 
+    /// Takes note of the use, if this client may write at all.
+    fn claim(&self, hello: &Hello) -> Result<(), ReceiveError> {
+        let now = (self.clock)();
+        if let Some(writer) = hello.writer.as_ref().filter(|_| !hello.dry_run) {
+            hold::claim(&self.workspace.hold_path(), writer, now)?;
+        }
+        Ok(self.workspace.touch(now)?)
+    }
+
     fn rounds(
         &mut self,
         context: &Context<'_>,
@@ -266,20 +276,21 @@ impl Session<'_> {
         };
         let mut lease = None;
         thread::scope(|scope| {
-            let mut looking = Some(scope.spawn(|| context.look()));
+            // What changes little says where to look, in the end.
+            let mut looking = (!context.is_partial()).then(|| scope.spawn(|| context.look()));
             if !known {
                 self.manifest(context.index)?;
             }
             loop {
                 let end = self.collect(scope, &stage, &mut rounds, staged)?;
+                let target = context.target(&mut rounds, &end, staged)?;
                 let mut drift = match looking.take() {
                     Some(looking) => looking.join().expect("a look does not panic"),
-                    None => context.look(),
+                    None => context.look_for(&target),
                 };
-                let target = context.target(&mut rounds, &end, staged)?;
                 let mut may_open = !context.hello.dry_run;
                 loop {
-                    let leased = lease.is_some();
+                    let leased = lease.is_some() || context.hello.live;
                     let turn = drift.and_then(|at| context.turn(&target, &at, staged, leased));
                     let closed = match turn {
                         Ok(Turn::Done(received)) => return Ok(received),
@@ -301,7 +312,7 @@ impl Session<'_> {
                         context.open_closed(&target);
                         may_open = false;
                     }
-                    drift = context.look();
+                    drift = context.look_for(&target);
                 }
             }
         })

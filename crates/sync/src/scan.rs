@@ -92,12 +92,16 @@ impl Sink for Discard {
 pub fn scan(root: &Path, known: &[Entry], horizon_ns: i64) -> std::io::Result<Scanned> {
     let dir = Dir::open_root(root)?;
     let known = index(known);
+    let guide = Guide {
+        known: &known,
+        excluded: &[],
+        horizon_ns,
+        keeper: None,
+    };
     Ok(scan_with(
         dir,
         Rules::above(root, gitconfig_excludes_path().as_deref()),
-        &known,
-        &[],
-        horizon_ns,
+        guide,
         vec![Discard::default()],
     ))
 }
@@ -112,24 +116,60 @@ pub(crate) fn index(entries: &[Entry]) -> Index<'_> {
         .collect()
 }
 
-/// As [`scan`], with one worker for each of `sinks`, and without what lies at the paths `excluded`.
+/// Who hears of the directories that a scan keeps.
+pub(crate) trait Keeper: Sync {
+    /// This one, held open, is listed next.
+    fn opened(&self, dir: &Dir, path: &[u8]);
+
+    /// The rules in force in it.
+    fn rules(&self, path: &[u8], rules: &Arc<Rules>);
+}
+
+/// What a scan goes by.
+#[derive(Clone, Copy)]
+pub(crate) struct Guide<'a> {
+    /// Files that look as they do here are not read.
+    pub(crate) known: &'a Index<'a>,
+    /// What lies at these paths is left out.
+    pub(crate) excluded: &'a [TreePath],
+    /// What changed at or after this gets no recorded look; nanoseconds since the epoch.
+    pub(crate) horizon_ns: i64,
+    /// Hears of the directories.
+    pub(crate) keeper: Option<&'a dyn Keeper>,
+}
+
+/// As [`scan`], with one worker for each of `sinks`.
 pub(crate) fn scan_with<S: Sink>(
     root: Dir,
     rules: Arc<Rules>,
-    known: &Index<'_>,
-    excluded: &[TreePath],
-    horizon_ns: i64,
+    guide: Guide<'_>,
     sinks: Vec<S>,
 ) -> Scanned {
-    let walk = Walk::new(root, rules);
+    scan_walk(Walk::new(root, rules), &[], guide, sinks)
+}
+
+/// What is in the directory `path`, which is in `parent`, where `rules` are in force.
+pub(crate) fn scan_below<S: Sink>(
+    parent: Dir,
+    path: &[u8],
+    rules: Arc<Rules>,
+    guide: Guide<'_>,
+    sink: S,
+) -> Scanned {
+    scan_walk(Walk::at(parent, path, rules), path, guide, vec![sink])
+}
+
+fn scan_walk<S: Sink>(
+    walk: Walk<Arc<Rules>>,
+    top: &[u8],
+    guide: Guide<'_>,
+    sinks: Vec<S>,
+) -> Scanned {
     let walk = &walk;
     let workers: Vec<Worker<'_, S>> = thread::scope(|scope| {
         let start = |sink| {
             scope.spawn(move || {
-                let mut worker = Worker {
-                    excluded,
-                    ..Worker::new(known, horizon_ns, sink)
-                };
+                let mut worker = Worker::guided(guide, sink);
                 walk.work(&mut worker);
                 worker
             })
@@ -140,11 +180,11 @@ pub(crate) fn scan_with<S: Sink>(
             .map(|worker| worker.join().expect("a scan does not panic"))
             .collect()
     });
-    assemble(workers)
+    assemble(workers, top)
 }
 
-/// Puts the workers' directories together in the order of a walk.
-fn assemble<S>(workers: Vec<Worker<'_, S>>) -> Scanned {
+/// Puts the workers' directories together in the order of a walk that began at `top`.
+fn assemble<S>(workers: Vec<Worker<'_, S>>, top: &[u8]) -> Scanned {
     let mut scanned = Scanned::default();
     let mut listings: HashMap<Vec<u8>, Vec<Entry>> = HashMap::new();
     let mut count = 0;
@@ -156,7 +196,7 @@ fn assemble<S>(workers: Vec<Worker<'_, S>>) -> Scanned {
     }
     scanned.unreadable.sort_by(|a, b| a.path.cmp(&b.path));
     scanned.entries.reserve(count);
-    let mut open = vec![listings.remove(&[][..]).unwrap_or_default().into_iter()];
+    let mut open = vec![listings.remove(top).unwrap_or_default().into_iter()];
     while let Some(listing) = open.last_mut() {
         let Some(entry) = listing.next() else {
             open.pop();
@@ -175,9 +215,7 @@ fn assemble<S>(workers: Vec<Worker<'_, S>>) -> Scanned {
 
 /// One worker of a scan.
 pub(crate) struct Worker<'a, S> {
-    known: &'a Index<'a>,
-    excluded: &'a [TreePath],
-    horizon_ns: i64,
+    guide: Guide<'a>,
     sink: S,
     listings: Vec<(Vec<u8>, Vec<Entry>)>,
     count: usize,
@@ -188,6 +226,12 @@ pub(crate) struct Worker<'a, S> {
 impl<S: Sink> Visitor for Worker<'_, S> {
     type Down = Arc<Rules>;
 
+    fn opened(&mut self, dir: &Dir, path: &[u8]) {
+        if let Some(keeper) = self.guide.keeper {
+            keeper.opened(dir, path);
+        }
+    }
+
     fn visit(
         &mut self,
         dir: &Dir,
@@ -196,6 +240,9 @@ impl<S: Sink> Visitor for Worker<'_, S> {
         above: Arc<Rules>,
     ) -> Vec<(usize, Arc<Rules>)> {
         let rules = Rules::enter(&above, dir, path, names);
+        if let Some(keeper) = self.guide.keeper {
+            keeper.rules(path, &rules);
+        }
         let mut listing = Vec::with_capacity(names.len());
         let mut wanted = Vec::new();
         for (index, name) in names.iter().enumerate() {
@@ -226,10 +273,18 @@ impl<S: Sink> Visitor for Worker<'_, S> {
 
 impl<'a, S: Sink> Worker<'a, S> {
     pub(crate) fn new(known: &'a Index<'a>, horizon_ns: i64, sink: S) -> Self {
-        Self {
+        let guide = Guide {
             known,
             excluded: &[],
             horizon_ns,
+            keeper: None,
+        };
+        Self::guided(guide, sink)
+    }
+
+    pub(crate) fn guided(guide: Guide<'a>, sink: S) -> Self {
+        Self {
+            guide,
             sink,
             listings: Vec::new(),
             count: 0,
@@ -246,7 +301,8 @@ impl<'a, S: Sink> Worker<'a, S> {
         });
     }
 
-    fn entry(
+    /// What `name` in `dir` is to the mirror; `None` if it is left out.
+    pub(crate) fn entry(
         &mut self,
         dir: &Dir,
         parent: &[u8],
@@ -270,7 +326,7 @@ impl<'a, S: Sink> Worker<'a, S> {
                 return Ok(None);
             }
         };
-        if self.excluded.contains(&path) {
+        if self.guide.excluded.contains(&path) {
             return Ok(None);
         }
         match file_type {
@@ -290,8 +346,8 @@ impl<'a, S: Sink> Worker<'a, S> {
 
     /// A directory or link: cheaper to read than to remember.
     fn fresh(&mut self, path: TreePath, node: Node) -> Entry {
-        if self
-            .known
+        let known = self.guide.known;
+        if known
             .get(path.as_bytes())
             .is_none_or(|known| known.node != node)
         {
@@ -311,7 +367,7 @@ impl<'a, S: Sink> Worker<'a, S> {
 
     /// Looks at one file in `dir`, reading it unless it looks as known.
     pub(crate) fn file(&mut self, dir: &Dir, path: TreePath) -> rustix::io::Result<Entry> {
-        if let Some(known) = self.known.get(path.as_bytes())
+        if let Some(known) = self.guide.known.get(path.as_bytes())
             && known.stat.is_some()
             && known.stat == dir.look(path.name())?
         {
@@ -334,7 +390,7 @@ impl<'a, S: Sink> Worker<'a, S> {
                 Content::File(&file)
             };
             self.sink.offer(&path, &node, after.mtime_ns, content);
-            let stat = (before == after && after.is_before(self.horizon_ns)).then_some(after);
+            let stat = (before == after && after.is_before(self.guide.horizon_ns)).then_some(after);
             return Ok(Entry { path, node, stat });
         }
     }

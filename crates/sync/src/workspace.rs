@@ -8,15 +8,17 @@
 //! <dir>/index     the last commit: its manifest, and what the files looked like once written
 //! <dir>/journal   exists while a commit is being applied: the tree is neither old nor new
 //! <dir>/lease     flock(2): shared by running jobs, exclusive while a commit is applied
+//! <dir>/hold      which directory is being kept in step with the workspace, and until when it counts
 //! <dir>/writer    flock(2): exclusive for one session that writes; its mtime is when the workspace was last used
 //! ```
 //!
 //! The tree may also be a directory of somebody's choosing elsewhere on the same file system ([`Workspace::open_at`]); nothing of
 //! the mirror's own is in it.
 //!
-//! A module for each: `index`, `journal`, `kept`, `past`, `lease`, `trash` and the way out of it, `restore`. The tree is changed by `commit` alone, also
+//! A module for each: `index`, `journal`, `hold`, `kept`, `past`, `lease`, `trash` and the way out of it, `restore`. The tree is changed by `commit` alone, also
 //! when a workspace is opened that a crash left with a journal.
 
+pub(crate) mod hold;
 pub(crate) mod index;
 pub(crate) mod journal;
 pub(crate) mod kept;
@@ -192,6 +194,10 @@ impl Workspace {
 
     pub(crate) fn boot_id(&self) -> &str {
         &self.boot_id
+    }
+
+    pub(crate) fn hold_path(&self) -> PathBuf {
+        self.dir.join("hold")
     }
 
     fn writer_path(&self) -> PathBuf {
@@ -377,7 +383,7 @@ impl Workspace {
         let dir = Dir::open_root(&self.dir).map_err(cannot)?;
         // The locks go last: until then nobody takes this for a new, empty workspace.
         for name in [
-            "tree", "staging", "trash", "index", "journal", "lease", "writer",
+            "tree", "staging", "trash", "index", "journal", "hold", "lease", "writer",
         ] {
             dir.remove_all(name.as_bytes()).map_err(cannot)?;
         }

@@ -14,11 +14,11 @@ use crate::commands::pull;
 use crate::compress::Compression;
 use crate::error::{CommandError, FAILED, INTERRUPTED};
 use crate::interrupt::unless_interrupted;
-use crate::output::printable;
+use crate::output::{Output, printable};
 use crate::project::{self, Project};
 use crate::render::json::Text;
 use crate::sync_settings::{Policy, Rate, SyncSettings};
-use crate::{explained, mirror, render};
+use crate::{explained, mirror, render, watching};
 
 /// Mirror a directory without running anything.
 ///
@@ -62,6 +62,15 @@ pub(crate) struct Sync {
     /// Say what becomes of this path, and by which rule, and do nothing
     #[arg(long, value_name = "PATH", conflicts_with = "dry_run")]
     explain: Option<PathBuf>,
+    /// Mirror this directory even if another one is watched for the same mirror, which ends that
+    #[arg(long)]
+    takeover: bool,
+    /// Then mirror each change as it is saved, until Ctrl-C
+    #[arg(long, conflicts_with = "dry_run")]
+    watch: bool,
+    /// With --watch: do not wait for jobs that run in the mirror; they see files change
+    #[arg(long, requires = "watch")]
+    live: bool,
 }
 
 pub(crate) async fn run(app: &App, args: Sync) -> Result<u8, CommandError> {
@@ -83,11 +92,17 @@ pub(crate) async fn run(app: &App, args: Sync) -> Result<u8, CommandError> {
         compress: Compression::chosen(project.sync.compress),
         adopt: args.adopt,
         whole: args.whole,
+        live: args.live,
+        takeover: args.takeover,
+        keeps: args.watch,
     };
     if let Some(path) = &args.explain {
         let cache = session.memory(mirror::key(&workspace).as_bytes(), "cache")?;
-        let options = mirror::options(&session, &project, how);
+        let options = mirror::options(&session, &project, how)?;
         return explained::tell(app, &project, (&options, &cache), path);
+    }
+    if args.watch {
+        return watching::watch(app, &session, &project, workspace, how).await;
     }
     let began = Instant::now();
     let pushing = mirror::push(app, &session, &project, workspace, how);
@@ -96,7 +111,7 @@ pub(crate) async fn run(app: &App, args: Sync) -> Result<u8, CommandError> {
     if app.out.json {
         app.out.json_line(&to_json(&pushed))?;
     } else {
-        tell(app, &pushed, took)?;
+        tell(app.out, &pushed, took)?;
     }
     // The mirror is as it should be but for these: a script must be able to see that.
     Ok(if pushed.unreadable.is_empty() {
@@ -126,7 +141,7 @@ fn stopped(error: CommandError) -> CommandError {
     CommandError::new(INTERRUPTED, "INTERRUPTED", message).hint("sync again to complete it")
 }
 
-fn tell(app: &App, pushed: &Pushed, took: Duration) -> Result<(), CommandError> {
+pub(crate) fn tell(out: Output, pushed: &Pushed, took: Duration) -> Result<(), CommandError> {
     let summary = &pushed.summary;
     if pushed.dry_run {
         for (what, listing) in [
@@ -135,12 +150,12 @@ fn tell(app: &App, pushed: &Pushed, took: Duration) -> Result<(), CommandError> 
             ("displace", &summary.displaced),
             ("keep", &summary.kept),
         ] {
-            app.out.text(&list(what, listing))?;
+            out.text(&list(what, listing))?;
         }
     } else {
-        mirror::report(app, pushed);
+        mirror::concerns(out, pushed);
     }
-    app.out.note(&format!(
+    out.note(&format!(
         "{}{} written ({}), {} deleted, {} in the mirror{}",
         if pushed.dry_run { "would be: " } else { "" },
         summary.written.total,
@@ -150,14 +165,14 @@ fn tell(app: &App, pushed: &Pushed, took: Duration) -> Result<(), CommandError> 
         speed(pushed, took),
     ));
     if pushed.special > 0 {
-        app.out.note(&format!(
+        out.note(&format!(
             "{} left out: sockets, pipes and devices do not travel",
             mirror::count(pushed.special, "path")
         ));
     }
     if pushed.dry_run {
         for path in &pushed.unreadable {
-            app.out.note(&format!(
+            out.note(&format!(
                 "cannot read {}: {}",
                 mirror::show(&path.path),
                 path.why
@@ -202,7 +217,7 @@ fn list(what: &str, listing: &Listing) -> String {
     text
 }
 
-fn to_json(pushed: &Pushed) -> serde_json::Value {
+pub(crate) fn to_json(pushed: &Pushed) -> serde_json::Value {
     let summary = &pushed.summary;
     let listing = |listing: &Listing| {
         let paths: Vec<Text<'_>> = listing.paths.iter().map(|path| Text::new(path)).collect();

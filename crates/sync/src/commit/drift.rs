@@ -4,7 +4,7 @@
 //! and held while its entries are looked at. What looks as recorded is as it was; otherwise the
 //! content is compared, if it can be equal at all.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::thread;
 
 use rustix::fs::FileType;
@@ -12,7 +12,7 @@ use rustix::io::{Errno, Result};
 
 use crate::manifest::Entry;
 use crate::message::Node;
-use crate::path::{TreePath, is_below};
+use crate::path::{TreePath, is_below, order};
 use crate::reconcile::Disk;
 use crate::stat::FileStat;
 use crate::tree::read;
@@ -58,6 +58,40 @@ pub(crate) fn find(
         drift.touched.extend(part.touched);
     }
     Ok(drift)
+}
+
+/// As [`find`], of the entries at `paths` and the directories that they are in.
+pub(crate) fn find_at(
+    tree: &Dir,
+    tracked: &[Entry],
+    paths: &[&TreePath],
+    trust: bool,
+) -> std::result::Result<Drift, Failed> {
+    let mut places = BTreeSet::new();
+    for path in paths {
+        let mut way = path.as_bytes();
+        while !way.is_empty() {
+            let at = tracked.binary_search_by(|entry| order(entry.path.as_bytes(), way));
+            if at.is_ok_and(|at| !places.insert(at)) {
+                break;
+            }
+            let parent = way.iter().rposition(|&byte| byte == b'/').unwrap_or(0);
+            way = &way[..parent];
+        }
+    }
+    let places: Vec<usize> = places.into_iter().collect();
+    let entries: Vec<Entry> = places.iter().map(|&at| tracked[at].clone()).collect();
+    let Drift { changed, touched } = part(tree, &entries, 0, trust)?;
+    Ok(Drift {
+        changed: changed
+            .into_iter()
+            .map(|(at, disk)| (places[at], disk))
+            .collect(),
+        touched: touched
+            .into_iter()
+            .map(|(at, stat)| (places[at], stat))
+            .collect(),
+    })
 }
 
 fn part(

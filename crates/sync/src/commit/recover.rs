@@ -115,14 +115,13 @@ fn redo(
 
 /// What is staged, by its content.
 pub(crate) fn staged_files(dir: Dir) -> StagedFiles {
-    let found = scan::scan_with(
-        dir,
-        Rules::none(),
-        &scan::Index::new(),
-        &[],
-        i64::MAX,
-        vec![Discard::default()],
-    );
+    let guide = scan::Guide {
+        known: &scan::Index::new(),
+        excluded: &[],
+        horizon_ns: i64::MAX,
+        keeper: None,
+    };
+    let found = scan::scan_with(dir, Rules::none(), guide, vec![Discard::default()]);
     let staged = |entry: Entry| match (entry.node, entry.stat) {
         (Node::File { exec, hash, .. }, Some(stat)) => {
             Some((entry.path, Staged { exec, hash, stat }))

@@ -29,6 +29,12 @@ pub enum Refusal {
         /// How many may go without `force_delete`.
         limit: u64,
     },
+    /// Another directory is being kept in step with this workspace.
+    #[error("{} watches this mirror, and keeps it in step with its own files", name.escape_debug())]
+    OtherWriter {
+        /// Who that is, in its own words.
+        name: String,
+    },
     /// The server's disk or quota is full.
     #[error("no space left on the server")]
     NoSpace,

@@ -1,6 +1,6 @@
 //! The client's part in the conversation, from the scan to the last word.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -25,7 +25,7 @@ use crate::push::planned::Planned;
 use crate::push::send::Batch;
 use crate::push::{Options, Pushed, TICK, Unreadable, since_epoch};
 use crate::scan::rules::Rules;
-use crate::scan::{self, Index, Scanned, Worker};
+use crate::scan::{self, Guide, Index, Keeper, Scanned, Worker};
 use crate::stat::RACY_NS;
 use crate::store;
 use crate::tree::{Dir, Use};
@@ -49,7 +49,9 @@ pub(crate) struct Pusher<'a> {
     /// Is there while a session was cut off in the midst of content.
     pub(crate) mark: PathBuf,
     /// What the server may have kept of earlier trees.
-    pub(crate) past: Past,
+    pub(crate) past: &'a Past,
+    /// Hears of the directories that the scan keeps.
+    pub(crate) keeper: Option<&'a dyn Keeper>,
 }
 
 impl Pusher<'_> {
@@ -79,7 +81,32 @@ impl Pusher<'_> {
         if !self.options.dry_run && (!based || base != tree.entries) {
             self.remember(cache, &summary.root, (&base, &tree.entries))?;
         }
-        Ok(Pushed {
+        Ok(self.pushed(summary, tree.special, tree.unreadable))
+    }
+
+    /// Pushes the `paths` of a tree that is known, with what was committed there.
+    pub(crate) fn update(
+        &self,
+        tree: &mut Scanned,
+        paths: &BTreeMap<TreePath, Option<Entry>>,
+    ) -> Result<Pushed, PushError> {
+        let committed: Vec<Entry> = paths.values().flatten().cloned().collect();
+        let names: Vec<TreePath> = paths.keys().cloned().collect();
+        let base = Base::of(&committed, &self.memory);
+        self.resend(tree, &names, Batch::new(self.outbox, &base));
+        self.going()?;
+        keep_unread(tree, paths);
+        let gone = |path: &&TreePath| manifest::find(&tree.entries, path.as_bytes()).is_none();
+        let was = committed.iter().map(|entry| &entry.path);
+        self.finish(was.filter(gone), tree)?;
+        let summary = self.converse(tree, true)?;
+        store::remove(&self.mark)?;
+        self.remember_chunks(&tree.entries)?;
+        Ok(self.pushed(summary, tree.special, tree.unreadable.clone()))
+    }
+
+    fn pushed(&self, summary: Summary, special: u64, unreadable: Vec<Unreadable>) -> Pushed {
+        Pushed {
             summary,
             dry_run: self.options.dry_run,
             sent_files: self.outbox.files.load(Ordering::Relaxed),
@@ -87,9 +114,9 @@ impl Pusher<'_> {
             wire_bytes: self.outbox.wire_bytes.load(Ordering::Relaxed),
             reused_files: self.outbox.reused_files.load(Ordering::Relaxed),
             reused_bytes: self.outbox.reused_bytes.load(Ordering::Relaxed),
-            special: tree.special,
-            unreadable: tree.unreadable,
-        })
+            special,
+            unreadable,
+        }
     }
 
     /// Waits for the server's first answer, and what it has of a session that was cut off; says whether it has our base.
@@ -119,8 +146,13 @@ impl Pusher<'_> {
         (base, entries): (&[Entry], &[Entry]),
     ) -> Result<(), StoreError> {
         let peer = self.outbox.peer.load(Ordering::Relaxed);
-        let past = Past::after(&self.past, base, entries);
+        let past = Past::after(self.past, base, entries);
         cache::save(cache, (root, entries), peer, &past)?;
+        self.remember_chunks(entries)
+    }
+
+    /// Writes down of which chunks large files are, of those that were cut up.
+    fn remember_chunks(&self, entries: &[Entry]) -> Result<(), StoreError> {
         let cut = self.outbox.take_cut();
         if cut.is_empty() {
             return Ok(());
@@ -148,8 +180,13 @@ impl Pusher<'_> {
                 source: errno.into(),
             })?;
         let horizon = since_epoch(self.options.now).saturating_sub(RACY_NS);
-        let rules = Arc::clone(&self.rules);
-        let tree = scan::scan_with(dir, rules, &base.index, &self.excluded, horizon, sinks);
+        let guide = Guide {
+            known: &base.index,
+            excluded: &self.excluded,
+            horizon_ns: horizon,
+            keeper: self.keeper,
+        };
+        let tree = scan::scan_with(dir, Arc::clone(&self.rules), guide, sinks);
         self.observer.scanned(Progress {
             files: manifest::count_files(&tree.entries),
             bytes: 0,
@@ -225,7 +262,15 @@ impl Pusher<'_> {
 
     /// Sends what is gone, and the end of the round.
     fn end(&self, base: &[Entry], tree: &Scanned) -> Result<(), PushError> {
-        let gone = missing(base, &tree.entries);
+        self.finish(missing(base, &tree.entries).into_iter(), tree)
+    }
+
+    fn finish<'p>(
+        &self,
+        gone: impl Iterator<Item = &'p TreePath>,
+        tree: &Scanned,
+    ) -> Result<(), PushError> {
+        let gone: Vec<&TreePath> = gone.collect();
         for page in gone.chunks(MAX_PAGE) {
             let deletes = page.iter().map(|path| path.as_bytes().to_vec()).collect();
             self.outbox.send(Up::Delta(Delta {
@@ -359,8 +404,23 @@ fn missing<'a>(base: &'a [Entry], entries: &[Entry]) -> Vec<&'a TreePath> {
     base.iter().map(|entry| &entry.path).filter(gone).collect()
 }
 
+/// Puts back what was committed of files that could be read at the last look, and not when they were to be sent.
+fn keep_unread(tree: &mut Scanned, paths: &BTreeMap<TreePath, Option<Entry>>) {
+    for unread in &tree.unreadable {
+        let path = TreePath::new(unread.path.as_os_str().as_bytes());
+        let was = path.ok().and_then(|path| paths.get(&path));
+        if let Some(Some(was)) = was
+            && let Err(at) = tree
+                .entries
+                .binary_search_by(|entry| entry.path.cmp(&was.path))
+        {
+            tree.entries.insert(at, was.clone());
+        }
+    }
+}
+
 /// Takes over from `base` all at and below what could not be read, so that none of it is deleted.
-fn protect(tree: &mut Scanned, base: &[Entry]) {
+pub(crate) fn protect(tree: &mut Scanned, base: &[Entry]) {
     for unreadable in &tree.unreadable {
         let path = unreadable.path.as_os_str().as_bytes();
         let at = manifest::find(base, path);

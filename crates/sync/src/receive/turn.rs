@@ -86,6 +86,28 @@ impl Context<'_> {
         drift::find(tree, self.tracked, self.trust, self.options.threads).map_err(failed)
     }
 
+    /// Whether only what this session changes is looked at.
+    pub(crate) fn is_partial(&self) -> bool {
+        self.hello.touched_only && self.trust && !self.unsettled && !is_due(&self.hello, self.index)
+    }
+
+    /// How the tracked files are now, as far as the session is about them.
+    pub(crate) fn look_for(&self, target: &Target) -> Result<Drift, Refusal> {
+        if !self.is_partial() {
+            return self.look();
+        }
+        let puts = target.puts.iter().map(|put| &put.path);
+        let touched: Vec<&TreePath> = puts.chain(&target.gone).collect();
+        let tree = &self.workspace.held.tree;
+        let drift = drift::find_at(tree, self.tracked, &touched, self.trust).map_err(failed)?;
+        let is_dir = |at: &usize| self.tracked[*at].node == Node::Dir;
+        if drift.changed.keys().any(is_dir) {
+            // With a directory that is not there goes all that was in it, touched or not.
+            return self.look();
+        }
+        Ok(drift)
+    }
+
     /// Opens the directories that a job closed, as far as the mirror knows of them. Takes the lease.
     pub(crate) fn open_closed(&self, target: &Target) {
         let tree = &self.workspace.held.tree;

@@ -19,6 +19,11 @@ pub(crate) trait Visitor {
     /// What a directory hands down to its subdirectories.
     type Down: Send;
 
+    /// A directory was opened, and is listed next: what is watched from here on misses nothing of it.
+    fn opened(&mut self, dir: &Dir, path: &[u8]) {
+        let _unused = (dir, path);
+    }
+
     /// A directory: its handle, path (empty for the root) and sorted names. Returns the
     /// subdirectories to visit, as indices into `names`, and what each is handed down.
     fn visit(
@@ -57,10 +62,19 @@ pub(crate) struct Walk<D> {
 impl<D: Send> Walk<D> {
     /// A walk that begins at `root`.
     pub(crate) fn new(root: Dir, down: D) -> Self {
+        Self::at(root, &[], down)
+    }
+
+    /// A walk that begins at the directory `path`, of which `parent` is the parent; of the empty path it is the
+    /// directory itself.
+    pub(crate) fn at(parent: Dir, path: &[u8], down: D) -> Self {
         let first = Task {
-            parent: Arc::new(root),
-            path: Vec::new(),
-            name: 0,
+            parent: Arc::new(parent),
+            path: path.to_vec(),
+            name: path
+                .iter()
+                .rposition(|&byte| byte == b'/')
+                .map_or(0, |at| at + 1),
             down,
         };
         let tasks = Tasks {
@@ -133,7 +147,10 @@ fn visit<V: Visitor>(
         parent.child(&path[name..], Use::List)
     };
     drop(parent);
-    let listed = opened.and_then(|dir| Ok((dir.names(buffer)?, dir)));
+    let listed = opened.and_then(|dir| {
+        visitor.opened(&dir, &path);
+        Ok((dir.names(buffer)?, dir))
+    });
     let (mut names, dir) = match listed {
         Ok(listed) => listed,
         Err(error) => {

@@ -27,6 +27,9 @@ fn hello() -> Up {
         force_delete: true,
         client_time_ns: 0,
         list_all: false,
+        touched_only: false,
+        live: false,
+        writer: None,
     })
 }
 

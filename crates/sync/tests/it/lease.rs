@@ -41,6 +41,25 @@ impl Observer for Impatient {
 }
 
 #[test]
+fn a_live_commit_changes_files_under_a_running_job() {
+    let bench = Bench::new();
+    bench.write("a", "1");
+    let root = bench.mirror().summary.root;
+    let lease = bench.workspace.share(&root).unwrap().unwrap();
+    bench.write("a", "2");
+    let live = push::Options {
+        live: true,
+        ..bench.options()
+    };
+    let pushed = bench.push_with(&live).unwrap();
+    assert_eq!(bench.tree().get("a"), Some("f: 2"));
+    // The next job starts on what is there now, beside the first.
+    let next = bench.workspace.share(&pushed.summary.root).unwrap();
+    assert!(next.is_some() && bench.workspace.share(&root).unwrap().is_none());
+    drop(lease);
+}
+
+#[test]
 fn an_unchanged_commit_passes_a_running_job_and_a_changing_one_waits() {
     let bench = Bench::new();
     bench.write("a", "1");

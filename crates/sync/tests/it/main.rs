@@ -28,3 +28,4 @@ mod rounds;
 mod stuck;
 mod support;
 mod trash;
+mod watching;
