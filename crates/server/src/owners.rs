@@ -174,6 +174,8 @@ pub(crate) fn names(dir: &Path) -> io::Result<Vec<String>> {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+    use std::path::Path;
 
     use legwork_identity::{Principal, PrincipalId, Role, Via};
     use legwork_proto::v1 as wire;
@@ -231,6 +233,13 @@ mod tests {
         assert_eq!(super::about(&file), None);
         note(&file, &told(&named("w")), false).unwrap();
         assert_eq!(super::about(&file), Some(named("w")));
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        let fresh = temp.path().join("owners/you/00000000000000aa");
+        note(&fresh, &told(&named("w")), true).unwrap();
+        assert_eq!(
+            (mode(&fresh), mode(fresh.parent().unwrap())),
+            (0o600, 0o700)
+        );
         let origin = wire::WorkspaceRef {
             by: Some(wire::workspace_ref::By::Origin(wire::WorkspaceOrigin {
                 machine_id: "m".to_owned(),

@@ -106,6 +106,7 @@ impl Sites {
         self.0.values().find(|site| site.id == *id)
     }
 
+    /// Every one.
     pub(crate) fn all(&self) -> impl Iterator<Item = &Arc<Site>> {
         self.0.values()
     }

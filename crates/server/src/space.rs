@@ -4,9 +4,8 @@
 //! no second record can be wrong about it. Both are looked up once; from then on sessions say what they claim.
 
 use std::collections::{HashMap, HashSet};
-use std::fs::{self, DirBuilder, File};
+use std::fs;
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -56,7 +55,7 @@ impl Space {
         }
     }
 
-    /// What a session on a workspace that is there asks; `None` if whose it is has no limit.
+    /// What a session on a workspace that is there, and was noted as its owner's, asks; `None` if whose it is has no limit.
     pub(crate) async fn room(
         &self,
         caller: &Principal,
@@ -69,8 +68,6 @@ impl Space {
         else {
             return Ok(None);
         };
-        let (dir, name) = (self.dir_of(owner), workspace.to_string());
-        blocking(move || note(&dir, &name).map_err(|error| Problem::io(&dir, &error))).await??;
         self.look(owner, workspaces).await?;
         Ok(Some(Arc::new(Share {
             held: Arc::clone(&self.held),
@@ -179,24 +176,6 @@ impl Room for Share {
     }
 }
 
-/// Writes down that the owner of `dir` has this workspace; durable once this returns.
-fn note(dir: &Path, workspace: &str) -> io::Result<()> {
-    let file = dir.join(workspace);
-    if file.symlink_metadata().is_ok() {
-        return Ok(());
-    }
-    let above = dir.parent().unwrap_or(dir);
-    DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-    File::create(&file)?;
-    for dir in [Some(dir), Some(above), above.parent()]
-        .into_iter()
-        .flatten()
-    {
-        File::open(dir)?.sync_all()?;
-    }
-    Ok(())
-}
-
 /// The workspaces of the owner of `dir` that are in `place`. What is not there any more is not its owner's any more.
 fn there(dir: &Path, place: &Path) -> io::Result<HashSet<WorkspaceId>> {
     let mut there = HashSet::new();
@@ -217,13 +196,12 @@ fn there(dir: &Path, place: &Path) -> io::Result<HashSet<WorkspaceId>> {
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::os::unix::fs::MetadataExt;
     use std::sync::Arc;
 
     use legwork_sync::receive::{Full, Held, Room};
     use uuid::Uuid;
 
-    use super::{Share, Table, note, there};
+    use super::{Share, Table, there};
     use crate::quotas::Quotas;
     use crate::workspaces::WorkspaceId;
 
@@ -281,16 +259,15 @@ mod tests {
     }
 
     #[test]
-    fn whose_a_mirror_is_is_private_and_forgotten_with_the_mirror() {
+    fn whose_a_mirror_is_is_forgotten_with_the_mirror() {
         let temp = tempfile::tempdir().unwrap();
         let (dir, place) = (temp.path().join("owners/me"), temp.path().join("mirrors"));
         assert!(there(&dir, &place).unwrap().is_empty());
+        fs::create_dir_all(&dir).unwrap();
         for name in NAMES {
             fs::create_dir_all(place.join(name)).unwrap();
-            note(&dir, name).unwrap();
-            note(&dir, name).unwrap();
+            fs::write(dir.join(name), "").unwrap();
         }
-        assert_eq!(dir.metadata().unwrap().mode() & 0o7777, 0o700);
         assert_eq!(there(&dir, &place).unwrap().len(), 2);
         fs::remove_dir(place.join(NAMES[0])).unwrap();
         let left = there(&dir, &place).unwrap();

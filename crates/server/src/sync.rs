@@ -192,13 +192,14 @@ impl SyncService for SyncRpc {
         let reference = reference.ok_or_else(|| Problem::malformed("a commit to no workspace"))?;
         let id = self.0.workspaces.id(call.principal()?, reference)?;
         call.about(&id);
-        if self.0.workspaces.site(&id).is_none() {
-            let owners = &self.0.owners;
-            owners.note(call.principal()?, &id, reference).await?;
-        }
         let user = self.0.accounts.of(call.principal()?)?;
         let entry = entry(&first);
         let mirror = self.0.workspaces.open_for(&id, user, entry).await?;
+        if self.0.workspaces.site(&id).is_none() {
+            // Only now: what says whose a mirror is that is not there is swept.
+            let owners = &self.0.owners;
+            owners.note(call.principal()?, &id, reference).await?;
+        }
         let bounds = self.bounds(&call, &id).await?;
         let workspace = Arc::clone(&mirror.files);
         let (to_client, answers) = mpsc::channel(QUEUE);

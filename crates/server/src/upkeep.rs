@@ -111,8 +111,8 @@ pub(crate) async fn remove(
     let id = named(shared, call, which).await?;
     call.about(&id);
     let mirror = shared.workspaces.anybodys(&id).await?;
-    shared.workspaces.remove(&id, &mirror).await?;
-    shared.owners.forget(caller, &id).await?;
+    let forget = shared.owners.forget(caller, &id);
+    shared.workspaces.remove(&id, &mirror, forget).await?;
     Ok(id)
 }
 

@@ -20,12 +20,20 @@ const GONE: &str = ".gone";
 impl Workspaces {
     /// Removes a workspace that nobody uses, with all that is in it. Under its own name it is gone at once; if the server
     /// ends before the rest is, the next removal goes on with that.
-    pub(crate) async fn remove(&self, id: &WorkspaceId, mirror: &Mirror) -> Result<(), Problem> {
+    ///
+    /// `forget` is done once that is certain, and before somebody can make another of the same name.
+    pub(crate) async fn remove(
+        &self,
+        id: &WorkspaceId,
+        mirror: &Mirror,
+        forget: impl Future<Output = Result<(), Problem>>,
+    ) -> Result<(), Problem> {
         {
             let gate = self.gate(id);
             let _closed = gate.write().await;
             let alone = self.on(mirror, Workspace::claim).await?;
             let _alone = alone.map_err(|error| busy(error, id))?;
+            forget.await?;
             let dir = self.dir.join(&id.0);
             blocking(move || put_aside(&dir).map_err(|e| Problem::io(&dir, &e))).await??;
             let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
