@@ -14,6 +14,7 @@ mod newest;
 
 use std::fs::{File, TryLockError};
 use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Condvar, Mutex};
@@ -169,7 +170,7 @@ fn learn_all(
 fn take_lock(dir: &Path) -> Result<File, OpenError> {
     let path = dir.join("lock");
     let mut options = File::options();
-    options.create(true).truncate(false).write(true);
+    options.create(true).truncate(false).write(true).mode(0o600);
     let lock = options.open(&path).during("cannot open", &path)?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
