@@ -7,7 +7,7 @@ use crate::line::is_name;
 use crate::missing::Gap;
 use crate::rejection::Rejections;
 
-/// A producer's number for a batch. With one, a batch that is sent again is written once.
+/// A producer's number for a batch. With one, a batch that is sent again, byte for byte, is written once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origin {
     /// The producer: an id that the sender made for itself.

@@ -106,7 +106,7 @@ impl Prepared {
         self.rejections = Rejections::default();
     }
 
-    /// CRC-32 of the good ones, one behind the other: what tells a repeat from another batch of the same number.
+    /// CRC-32 of what was sent: tells a repeat from another batch of the same number, also when limits or a schema have changed since.
     pub(crate) fn digest(&self) -> u32 {
         self.digest
     }
@@ -158,7 +158,7 @@ impl Validator {
         } else {
             split.sequence(self, start)?;
         }
-        split.prepared.digest = crc32fast::hash(&split.prepared.data);
+        split.prepared.digest = crc32fast::hash(input);
         Ok(split.prepared)
     }
 }

@@ -2,14 +2,14 @@
 //!
 //! ```json
 //! {"seq":7,"received_at":"2026-11-22T12:21:35.123456Z","observed_at":"…","client":"web-1","host":"web-1.example",
-//!  "stream":"process","batch":{"p":"k3v9","s":12,"i":0,"n":2},"synced":6,"data":{…},"crc":"89abcdef"}
+//!  "stream":"process","batch":{"p":"k3v9","s":12,"i":0,"n":2,"h":"01234567"},"synced":6,"data":{…},"crc":"89abcdef"}
 //! ```
 //!
 //! The members come in this order, without white space. `crc` is the last one, eight hexadecimal digits: CRC-32 (that of zlib and
 //! Ethernet) of all bytes of the line before its comma. Before it stands the body, whose name is the kind of the line.
 //! A reader passes over members it does not know; new ones are written before the body.
 //!
-//! `observed_at`, `batch.p`, `batch.s`, `synced` and `clock_back` are left out where they have nothing to say.
+//! `observed_at`, `batch.p`, `batch.s`, `batch.h`, `synced` and `clock_back` are left out where they have nothing to say.
 
 mod parse;
 
@@ -61,8 +61,10 @@ pub(crate) struct Head {
     before: Vec<u8>,
     /// From the comma behind `observed_at`, through `"i":`.
     middle: Vec<u8>,
-    /// From the comma behind `i` to the end of `batch`.
+    /// From the comma behind `i`, through `n`.
     after: Vec<u8>,
+    /// The digest, on the first line.
+    digest: Vec<u8>,
 }
 
 /// Who a line is from, as the server stamps it.
@@ -73,6 +75,8 @@ pub(crate) struct Stamps<'a> {
     pub(crate) stream: &'a str,
     /// The producer and the number of its batch.
     pub(crate) origin: Option<(&'a str, u64)>,
+    /// CRC-32 of what the sender sent.
+    pub(crate) digest: Option<u32>,
     /// How many lines the batch has.
     pub(crate) lines: u64,
 }
@@ -80,7 +84,12 @@ pub(crate) struct Stamps<'a> {
 impl Head {
     /// Begins a batch.
     pub(crate) fn begin(&mut self, received: Timestamp, stamps: &Stamps<'_>) {
-        for part in [&mut self.before, &mut self.middle, &mut self.after] {
+        for part in [
+            &mut self.before,
+            &mut self.middle,
+            &mut self.after,
+            &mut self.digest,
+        ] {
             part.clear();
         }
         let (before, middle, after) = (&mut self.before, &mut self.middle, &mut self.after);
@@ -99,7 +108,10 @@ impl Head {
             );
         }
         middle.extend_from_slice(b"\"i\":");
-        put(after, format_args!(",\"n\":{}}}", stamps.lines));
+        put(after, format_args!(",\"n\":{}", stamps.lines));
+        if let Some(digest) = stamps.digest {
+            put(&mut self.digest, format_args!(",\"h\":\"{digest:08x}\""));
+        }
     }
 
     /// Appends a line of the batch.
@@ -122,6 +134,10 @@ impl Head {
         out.extend_from_slice(&self.middle);
         out.extend_from_slice(digits.format(place).as_bytes());
         out.extend_from_slice(&self.after);
+        if place == 0 {
+            out.extend_from_slice(&self.digest);
+        }
+        out.push(b'}');
         if let Some(synced) = extra.synced {
             put(out, format_args!(",\"synced\":{synced}"));
         }

@@ -69,10 +69,12 @@ pub(crate) struct Undo {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Recent {
     s: u64,
-    /// `None` when lines of it are damaged.
     digest: Option<u32>,
     first: u64,
     records: u64,
+    /// Lines of it are missing, so where it is is not told.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    damaged: bool,
     #[serde(default, skip_serializing_if = "Rejections::is_empty")]
     rejected: Rejections,
 }
@@ -154,7 +156,7 @@ impl Producers {
             return Verdict::Conflict;
         }
         Verdict::Repeat(Answer {
-            accepted: recent.digest.map(|_| (recent.first, recent.records)),
+            accepted: (!recent.damaged).then_some((recent.first, recent.records)),
             rejections: recent.rejected.clone(),
         })
     }
@@ -185,6 +187,7 @@ impl Producers {
             digest: Some(batch.digest),
             first,
             records,
+            damaged: false,
             rejected: answer.rejections.clone(),
         };
         let last = self.get(batch.client, batch.producer);
@@ -232,7 +235,8 @@ impl Producers {
         }
         let recent = Recent {
             s: run.sequence,
-            digest: run.complete().then(|| run.digest.clone().finalize()),
+            digest: run.digest,
+            damaged: !run.complete(),
             first: run.first,
             records: run.records,
             rejected: run.rejections.clone(),
@@ -254,8 +258,8 @@ impl Producers {
         {
             // Another piece of a damaged batch.
             Some(known) => {
-                known.records += recent.records;
-                known.digest = None;
+                known.damaged = true;
+                known.digest = known.digest.or(recent.digest);
             }
             None => drop(producer.take(recent, run.received)),
         }

@@ -72,7 +72,7 @@ impl SpoolConfig {
 pub struct Spool {
     log: Log,
     config: SpoolConfig,
-    /// Held while a batch is pushed: its number, and what the segments' sizes were last.
+    /// The number of the next batch; held while one is pushed.
     next: Mutex<u64>,
     state: Mutex<State>,
 }
@@ -114,16 +114,21 @@ impl Spool {
         let path = config.dir.join(cursor::NAME);
         let first = log.stats().first;
         let last = last_sequence(&log).during("cannot read", &config.dir)?;
-        let state = match State::read(&path) {
+        let found = State::read(&path).map_err(|found| OpenError::Newer {
+            path: config.dir.clone(),
+            found,
+            known: cursor::VERSION,
+        })?;
+        let state = match found {
             Some(state) => state,
             None => {
-                let state = State::new(
-                    first,
-                    first_sequence(&log).during("cannot read", &config.dir)?,
-                );
+                let sequence = first_sequence(&log).during("cannot read", &config.dir)?;
+                let state = State::new(first, sequence);
                 let state = state.during("cannot draw an id for", &config.dir)?;
-                state
-                    .write(&path, &config.faults)
+                // Before anything is sent under the producer, it is the one for good.
+                let written = state.write(&path, &config.faults);
+                written
+                    .and_then(|()| config.faults.sync_dir(&config.dir))
                     .during("cannot write", &path)?;
                 state
             }

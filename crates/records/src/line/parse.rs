@@ -14,6 +14,8 @@ pub(crate) struct Line<'a> {
     pub(crate) host: &'a str,
     pub(crate) stream: &'a str,
     pub(crate) origin: Option<(&'a str, u64)>,
+    /// CRC-32 of what the sender sent, on the first line of a batch.
+    pub(crate) digest: Option<u32>,
     /// Which line of its batch it is, from 0, and of how many.
     pub(crate) place: u64,
     pub(crate) lines: u64,
@@ -72,6 +74,7 @@ impl<'a> Line<'a> {
             host: "",
             stream: "",
             origin: None,
+            digest: None,
             place: 0,
             lines: 0,
             synced: None,
@@ -116,6 +119,7 @@ impl<'a> Line<'a> {
                 b"s" => sequence = members.number()?,
                 b"i" => self.place = members.number()?,
                 b"n" => self.lines = members.number()?,
+                b"h" => self.digest = u32::from_str_radix(members.string()?, 16).ok(),
                 _ => drop(members.value()?),
             }
             if members.at >= text.len() {

@@ -11,12 +11,13 @@ fn written(extra: Extra, body: (Kind, &[u8])) -> Vec<u8> {
         host: "web-1.example",
         stream: "process",
         origin: Some(("k3v9", 12)),
+        digest: Some(0x0123_4567),
         lines: 2,
     };
     let mut head = Head::default();
     head.begin(Timestamp::from_micros(1_795_350_095_123_456), &stamps);
     let mut out = Vec::new();
-    head.line(&mut out, 7, 1, &extra, body);
+    head.line(&mut out, 7, 0, &extra, body);
     assert_eq!(out.pop(), Some(b'\n'));
     out
 }
@@ -31,7 +32,7 @@ fn a_line_is_written_as_it_is_documented() {
     let line = written(extra, (Kind::Record, br#"{"a":1}"#));
     let expected = concat!(
         r#"{"seq":7,"received_at":"2026-11-22T12:21:35.123456Z","observed_at":"1970-01-01T00:00:00.000005Z","#,
-        r#""client":"web-1","host":"web-1.example","stream":"process","batch":{"p":"k3v9","s":12,"i":1,"n":2},"#,
+        r#""client":"web-1","host":"web-1.example","stream":"process","batch":{"p":"k3v9","s":12,"i":0,"n":2,"h":"01234567"},"#,
         r#""synced":6,"clock_back":true,"data":{"a":1},"crc":"#
     );
     let text = String::from_utf8(line.clone()).unwrap();
@@ -40,8 +41,11 @@ fn a_line_is_written_as_it_is_documented() {
     let crc = crc32fast::hash(&line[..line.len() - CRC_LEN]);
     assert_eq!(value["crc"], format!("{crc:08x}"));
     let read = Line::parse(&line).unwrap();
-    assert_eq!((read.seq, read.place, read.lines), (7, 1, 2));
-    assert_eq!(read.origin, Some(("k3v9", 12)));
+    assert_eq!((read.seq, read.place, read.lines), (7, 0, 2));
+    assert_eq!(
+        (read.origin, read.digest),
+        (Some(("k3v9", 12)), Some(0x0123_4567))
+    );
     assert_eq!(
         (read.client, read.host, read.stream),
         ("web-1", "web-1.example", "process")

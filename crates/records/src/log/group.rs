@@ -121,6 +121,7 @@ impl Group {
             host: &batch.host,
             stream: &config.stream,
             origin: origin.map(|origin| (origin.producer.as_str(), origin.sequence)),
+            digest: origin.map(|_| digest(&batch.content)),
             lines,
         };
         self.head.begin(start.now, &stamps);
@@ -154,18 +155,26 @@ impl Group {
 
 fn numbered(batch: &Batch) -> Option<Numbered<'_>> {
     let origin = batch.origin.as_ref()?;
-    let (from, digest) = match &batch.content {
-        Content::Records(records) => (origin.sequence, records.digest()),
-        Content::Gap(gap) => (gap.first, crc32fast::hash(&[])),
+    let from = match &batch.content {
+        Content::Records(_) => origin.sequence,
+        Content::Gap(gap) => gap.first,
     };
     Some(Numbered {
         client: &batch.client,
         producer: &origin.producer,
         sequence: origin.sequence,
         from,
-        digest,
+        digest: digest(&batch.content),
         session: origin.session,
     })
+}
+
+/// What tells a repeat from another batch with its number. Gaps are told by their numbers.
+fn digest(content: &Content) -> u32 {
+    match content {
+        Content::Records(records) => records.digest(),
+        Content::Gap(_) => 0,
+    }
 }
 
 fn refusal(verdict: &Verdict, batch: &Numbered<'_>, config: &Config) -> AppendError {
@@ -200,6 +209,7 @@ impl Group {
             host: "",
             stream: &config.stream,
             origin: None,
+            digest: None,
             lines: 1,
         };
         group.head.begin(start.now, &stamps);

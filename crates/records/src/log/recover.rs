@@ -14,6 +14,7 @@ mod newest;
 
 use std::fs::{File, TryLockError};
 use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Condvar, Mutex};
@@ -169,7 +170,7 @@ fn learn_all(
 fn take_lock(dir: &Path) -> Result<File, OpenError> {
     let path = dir.join("lock");
     let mut options = File::options();
-    options.create(true).truncate(false).write(true);
+    options.create(true).truncate(false).write(true).mode(0o600);
     let lock = options.open(&path).during("cannot open", &path)?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
@@ -261,7 +262,13 @@ fn tidy(config: &Config) -> io::Result<std::collections::BTreeMap<u64, Files>> {
 /// What a closed segment is as a whole. Its index is made again if it has none.
 fn closed(config: &Config, first: u64, next: u64, recovery: &mut Recovery) -> io::Result<Summary> {
     let path = index_path(&config.dir, first);
-    let usable = |summary: &Summary| summary.first == first && summary.next <= next;
+    // An index of an earlier time, when there was less of the segment, would hide the rest.
+    let length = std::fs::metadata(data_path(&config.dir, first)).map(|found| found.len());
+    let usable = |summary: &Summary| {
+        let all =
+            summary.next == next || length.as_ref().is_ok_and(|&length| length == summary.bytes);
+        summary.first == first && summary.next <= next && (all || length.is_err())
+    };
     if let Some(summary) = Index::summary(&path).filter(usable) {
         return Ok(summary);
     }

@@ -283,7 +283,7 @@ impl Writer {
         );
         if index.summary.bytes == 0 {
             drop(segments);
-            self.set_aside(first);
+            self.discard(first);
         } else {
             drop(index.write(
                 &index_path(&shared.config.dir, first),
@@ -322,7 +322,7 @@ impl Writer {
         let path = data_path(dir, first);
         if path.exists() {
             // It failed before anything in it was durable.
-            self.set_aside(first);
+            self.discard(first);
         }
         let file = faults.create(&path)?;
         let mut index = Index::new(first);
@@ -384,15 +384,10 @@ impl Writer {
         }
     }
 
-    /// Moves a file of which nothing is part of the log out of the way.
-    fn set_aside(&self, first: u64) {
+    /// Removes a file of which nothing is part of the log. If that fails, so does the making of the next one, which tells.
+    fn discard(&self, first: u64) {
         let config = &self.shared.config;
-        let aside = config.dir.join(super::QUARANTINE);
-        let moment = config.clock.now().as_micros();
-        let to = aside.join(format!("{first:020}.{moment}.failed"));
-        // If that fails, so does the making of the next segment, which tells.
-        drop(super::make_dir(&aside));
-        drop(config.faults.rename(&data_path(&config.dir, first), &to));
+        drop(config.faults.unlink(&data_path(&config.dir, first)));
     }
 
     fn refusal(&mut self, (what, error): Failed) -> AppendError {

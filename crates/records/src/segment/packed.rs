@@ -7,6 +7,7 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Content;
 use super::index::Index;
@@ -25,6 +26,8 @@ const ENTRY: usize = 8;
 pub(crate) struct Packed {
     file: File,
     frames: Vec<Frame>,
+    /// What was unpacked last, and where it begins: the next read often begins in it.
+    last: Mutex<Option<(u64, Arc<Vec<u8>>)>>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -108,7 +111,11 @@ impl Packed {
         if packed != start || frames.iter().any(|frame| frame.length > FRAME_MAX) {
             return Err(damaged("the table does not fit the file"));
         }
-        Ok(Self { file, frames })
+        Ok(Self {
+            file,
+            frames,
+            last: Mutex::default(),
+        })
     }
 
     /// Bytes of lines.
@@ -134,14 +141,20 @@ impl Packed {
         Ok(())
     }
 
-    fn unpack(&self, frame: &Frame) -> io::Result<Vec<u8>> {
+    fn unpack(&self, frame: &Frame) -> io::Result<Arc<Vec<u8>>> {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, lines)) = last.as_ref().filter(|(offset, _)| *offset == frame.offset) {
+            return Ok(Arc::clone(lines));
+        }
         let mut packed = vec![0; frame.packed_length as usize];
         self.file.read_exact_at(&mut packed, frame.packed)?;
         let length = frame.length as usize;
-        match zstd::bulk::decompress(&packed, length) {
-            Ok(lines) if lines.len() == length => Ok(lines),
-            _ => Ok(vec![0; length]),
-        }
+        let lines = match zstd::bulk::decompress(&packed, length) {
+            Ok(lines) if lines.len() == length => Arc::new(lines),
+            _ => Arc::new(vec![0; length]),
+        };
+        *last = Some((frame.offset, Arc::clone(&lines)));
+        Ok(lines)
     }
 }
 

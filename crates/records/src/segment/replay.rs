@@ -24,7 +24,8 @@ pub(crate) struct Run {
     pub(crate) received: Timestamp,
     /// How many of the lines are records.
     pub(crate) records: u64,
-    pub(crate) digest: crc32fast::Hasher,
+    /// CRC-32 of what the sender sent, if the first line is there.
+    pub(crate) digest: Option<u32>,
     pub(crate) rejections: Rejections,
     /// The first of the batches that a gap stands for.
     pub(crate) gap_from: Option<u64>,
@@ -69,7 +70,7 @@ impl Run {
             sequence,
             received: line.received_at()?,
             records: 0,
-            digest: crc32fast::Hasher::new(),
+            digest: line.digest,
             rejections: Rejections::default(),
             gap_from: None,
             received_text: line.received.to_owned(),
@@ -92,10 +93,7 @@ impl Run {
         self.length += length;
         self.count += 1;
         match line.kind {
-            Some(Kind::Record) => {
-                self.records += 1;
-                self.digest.update(line.body);
-            }
+            Some(Kind::Record) => self.records += 1,
             // Written by this library; a newer one may say it otherwise, and then a repeat gets less of an answer.
             Some(Kind::Rejected) => {
                 self.rejections = serde_json::from_slice(line.body).unwrap_or_default();

@@ -11,7 +11,7 @@ use crate::missing::{Gap, GapWhy};
 use crate::timestamp::Timestamp;
 
 pub(super) const NAME: &str = "cursor";
-const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 1;
 
 /// Batches that were dropped before they were acknowledged.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,6 +49,11 @@ pub(super) struct State {
     pub(super) under_way: UnderWay,
 }
 
+#[derive(Debug, Deserialize)]
+struct Version {
+    version: u32,
+}
+
 impl State {
     /// Of a spool without one: everything in it, from this line and number on, is sent under a new producer.
     pub(super) fn new(line: u64, first: u64) -> io::Result<Self> {
@@ -64,12 +69,22 @@ impl State {
         })
     }
 
-    pub(super) fn read(path: &Path) -> Option<Self> {
-        let text = std::fs::read_to_string(path).ok()?;
-        let (line, crc) = text.strip_suffix('\n')?.split_once('\n')?;
-        let crc = u32::from_str_radix(crc, 16).ok()?;
-        let state: Self = serde_json::from_str(line).ok()?;
-        (crc == crc32fast::hash(line.as_bytes()) && state.version == VERSION).then_some(state)
+    /// Reads it: nothing if there is none, or a damaged one; the version of a newer one as an error.
+    pub(super) fn read(path: &Path) -> Result<Option<Self>, u32> {
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        let whole = |text: &str| {
+            let (line, crc) = text.strip_suffix('\n')?.split_once('\n')?;
+            let crc = u32::from_str_radix(crc, 16).ok()?;
+            (crc == crc32fast::hash(line.as_bytes())).then(|| line.to_owned())
+        };
+        let Some(line) = whole(&text) else {
+            return Ok(None);
+        };
+        let version: Option<Version> = serde_json::from_str(&line).ok();
+        match version.map(|told| told.version) {
+            Some(newer) if newer > VERSION => Err(newer),
+            _ => Ok(serde_json::from_str(&line).ok()),
+        }
     }
 
     pub(super) fn write(&self, path: &Path, faults: &Faults) -> io::Result<()> {

@@ -78,10 +78,10 @@ impl<'a> Outgoing<'a> {
         }
     }
 
-    /// What is next, or `None` if everything there is now has been handed out, or the producer was changed.
+    /// What is next, or `None` if everything there is now has been handed out.
     ///
     /// # Errors
-    /// The spool cannot be read.
+    /// The spool cannot be read, or its producer was changed, so that a new [`Outgoing`] is needed.
     pub fn next_parcel(&mut self) -> io::Result<Option<Parcel>> {
         loop {
             if let Some(gap) = self.dropped()? {

@@ -326,3 +326,33 @@ fn nobody_waits_for_a_writer_that_is_gone() {
     }));
     assert!(closed.is_err(), "the panic goes on where the log is closed");
 }
+
+#[test]
+fn a_repeat_is_known_though_limits_have_changed() {
+    let dir = tempfile::tempdir().unwrap();
+    let input = "{\"a\":1}\n{\"b\":{\"c\":{}}}\n";
+    let log = open(dir.path());
+    let first = append(&log, "p", 1, input).unwrap();
+    drop(log);
+    let limits = legwork_records::Limits {
+        depth: 1,
+        ..legwork_records::Limits::default()
+    };
+    let mut validator = legwork_records::Validator::new(limits);
+    let prepared = validator
+        .batch(input.as_bytes(), legwork_records::Observed::Unsaid, None)
+        .unwrap();
+    assert_eq!(prepared.len(), 1, "the second is too deep now");
+    let content = Content::Records(prepared);
+    let again = open(dir.path())
+        .append(legwork_records::Batch {
+            content,
+            ..batch("p", 1, "")
+        })
+        .unwrap();
+    assert!(again.duplicate);
+    assert_eq!(
+        (again.accepted, again.rejections),
+        (first.accepted, first.rejections)
+    );
+}

@@ -237,6 +237,30 @@ fn caches_that_are_gone_or_wrong_are_made_again() {
 }
 
 #[test]
+fn an_index_of_an_earlier_time_hides_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path());
+    append(&log, "p", 1, "{\"n\":1}").unwrap();
+    log.rotate();
+    append(&log, "p", 2, "{\"n\":2}").unwrap();
+    drop(log);
+    let index = dir.path().join(format!("{:020}.idx", 1));
+    let short = std::fs::read(&index).unwrap();
+    // The crash was before the second segment was begun, and the index could not be written again.
+    std::fs::remove_file(dir.path().join(format!("{:020}.jsonl", 2))).unwrap();
+    let log = open(dir.path());
+    assert!(!index.exists(), "the segment grows again");
+    append(&log, "p", 3, "{\"n\":3}").unwrap();
+    log.rotate();
+    append(&log, "p", 4, "{\"n\":4}").unwrap();
+    let all = everything(&log);
+    drop(log);
+    std::fs::write(&index, short).unwrap();
+    assert_eq!(everything(&open(dir.path())), all);
+    assert_eq!(all.len(), 4, "{all:?}");
+}
+
+#[test]
 fn a_damaged_frame_costs_only_itself() {
     let dir = tempfile::tempdir().unwrap();
     let mut config = config(dir.path());

@@ -231,3 +231,39 @@ fn a_damaged_spool_goes_on_and_tells_what_is_missing() {
     drain(&spool, &log, 1);
     assert_eq!(everything(&log).len(), 10);
 }
+
+#[test]
+fn a_cursor_that_is_damaged_or_newer() {
+    let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let spool = opened(here.path());
+    (1..=3).for_each(|n| push(&spool, n).unwrap());
+    let before = spool.producer();
+    drop(spool);
+    let path = here.path().join("cursor");
+    let good = std::fs::read_to_string(&path).unwrap();
+    // A line with a right CRC that says it is newer.
+    let line = good
+        .lines()
+        .next()
+        .unwrap()
+        .replace("\"version\":1", "\"version\":2");
+    let newer = format!("{line}\n{:08x}\n", crc32fast::hash(line.as_bytes()));
+    std::fs::write(&path, &newer).unwrap();
+    let refused = Spool::open(settings(here.path())).map(drop);
+    assert!(matches!(
+        refused,
+        Err(legwork_records::OpenError::Newer { found: 2, .. })
+    ));
+    assert_eq!(
+        std::fs::read_to_string(&path).unwrap(),
+        newer,
+        "it is left alone"
+    );
+    // Whatever it said is not known; all that is there is sent, under another producer.
+    std::fs::write(&path, good.replace("acked", "ackee")).unwrap();
+    let spool = opened(here.path());
+    assert_ne!(spool.producer(), before);
+    let log = open(there.path());
+    assert_eq!(drain(&spool, &log, 1), 3);
+    assert_eq!(everything(&log).len(), 6);
+}

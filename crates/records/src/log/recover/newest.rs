@@ -13,7 +13,7 @@ use crate::missing::Lost;
 use crate::segment::index::Index;
 use crate::segment::replay::{self, Found, replay};
 use crate::segment::scan::Bad;
-use crate::segment::{Content, data_path};
+use crate::segment::{Content, data_path, index_path};
 
 /// A segment that can be written on.
 pub(super) struct Newest {
@@ -79,6 +79,8 @@ impl Newest {
                 .extend(rewrite(config, first, &content, &plan)?);
             file = open(&path)?;
         }
+        // It grows from here on, so an index that was made of it is too short.
+        config.faults.unlink(&index_path(&config.dir, first))?;
         config.faults.sync_dir(&config.dir)?;
         recovery.cut_bytes += plan.cut;
         let content = Content::Plain(file.try_clone()?);
