@@ -21,6 +21,7 @@ mod ownership;
 mod protocol;
 mod pulling;
 mod random;
+mod ranges;
 mod resumed;
 mod room;
 mod rounds;
