@@ -3,12 +3,14 @@
 
     python3 bench/run.py                 all figures
     python3 bench/run.py mirror delay    some of them
+    python3 bench/run.py --limits delay  with all limits on each job
 
 Needs Python 3.11, a release build (`cargo build --release`), and the other tools; as root on Debian
 it installs those itself. The results are printed, and written to bench/results as JSON.
 """
 
 import argparse
+import contextlib
 import datetime
 import importlib
 import json
@@ -17,7 +19,7 @@ import sys
 from pathlib import Path
 
 import figures
-from kit import tools
+from kit import held, tools
 from kit.measure import RUNS_MIN, Figure
 
 
@@ -27,12 +29,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Compares legwork with other tools.")
     parser.add_argument("names", nargs="*", metavar="figure", help=", ".join(known))
     parser.add_argument("--runs", type=int, default=7, help=f"of each side, at least {RUNS_MIN}")
+    parser.add_argument(
+        "--limits", action="store_true", help="give each job all limits that there can be"
+    )
     arguments = parser.parse_args()
     if strangers := set(arguments.names) - set(known):
         parser.error(f"no such figure: {', '.join(strangers)}; there are {', '.join(known)}")
     try:
         print(f"{tools.machine()}\n{tools.version(str(tools.legwork()), 'version')}\n")
-        found = _measure(arguments.names or known, max(arguments.runs, RUNS_MIN))
+        names, runs = arguments.names or known, max(arguments.runs, RUNS_MIN)
+        with held.every_job() if arguments.limits else contextlib.nullcontext() as limits:
+            found = _measure(names, runs, limits)
     except tools.MissingError as error:
         print(f"bench: {error}", file=sys.stderr)
         return 2
@@ -41,10 +48,11 @@ def main() -> int:
     return 0 if all(figure.holds for figure in found) else 1
 
 
-def _measure(names: list[str], runs: int) -> list[Figure]:
+def _measure(names: list[str], runs: int, limits: str | None) -> list[Figure]:
     found = []
     for name in names:
-        for figure in importlib.import_module(f"figures.{name}").measure(runs):
+        for plain in importlib.import_module(f"figures.{name}").measure(runs):
+            figure = plain.held(limits) if limits else plain
             print(figure.line(), flush=True)
             found.append(figure)
     return found

@@ -14,7 +14,7 @@ import statistics
 import subprocess
 from pathlib import Path
 
-from kit import place, tools
+from kit import held, place, tools
 from kit.measure import Figure, Series, alternate, seconds
 from kit.spooler import spooler
 
@@ -96,7 +96,7 @@ def _library(example: Path, state: Path) -> float:
 def _client(state: Path) -> float:
     def all_of_them() -> None:
         commands = ["-c", SHELL[-1]] * JOBS
-        started = place.run(state, "start", "--no-sync", *commands)
+        started = place.run(state, "start", "--no-sync", *held.options(), *commands)
         place.run(state, "wait", *started.stdout.decode().split())
 
     place.run(state, "ps")

@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-from kit import place, tools
+from kit import held, place, tools
 from kit.measure import Figure, alternate
 
 LINES = 100
@@ -35,7 +35,7 @@ def measure(runs: int) -> list[Figure]:
         job = [interpreter, "-I", "-S", str(writer)]
 
         def legwork() -> float:
-            words = [str(tools.legwork()), "run", "--no-sync", "-q", "--", *job]
+            words = [str(tools.legwork()), "run", "--no-sync", "-q", *held.options(), "--", *job]
             return median_delay(words, place.environment(state))
 
         found = alternate(runs, bare=lambda: median_delay(job, dict(os.environ)), legwork=legwork)

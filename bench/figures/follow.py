@@ -9,7 +9,7 @@ import random
 import subprocess
 from pathlib import Path
 
-from kit import place, tools
+from kit import held, place, tools
 from kit.measure import Figure, alternate, seconds
 
 SIZE = 1 << 30
@@ -33,7 +33,16 @@ def _one(name: str, where: str, blob: Path, state: Path, runs: int) -> Figure:
         return count(["cat", str(blob)], dict(os.environ))
 
     def legwork() -> float:
-        words = [str(tools.legwork()), "run", "--no-sync", "-q", "--", "cat", str(blob)]
+        words = [
+            str(tools.legwork()),
+            "run",
+            "--no-sync",
+            "-q",
+            *held.options(),
+            "--",
+            "cat",
+            str(blob),
+        ]
         took = count(words, place.environment(state))
         jobs = place.run(state, "ps", "-a", "-q")
         for line in jobs.stdout.decode().splitlines()[1:]:

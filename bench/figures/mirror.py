@@ -25,17 +25,17 @@ TOP, SUB = 20, 100
 def measure(runs: int) -> list[Figure]:
     """Time as a ratio, for a first copy and for one with nothing to do."""
     rsync = tools.need("rsync")
-    source = source_tree()
+    tree = source()
     first = {"rsync": Series(), "legwork": Series()}
     again = {"rsync": Series(), "legwork": Series()}
     for number in range(runs + 1):
         last = number == runs
-        for name, side in (("rsync", _Rsync(rsync, source)), ("legwork", _Legwork(source))):
+        for name, side in (("rsync", _Rsync(rsync, tree)), ("legwork", _Legwork(tree))):
             with place.scratch(place.MEMORY) as directory:
                 took = seconds(lambda d=directory, s=side: s.copy(d))
                 noop = seconds(lambda d=directory, s=side: s.copy(d))
                 if last:
-                    _compare(source, side.tree(directory))
+                    _compare(tree, side.tree(directory))
             if number > 0:
                 first[name].values.append(took)
                 again[name].values.append(noop)
@@ -84,7 +84,7 @@ def _figure(name: str, what: str, sides: dict[str, Series], bar: float) -> Figur
     )
 
 
-def source_tree() -> Path:
+def source() -> Path:
     """The tree, made once: the same bytes on every machine."""
     tree = tools.CACHE / "tree"
     done = tools.CACHE / "tree.done"

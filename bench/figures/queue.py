@@ -7,7 +7,7 @@ one.
 import os
 import subprocess
 
-from kit import place, pueue, tools
+from kit import held, place, pueue, tools
 from kit.measure import Figure, alternate, seconds
 
 
@@ -31,7 +31,7 @@ def measure(runs: int) -> list[Figure]:
             return seconds(once)
 
         def legwork() -> float:
-            words = [str(tools.legwork()), "run", "--no-sync", "--", "/bin/true"]
+            words = [str(tools.legwork()), "run", "--no-sync", *held.options(), "--", "/bin/true"]
             return seconds(lambda: place.spawn(words, own, null))
 
         found = alternate(runs, anchor=anchor, legwork=legwork)

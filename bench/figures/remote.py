@@ -13,7 +13,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-from kit import place, serving, sshd, tools
+from kit import held, place, serving, sshd, tools
 from kit.measure import Figure, Series, alternate, seconds
 from kit.spooler import spooler
 
@@ -43,7 +43,7 @@ def _single(runs: int, directory: Path, cold: list[str], remote: serving.Remote)
     def together(words: list[str]) -> Callable[[], float]:
         return lambda: AT_ONCE * EACH / seconds(lambda: _together(words, remote.env, null))
 
-    legwork = [str(tools.legwork()), "run", "--no-sync", "--", "/bin/true"]
+    legwork = [str(tools.legwork()), "run", "--no-sync", *held.options(), "--", "/bin/true"]
     with sshd.master(cold, directory) as warm:
         found = alternate(
             runs,

@@ -9,7 +9,7 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from kit import place, serving, sshd, tools
+from kit import held, place, serving, sshd, tools
 from kit.measure import Figure, Series, alternate, seconds
 
 from figures.delay import WRITER, median_delay
@@ -47,7 +47,7 @@ def _one(
     sides: tuple[int, list[str], serving.Remote],
 ) -> Figure:
     runs, ssh, remote = sides
-    run = [str(tools.legwork()), "run", "--no-sync", "-q", "--", *job]
+    run = [str(tools.legwork()), "run", "--no-sync", "-q", *held.options(), "--", *job]
 
     def legwork() -> float:
         took = count(run, remote.env, size)
@@ -93,7 +93,7 @@ def _delay(runs: int, directory: Path, ssh: list[str], remote: serving.Remote) -
     writer = directory / "writer.py"
     writer.write_text(WRITER)
     job = [str(Path("/usr/bin/env")), "python3", "-I", "-S", str(writer)]
-    run = [str(tools.legwork()), "run", "--no-sync", "-q", "--", *job]
+    run = [str(tools.legwork()), "run", "--no-sync", "-q", *held.options(), "--", *job]
     found = alternate(
         runs,
         ssh=lambda: median_delay([*ssh, *job], dict(os.environ)),

@@ -1,6 +1,7 @@
 """Jobs with every limit that this machine can apply, and a control group where it has them."""
 
 import contextlib
+import json
 import os
 import subprocess
 import tempfile
@@ -11,6 +12,9 @@ from pathlib import Path
 
 UNIFIED = Path("/sys/fs/cgroup")
 
+# What a server's `[jobs.default]` gives those who ask for nothing.
+RULES = ["cpu-time", "disk", "nofile", "file-size", "timeout", "memory", "cpus", "pids"]
+
 
 @dataclass(frozen=True)
 class Held:
@@ -19,6 +23,42 @@ class Held:
     options: list[str]
     env: dict[str, str]
     note: str
+
+
+_all: list[Held] = []
+
+
+@contextmanager
+def every_job() -> Iterator[str]:
+    """From here on each job has all limits. Gives the note that says which."""
+    with limits() as held:
+        _all.append(held)
+        try:
+            yield held.note
+        finally:
+            _all.pop()
+
+
+def options() -> list[str]:
+    """What to say to `run` and `start`."""
+    return _all[-1].options if _all else []
+
+
+def environment() -> dict[str, str]:
+    """What legwork needs to know."""
+    return _all[-1].env if _all else {}
+
+
+def rules() -> str:
+    """The same as rules of a server, for clients that do not ask."""
+    said = iter(options())
+    pairs = ((option.removeprefix("--"), value) for option, value in zip(said, said, strict=True))
+    lines = [
+        f"{name.replace('-', '_')} = {value if value.isdigit() else json.dumps(value)}"
+        for name, value in pairs
+        if name in RULES
+    ]
+    return "\n".join(["[jobs.default]", *lines]) + "\n" if lines else ""
 
 
 def _options(controllers: set[str]) -> list[str]:

@@ -3,7 +3,8 @@
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Self
 
 RUNS_MIN = 5
 
@@ -40,6 +41,11 @@ class Figure:
     holds: bool
     scale: float = 1.0
     notes: list[str] = field(default_factory=list)
+
+    def held(self, limits: str) -> Self:
+        """The same figure of jobs with all limits; the note says which there are."""
+        notes = [*self.notes, f"with all limits, {limits}"]
+        return replace(self, name=f"{self.name}-held", notes=notes)
 
     def line(self) -> str:
         """The figure for people."""

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from kit import tools
+from kit import held, tools
 
 MEMORY = Path("/dev/shm")
 DISK_WAITS = 51
@@ -49,6 +49,7 @@ def environment(state: Path) -> dict[str, str]:
         "HOME": str(home),
         "LANG": "C.UTF-8",
         "LEGWORK_STATE": str(state),
+        **held.environment(),
     }
 
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from kit import place, tools
+from kit import held, place, tools
 
 CONTEXT = "bench"
 
@@ -44,6 +44,9 @@ def server(directory: Path, *flags: str) -> Iterator[Remote]:
     words = [str(tools.legwork()), "serve", "--json", "--init", "--listen", "127.0.0.1:0", *flags]
     if os.geteuid() == 0:
         words.append("--allow-root")
+    if rules := held.rules():
+        (directory / "server.toml").write_text(rules)
+        words += ["--config", str(directory / "server.toml")]
     log = (directory / "serve.log").open("wb")
     process = subprocess.Popen(
         words,

@@ -59,6 +59,17 @@ def master(words: list[str], directory: Path) -> Iterator[list[str]]:
         subprocess.run([*shared, "-O", "exit", host], check=True, stderr=subprocess.DEVNULL)
 
 
+def port(words: list[str]) -> int:
+    """Where the server of such a command listens."""
+    return int(words[words.index("-p") + 1])
+
+
+def at(words: list[str], other: int) -> list[str]:
+    """The same server by another port."""
+    place = words.index("-p") + 1
+    return [*words[:place], str(other), *words[place + 1 :]]
+
+
 def _keys(directory: Path) -> None:
     keygen = shutil.which("ssh-keygen")
     assert keygen, "ssh-keygen comes with ssh"

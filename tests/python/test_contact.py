@@ -220,7 +220,7 @@ def test_the_same_mirror_with_a_server_and_without(host: Host) -> None:
     assert len({job["owner"] for job in host.json("ps", "-a")}) == 1
     methods = access.read_text()
     assert "/legwork.v1.SyncService/Commit" in methods
-    assert "/legwork.v1.JobService/Start" in methods
+    assert "/legwork.v1.JobService/Run" in methods
 
 
 def test_a_server_of_this_machine_comes_and_goes(host: Host) -> None:

@@ -121,7 +121,7 @@ def test_nothing_private_of_this_machine_travels(away: Away, laptop: Host) -> No
     laptop.write("main.txt", "one\n")
     home = laptop.home
     (home / "file").write_text("mine\n")
-    laptop.ok("run", "-q", "--", "true", cwd=home)
+    laptop.ok("run", "-q", "--whole", "--", "true", cwd=home)
     (tree,) = (path.parent for path in (away.host.state / "workspaces").glob("*/tree/file"))
     sent = {path.name for path in tree.rglob("*")}
     assert not sent & {"key.pem", "certificate.pem", "context.json"}

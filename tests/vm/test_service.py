@@ -122,6 +122,28 @@ def test_jobs_go_on_whatever_becomes_of_the_server() -> None:
             assert words not in SERVER.journal(), SERVER.journal()
 
 
+def test_a_server_that_hangs_is_replaced() -> None:
+    quick = SERVER.path.with_name(f"{SERVER.path.name}.d") / "quick.conf"
+    with Server("hung") as server:
+        counting = Counting(server)
+        counting.prints_on()
+        quick.parent.mkdir()
+        quick.write_text("[Service]\nWatchdogSec=10s\n")
+        run("systemctl", "daemon-reload")
+        _restarts("restart")
+        before = SERVER.main_pid
+        # It lives, and does nothing any more: nobody but the watchdog can know.
+        os.kill(before, signal.SIGSTOP)
+        until(lambda: SERVER.main_pid != before, "systemd puts another in its place")
+        server.up()
+        assert "Watchdog timeout" in SERVER.journal()
+        counting.prints_on()
+        counting.ends()
+        quick.unlink()
+        quick.parent.rmdir()
+        run("systemctl", "daemon-reload")
+
+
 def test_an_upgrade_restarts_the_server_only() -> None:
     with Server("upgraded") as server:
         counting = Counting(server)

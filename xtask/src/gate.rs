@@ -5,28 +5,23 @@ use std::path::Path;
 use crate::command::{Step, say};
 use crate::{Failure, Outcome, root, tidy, tools, walls};
 
+/// Features that nothing in the workspace asks for, and that are looked at all the same.
+const FEATURES: [&str; 2] = ["--features", "legwork-records/schema"];
+
 /// Everything that can be judged without running the product.
 pub(crate) fn lint() -> Outcome {
     let root = root();
     tidy::check(&root)?;
     walls::check(&root)?;
     cargo(&root, &["fmt", "--all", "--check"]).run()?;
-    cargo(
-        &root,
-        &[
-            "clippy",
-            "--workspace",
-            "--all-targets",
-            "--",
-            "-D",
-            "warnings",
-        ],
-    )
-    .run()?;
+    let all = ["clippy", "--workspace", "--all-targets"];
+    let warnings = ["--", "-D", "warnings"];
+    cargo(&root, &[&all[..], &FEATURES, &warnings].concat()).run()?;
     if cfg!(target_arch = "x86_64") {
         bare_shim(&root).run()?;
     }
-    cargo(&root, &["doc", "--workspace", "--no-deps"])
+    let doc = ["doc", "--workspace", "--no-deps"];
+    cargo(&root, &[&doc[..], &FEATURES].concat())
         .env("RUSTDOCFLAGS", "-D warnings")
         .run()
 }
@@ -49,7 +44,8 @@ pub(crate) fn test() -> Outcome {
     ruff(&root, &python, &["check"]).run()?;
     ruff(&root, &python, &["format", "--check"]).run()?;
     cargo(&root, &["build", "--release"]).run()?;
-    cargo(&root, &["nextest", "run", "--workspace"]).run()?;
+    let all = ["nextest", "run", "--workspace"];
+    cargo(&root, &[&all[..], &FEATURES].concat()).run()?;
     embedded_shim(&root)?.run()?;
     cargo(&root, &["test", "--doc", "--workspace"]).run()?;
     pytest(&root, &python, "not soak").run()?;

@@ -9,6 +9,7 @@ use legwork_proto::v1::host_service_client::HostServiceClient;
 use legwork_proto::v1::job_service_client::JobServiceClient;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::task::TaskTracker;
+use tonic::Code;
 use tonic::body::Body;
 use tower::Service;
 
@@ -220,6 +221,24 @@ impl Client {
                 return Ok(job);
             }
             id = job.id.to_string();
+        }
+    }
+
+    /// Starts a job, and follows all of its output in the same round trip. A job whose program could not be executed is finished
+    /// already, and its output never to be asked for.
+    ///
+    /// # Errors
+    /// When the spec was refused, or the call failed. Repeating it with the same spec starts nothing twice.
+    pub async fn run(&self, spec: &JobSpec) -> Result<(Job, Logs)> {
+        match Logs::run(Arc::clone(&self.contact), spec).await {
+            // An older server has two calls for it.
+            Err(error) if error.code == Code::Unimplemented => {
+                let job = self.start(spec).await?;
+                let (contact, id) = (Arc::clone(&self.contact), job.id.to_string());
+                let logs = Logs::open(contact, id, LogOptions::followed(), None).await?;
+                Ok((job, logs))
+            }
+            answer => answer,
         }
     }
 

@@ -340,9 +340,33 @@ impl Contact {
     where
         Made: Future<Output = std::result::Result<Response<T>, Status>>,
     {
+        let (made, in_doubt) = self.repeat_on(Self::live, call).await;
+        (made.map(|(_, answer)| answer), in_doubt)
+    }
+
+    /// The same, on a connection that nobody else uses as in [`Self::live_alone`]; gives it out, for whoever made the call to give
+    /// back.
+    pub(crate) async fn repeat_alone<T, Made>(
+        &self,
+        call: impl Fn(Channel) -> Made,
+    ) -> Result<(Live, T)>
+    where
+        Made: Future<Output = std::result::Result<Response<T>, Status>>,
+    {
+        self.repeat_on(Self::live_alone, call).await.0
+    }
+
+    async fn repeat_on<T, Made>(
+        &self,
+        connection: impl AsyncFn(&Self) -> Result<Live>,
+        call: impl Fn(Channel) -> Made,
+    ) -> (Result<(Live, T)>, bool)
+    where
+        Made: Future<Output = std::result::Result<Response<T>, Status>>,
+    {
         let (mut in_doubt, mut excess) = (false, None);
         loop {
-            let live = match self.live().await {
+            let live = match connection(self).await {
                 Ok(live) => live,
                 Err(error) if in_doubt => return (Err(error), true),
                 Err(error) => return (Err(not_done(error, excess)), false),
@@ -350,7 +374,7 @@ impl Contact {
             match call(live.channel.clone()).await {
                 Ok(answer) => {
                     self.progress();
-                    return (Ok(answer.into_inner()), in_doubt);
+                    return (Ok((live, answer.into_inner())), in_doubt);
                 }
                 Err(status) if is_lost(&status) => {
                     in_doubt |= !is_unsent(&status);
@@ -359,7 +383,10 @@ impl Contact {
                         return (Err(error), in_doubt);
                     }
                 }
-                Err(status) => return (Err(status.into()), in_doubt),
+                Err(status) => {
+                    self.give_back(live);
+                    return (Err(status.into()), in_doubt);
+                }
             }
         }
     }

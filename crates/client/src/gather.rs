@@ -12,6 +12,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// Bytes that are put together at most: what one TLS record holds. More is passed on as it is.
 const ROOM: usize = 16 << 10;
+/// How often the others have their turn before a flush.
+const TURNS: u8 = 3;
 
 /// A stream whose writes wait for the flush, and the flush for one turn of everybody else.
 #[derive(Debug)]
@@ -20,8 +22,8 @@ pub(crate) struct Gathered<T> {
     waiting: Vec<u8>,
     /// How much of it is written.
     written: usize,
-    /// The others have had their turn.
-    gave_way: bool,
+    /// How many turns the others have had.
+    gave_way: u8,
 }
 
 impl<T: AsyncWrite + Unpin> Gathered<T> {
@@ -30,7 +32,7 @@ impl<T: AsyncWrite + Unpin> Gathered<T> {
             io,
             waiting: Vec::new(),
             written: 0,
-            gave_way: false,
+            gave_way: 0,
         }
     }
 
@@ -45,7 +47,7 @@ impl<T: AsyncWrite + Unpin> Gathered<T> {
         }
         self.waiting.clear();
         self.written = 0;
-        self.gave_way = false;
+        self.gave_way = 0;
         Poll::Ready(Ok(()))
     }
 
@@ -86,8 +88,8 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Gathered<T> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if !self.waiting.is_empty() && !self.gave_way {
-            self.gave_way = true;
+        if !self.waiting.is_empty() && self.gave_way < TURNS {
+            self.gave_way += 1;
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }

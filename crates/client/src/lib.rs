@@ -36,6 +36,7 @@ mod options;
 mod spec;
 mod stream;
 mod target;
+mod upkeep;
 
 pub use admin::{Identity, Invited};
 pub use client::{Client, HostInfo};
@@ -56,3 +57,4 @@ pub use spec::{JobSpec, Place, Stdin, WorkspaceRef};
 pub use stream::ByteStream;
 pub use target::{Dialler, Target, TlsTarget};
 pub use tonic::Code;
+pub use upkeep::{RestoreRequest, RestoredPaths, Trashed, Workspace};

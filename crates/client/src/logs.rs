@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use legwork_proto::v1 as wire;
-use tonic::{Code, Status, Streaming};
+use tonic::{Code, Response, Status, Streaming};
 
 use crate::client::jobs;
 use crate::contact::{Contact, Live};
@@ -12,6 +12,7 @@ use crate::convert;
 use crate::error::{CallError, Result};
 use crate::job::Job;
 use crate::lost::is_lost;
+use crate::spec::JobSpec;
 
 /// What to read of a job's output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -22,6 +23,17 @@ pub struct LogOptions {
     pub from: LogFrom,
     /// Go on with what comes, until the job has ended.
     pub follow: bool,
+}
+
+impl LogOptions {
+    /// All of it, until the job has ended.
+    #[must_use]
+    pub fn followed() -> Self {
+        Self {
+            follow: true,
+            ..Self::default()
+        }
+    }
 }
 
 /// One of a job's streams.
@@ -186,6 +198,28 @@ impl Logs {
         Ok(logs)
     }
 
+    /// Starts a job and follows its output from the first byte.
+    pub(crate) async fn run(contact: Arc<Contact>, spec: &JobSpec) -> Result<(Job, Self)> {
+        let request = wire::RunRequest {
+            spec: Some(convert::spec(spec)),
+        };
+        let call = |channel| {
+            let request = request.clone();
+            async move { begin(jobs(channel).run(request).await?).await }
+        };
+        let (live, (job, events)) = contact.repeat_alone(call).await?;
+        let job = convert::job(job)?;
+        let logs = Self {
+            contact,
+            id: job.id.to_string(),
+            options: LogOptions::followed(),
+            search: None,
+            open: Some((live, events)),
+            ended: false,
+        };
+        Ok((job, logs))
+    }
+
     /// Finds out which byte comes next. A request for *what comes next* that is repeated later would skip
     /// what came in between.
     async fn fix_now(&mut self) -> Result<()> {
@@ -277,6 +311,9 @@ impl Logs {
                 (LogEvent::Chunk(chunk), next)
             }
             Event::Found(found) => return Ok(self.found(found)),
+            Event::Started(_) => {
+                return Err(CallError::protocol("a job that was started, in its output"));
+            }
             Event::Gap(gap) => {
                 let (offset, length) = (gap.offset, gap.length);
                 let next = offset.saturating_add(length);
@@ -313,6 +350,18 @@ impl Logs {
             })
         })
     }
+}
+
+/// Waits for the job that is told before its output.
+async fn begin(
+    answer: Response<Streaming<wire::LogsResponse>>,
+) -> std::result::Result<Response<(wire::Job, Streaming<wire::LogsResponse>)>, Status> {
+    let (metadata, mut events, extensions) = answer.into_parts();
+    let first = events.message().await?.and_then(|message| message.event);
+    let Some(wire::logs_response::Event::Started(job)) = first else {
+        return Err(Status::internal("the answer does not begin with the job"));
+    };
+    Ok(Response::from_parts(metadata, (job, events), extensions))
 }
 
 impl Search {

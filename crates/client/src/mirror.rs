@@ -40,6 +40,8 @@ pub struct PushRequest {
     pub workspace: WorkspaceRef,
     /// The directory.
     pub root: PathBuf,
+    /// Take over a directory of the server's admin's choosing, though it is not empty, or another than before.
+    pub adopt: bool,
     /// How.
     pub options: push::Options,
     /// The file that remembers the last commit to that workspace of that server.
@@ -86,11 +88,18 @@ impl<M, A> Outgoing<M, A> {
     }
 }
 
-impl Sending<Up> for Outgoing<wire::CommitRequest, wire::WorkspaceRef> {
+/// What a commit is about, and whether it may take over what is there.
+type About = (wire::WorkspaceRef, bool);
+
+impl Sending<Up> for Outgoing<wire::CommitRequest, About> {
     fn send(&mut self, message: Up) -> std::result::Result<(), Closed> {
         let message = Some(mirror_wire::up(message));
-        let workspace = self.about.take();
-        self.put(wire::CommitRequest { workspace, message })
+        let (workspace, adopt) = self.about.take().unzip();
+        self.put(wire::CommitRequest {
+            workspace,
+            adopt: adopt.unwrap_or_default(),
+            message,
+        })
     }
 }
 
@@ -231,7 +240,7 @@ impl Client {
         loop {
             let live = self.contact.live_alone().await?;
             let mut service = sync(&live);
-            let about = convert::workspace(&request.workspace);
+            let about = (convert::workspace(&request.workspace), request.adopt);
             let Call { link, ending } = begin(
                 &self.contact.tasks,
                 about,
@@ -350,6 +359,10 @@ impl Observer for Forward {
         self.0.transferred(progress);
     }
 
+    fn reused(&self, progress: legwork_sync::observer::Progress) {
+        self.0.reused(progress);
+    }
+
     fn waiting(&self, reason: legwork_sync::message::Waiting) {
         self.0.waiting(reason);
     }
@@ -375,6 +388,7 @@ fn push_error(error: PushError) -> CallError {
         }
         PushError::Protocol(_) => CallError::new(Code::Internal, "PROTOCOL", message),
         PushError::Cache(error) => store_error(&error),
+        PushError::BadInclude(_) => CallError::new(Code::InvalidArgument, "BAD_GLOB", message),
         PushError::Cancelled => CallError::new(Code::Cancelled, "CANCELLED", message),
     }
 }
@@ -407,6 +421,8 @@ fn store_error(error: &StoreError) -> CallError {
         StoreError::NewerFormat { .. } => "STATE_NEWER",
         StoreError::Damaged { .. } => "STATE_DAMAGED",
         StoreError::Busy { .. } => "BUSY",
+        StoreError::Apart { .. } => "SITE_APART",
+        StoreError::NoTrash { .. } => "TRASH_NOT_FOUND",
         StoreError::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
             "NO_SPACE"
         }

@@ -16,9 +16,11 @@ pub(crate) fn up(message: mirror::Up) -> wire::commit_request::Message {
             delete: match hello.delete {
                 mirror::Delete::Owned => wire::DeletePolicy::Owned.into(),
                 mirror::Delete::Nothing => wire::DeletePolicy::None.into(),
+                mirror::Delete::Exact => wire::DeletePolicy::Exact.into(),
             },
             force_delete: hello.force_delete,
             client_time_ns: hello.client_time_ns,
+            list_all: hello.list_all,
         }),
         mirror::Up::Rebase => Message::Rebase(wire::Rebase {}),
         mirror::Up::Delta(delta) => Message::Delta(wire::Delta {
@@ -47,6 +49,7 @@ pub(crate) fn up(message: mirror::Up) -> wire::commit_request::Message {
         }),
         mirror::Up::End(end) => Message::End(wire::End {
             root: hash(&end.root),
+            unread: end.unread.into_iter().map(Bytes::from).collect(),
         }),
     }
 }
@@ -111,6 +114,16 @@ pub(crate) fn down(answer: wire::CommitResponse) -> Option<mirror::Down> {
             last: page.last,
         }),
         Message::Committed(summary) => mirror::Down::Committed(self::summary(summary)?),
+        Message::Plan(page) => mirror::Down::Plan(mirror::PlanPage {
+            deed: match page.deed() {
+                wire::Deed::Write => mirror::Deed::Write,
+                wire::Deed::Delete => mirror::Deed::Delete,
+                wire::Deed::Displace => mirror::Deed::Displace,
+                wire::Deed::Keep => mirror::Deed::Keep,
+                wire::Deed::Unspecified => return None,
+            },
+            paths: page.paths.into_iter().map(Vec::from).collect(),
+        }),
         Message::Planned(summary) => mirror::Down::Planned(self::summary(summary)?),
     })
 }
@@ -166,7 +179,7 @@ fn summary(summary: wire::Summary) -> Option<mirror::Summary> {
     })
 }
 
-fn listing(listing: Option<wire::Listing>) -> mirror::Listing {
+pub(crate) fn listing(listing: Option<wire::Listing>) -> mirror::Listing {
     let listing = listing.unwrap_or_default();
     mirror::Listing {
         total: listing.total,

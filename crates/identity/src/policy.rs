@@ -60,6 +60,7 @@ const ADMINS: Requirement = Requirement::Roles(&[Role::Admin]);
 /// Every method, and who may call it.
 pub const TABLE: &[Row] = &[
     (JOBS, "Start", WORKERS),
+    (JOBS, "Run", WORKERS),
     (JOBS, "Get", VIEWERS),
     (JOBS, "List", VIEWERS),
     (JOBS, "Wait", VIEWERS),
@@ -73,6 +74,10 @@ pub const TABLE: &[Row] = &[
     (JOBS, "Remove", WORKERS),
     (SYNC, "Commit", WORKERS),
     (SYNC, "Pull", WORKERS),
+    (SYNC, "ListWorkspaces", WORKERS),
+    (SYNC, "RemoveWorkspace", WORKERS),
+    (SYNC, "ListTrash", WORKERS),
+    (SYNC, "RestoreTrash", WORKERS),
     (HOST, "Info", ENROLLED),
     (ENROLL, "Join", Requirement::Anyone),
     (ENROLL, "Renew", ENROLLED),

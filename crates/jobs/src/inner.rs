@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::accepted::{Accepted, Glance};
 use crate::config::{Clock, Config};
+use crate::ended::Ends;
 use crate::error::{IndexError, JobError, OpenError};
 use crate::id::JobId;
 use crate::index::{self, Entry, Index, QueryError};
@@ -57,6 +58,8 @@ pub(crate) struct Inner {
     pub(crate) host: Host,
     /// Jobs that were started by this object a moment ago.
     pub(crate) young: Arc<Young>,
+    /// Jobs whose end was noticed.
+    pub(crate) ended: Ends,
     boot_id: String,
     watcher: Watcher,
     shim: OnceLock<OwnedFd>,
@@ -96,6 +99,7 @@ impl Inner {
             accepted,
             host,
             young: Arc::default(),
+            ended: Ends::default(),
             boot_id,
             shim: OnceLock::new(),
             shim_turn: Mutex::default(),
@@ -235,17 +239,23 @@ impl Inner {
     ///
     /// The directories are the truth: what was read there is told even where it cannot be noted, and read there again the next time.
     fn note(&self, changed: &[(JobId, JobState)]) -> Result<(), IndexError> {
-        match changed {
-            [] => Ok(()),
-            [(id, state)] => self.index.with(|db| index::update(db, *id, state)),
+        let ended = match changed {
+            [] => return Ok(()),
+            [(id, state)] => vec![self.index.with(|db| index::update(db, *id, state))?],
             many => self.index.with(|db| {
                 let transaction = db.transaction()?;
-                for (id, state) in many {
-                    index::update(&transaction, *id, state)?;
-                }
-                Ok(transaction.commit()?)
-            }),
+                let updates = many.iter();
+                let ended = updates.map(|(id, state)| index::update(&transaction, *id, state));
+                let ended: Vec<bool> = ended.collect::<Result<_, _>>()?;
+                transaction.commit()?;
+                Ok(ended)
+            })?,
+        };
+        let ended = changed.iter().zip(ended).filter(|(_, ended)| *ended);
+        for end in ended.filter_map(|((_, state), _)| state.finished()) {
+            self.ended.add(end);
         }
+        Ok(())
     }
 }
 

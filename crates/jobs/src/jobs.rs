@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 pub use self::live::Stop;
 use crate::accepted;
 use crate::config::Config;
+use crate::ended::Ended;
 use crate::error::{IndexError, JobError, OpenError, ResolveError, StartError};
 use crate::id::{JobId, TypedId};
 use crate::index;
@@ -271,6 +272,12 @@ impl Jobs {
     /// What keeps the index from being read.
     pub async fn count(&self) -> Result<BTreeMap<Phase, u64>, JobError> {
         inner::ask(&self.inner, |db| index::count(db)).await
+    }
+
+    /// What the jobs have consumed whose end this object, or a clone of it, has noticed.
+    #[must_use]
+    pub fn ended(&self) -> Ended {
+        self.inner.ended.sums()
     }
 
     /// How many jobs of an owner have not ended. The answer is what was last seen if that is not more than `enough`; else the jobs

@@ -55,6 +55,7 @@ mod accepted;
 mod config;
 mod consumption;
 mod control;
+mod ended;
 mod error;
 mod files;
 mod id;
@@ -85,6 +86,7 @@ mod young;
 
 pub use config::{Clock, Config, SystemClock};
 pub use consumption::Consumption;
+pub use ended::Ended;
 pub use error::{IndexError, JobError, OpenError, ResolveError, StartError};
 pub use id::{CODE_LEN, JobId, NotAnId, SHORT_LEN, TypedId};
 pub use job::{Asked, Cursor, Job, ListQuery, Page, Rebuilt};

@@ -124,6 +124,10 @@ pub(crate) enum Command {
     Sync(In<commands::sync::Sync>),
     /// Bring files back from a job's mirror
     Pull(In<commands::pull::Pull>),
+    /// What had to give way in a mirror, and how to get it back
+    Trash(In<commands::trash::Trash>),
+    /// List or remove your mirrors on the server
+    Workspaces(In<commands::workspaces::Workspaces>),
     /// Serve this state directory to others
     Serve(In<commands::serve::Serve>),
     /// Have systemd run the server of this host, and its jobs apart from it

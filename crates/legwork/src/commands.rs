@@ -20,8 +20,10 @@ pub(crate) mod stats;
 pub(crate) mod status;
 pub(crate) mod stop;
 pub(crate) mod sync;
+pub(crate) mod trash;
 pub(crate) mod version;
 pub(crate) mod wait;
+pub(crate) mod workspaces;
 
 use crate::app::App;
 use crate::cli::Command;
@@ -57,6 +59,8 @@ pub(crate) async fn dispatch(mut app: App, command: Command) -> Result<u8, Comma
         Command::Rm(given) => at!(given, rm::run),
         Command::Sync(given) => at!(given, sync::run),
         Command::Pull(given) => at!(given, pull::run),
+        Command::Trash(given) => at!(given, trash::run),
+        Command::Workspaces(given) => at!(given, workspaces::run),
         Command::Serve(given) => at!(given, serve::run),
         Command::Service(given) => at!(given, service::run),
         Command::Invite(given) => at!(given, invite::run),

@@ -197,10 +197,14 @@ fn hint(error: &CallError) -> Option<String> {
         "SEARCH_UNKNOWN" => "without --grep it shows all of it; pipe that to grep(1)",
         "JOB_NOT_FOUND" => "`legwork ps -a` lists the jobs there are",
         "JOB_AMBIGUOUS" => "type more characters of the id; `legwork ps -a` shows them",
-        "WORKSPACE_NOT_FOUND" => "`legwork sync --workspace NAME` makes a mirror of that name",
+        "WORKSPACE_NOT_FOUND" => {
+            "`legwork workspaces` lists those there are; `legwork sync --workspace NAME` makes one"
+        }
         "EMPTY_ROOT" | "MASS_DELETE" => {
             "look with `legwork sync --dry-run`; if it is right: `legwork sync --force-delete`"
         }
+        "TRASH_NOT_FOUND" => "`legwork trash list` shows what there is",
+        "WORKSPACE_BUSY" => "`legwork ps` lists the jobs that run; wait for them, or stop them",
         "NO_SPACE" => "free some space, or use another state directory with --state",
         "ROOT" => {
             "name a user for them: --run-user, or `user` in [run] of server.toml; or say --allow-root if that is what you want"

@@ -60,6 +60,9 @@ pub(crate) struct JobOptions {
     /// Whether the mirror's content is compressed on its way
     #[arg(long, value_enum, value_name = "HOW", conflicts_with_all = ["no_sync", "in_place"])]
     pub(crate) compress: Option<Compression>,
+    /// Mirror this directory although it is `/` or a whole home directory
+    #[arg(long, conflicts_with_all = ["no_sync", "in_place"])]
+    pub(crate) whole: bool,
     #[command(flatten)]
     limits: LimitOptions,
 }

@@ -76,6 +76,7 @@ fn server(state: &Path, tasks: &TaskTracker) -> Result<Server, Problem> {
         cgroups: paths::cgroups().unwrap_or_default(),
         keeper: None,
         job_rules: JobRules::default(),
+        sites: std::collections::BTreeMap::new(),
     };
     let server = Server::open(config, tasks.clone())?;
     server.warm();

@@ -14,6 +14,7 @@ mod commands;
 mod compress;
 mod contexts;
 mod error;
+mod explained;
 mod files;
 mod interrupt;
 mod job_options;
@@ -34,6 +35,7 @@ mod service;
 mod settings;
 mod signals;
 mod stdin;
+mod sync_settings;
 
 use std::panic::resume_unwind;
 use std::process::ExitCode;

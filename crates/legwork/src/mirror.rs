@@ -8,11 +8,12 @@ use legwork_sync::message::{Delete, Listing};
 use legwork_sync::push::{Compress, Options, Pushed};
 
 use crate::app::App;
-use crate::error::CommandError;
+use crate::error::{CommandError, FAILED};
 use crate::local::Session;
 use crate::output::printable;
 use crate::progress::Progress;
 use crate::project::Project;
+use crate::sync_settings::Rate;
 use crate::{paths, render};
 
 /// Paths that a note names before it says how many more there are.
@@ -25,6 +26,10 @@ pub(crate) struct How {
     pub(crate) delete: Delete,
     pub(crate) force_delete: bool,
     pub(crate) compress: Compress,
+    /// Take over a site that is not empty, or another directory than before.
+    pub(crate) adopt: bool,
+    /// Mirror `/`, or a whole home directory.
+    pub(crate) whole: bool,
 }
 
 #[expect(
@@ -43,26 +48,67 @@ pub(crate) async fn push(
     workspace: WorkspaceRef,
     how: How,
 ) -> Result<Pushed, CommandError> {
-    // Running in a home directory must not mirror the mirror, nor send our keys away.
-    let mut exclude = vec![session.state.clone()];
-    exclude.extend(paths::data_dir());
+    if !how.whole {
+        check_root(&project.root)?;
+    }
     let request = PushRequest {
         cache: session.memory(key(&workspace).as_bytes(), "cache")?,
         workspace,
         root: project.root.clone(),
-        options: Options {
-            dry_run: how.dry_run,
-            delete: how.delete,
-            force_delete: how.force_delete,
-            exclude,
-            compress: how.compress,
-            ..Options::at(now())
-        },
+        adopt: how.adopt,
+        options: options(session, project, how),
     };
     let progress = Arc::new(Progress::new(app.out));
-    let pushed = session.client.push(request, progress.clone()).await;
-    progress.finish();
+    // A command that is interrupted does not wait for what is being read, and leaves no line behind.
+    let _over = CancelOnDrop(Arc::clone(&progress));
+    let pushed = session.client.push(request, progress).await;
     pushed.map_err(CommandError::from)
+}
+
+struct CancelOnDrop(Arc<Progress>);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.cancel();
+        self.0.finish();
+    }
+}
+
+/// What is mirrored of a project, and how.
+pub(crate) fn options(session: &Session, project: &Project, how: How) -> Options {
+    // Running in a home directory must not mirror the mirror, nor send our keys away.
+    let mut exclude = vec![session.state.clone()];
+    exclude.extend(paths::data_dir());
+    let sync = &project.sync;
+    Options {
+        dry_run: how.dry_run,
+        delete: how.delete,
+        force_delete: how.force_delete,
+        exclude,
+        compress: how.compress,
+        with_git: sync.with_git.unwrap_or_default(),
+        include: sync.include.clone().unwrap_or_default(),
+        bwlimit: sync.bwlimit.map(|Rate(bytes)| bytes),
+        ..Options::at(now())
+    }
+}
+
+/// Refuses what is hardly ever meant: keys, caches and all that a person has would travel.
+fn check_root(root: &Path) -> Result<(), CommandError> {
+    let own = std::env::home_dir().map(|home| home.canonicalize().unwrap_or(home));
+    let what = match root.parent() {
+        None => "the root of this machine's files".to_owned(),
+        Some(_) if own.as_deref() == Some(root) => "your home directory".to_owned(),
+        Some(_) => return Ok(()),
+    };
+    let message = format!(
+        "{} is {what}, and all of it would be mirrored",
+        root.display()
+    );
+    Err(CommandError::new(FAILED, "WHOLE_ROOT", message).hint(
+        "go to the directory that you mean; --whole mirrors all of this; a job runs without a \
+         mirror by --no-sync",
+    ))
 }
 
 /// What tells one workspace of this client from another.
@@ -116,7 +162,7 @@ pub(crate) fn report(app: &App, pushed: &Pushed) {
     }
     if summary.displaced.total > 0 {
         app.out.note(&format!(
-            "{} in the mirror had been changed there and {} moved to the trash {}: {}",
+            "{} in the mirror had been changed or made there and {} moved to the trash {}: {}",
             count(summary.displaced.total, "path"),
             if summary.displaced.total == 1 {
                 "was"
@@ -152,7 +198,8 @@ pub(crate) fn count(number: u64, thing: &str) -> String {
     }
 }
 
-fn named(listing: &Listing) -> String {
+/// The first of them, for a note.
+pub(crate) fn named(listing: &Listing) -> String {
     let mut names: Vec<String> = listing
         .paths
         .iter()

@@ -1,5 +1,6 @@
 //! How far a transfer is: on a terminal, once there is something to see.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -16,7 +17,9 @@ pub(crate) struct Progress {
     out: Output,
     bar: OnceLock<ProgressBar>,
     files: std::sync::atomic::AtomicU64,
+    reused: std::sync::atomic::AtomicU64,
     told: Mutex<String>,
+    cancelled: std::sync::atomic::AtomicBool,
 }
 
 impl Progress {
@@ -25,8 +28,15 @@ impl Progress {
             out,
             bar: OnceLock::new(),
             files: 0.into(),
+            reused: 0.into(),
             told: Mutex::default(),
+            cancelled: false.into(),
         }
+    }
+
+    /// Nobody waits for it any more.
+    pub(crate) fn cancel(&self) {
+        self.cancelled.store(true, Ordering::Relaxed);
     }
 
     /// Removes the line.
@@ -42,6 +52,15 @@ impl Progress {
         if *told != text {
             self.out.note(&text);
             *told = text;
+        }
+    }
+
+    /// Files, and what of them the server had.
+    fn words(&self) -> String {
+        let files = crate::mirror::count(self.files.load(Ordering::Relaxed), "file");
+        match self.reused.load(Ordering::Relaxed) {
+            0 => files,
+            bytes => format!("{files}, {} reused", crate::render::bytes(bytes)),
         }
     }
 
@@ -65,11 +84,19 @@ impl Progress {
 impl Observer for Progress {
     fn transferred(&self, progress: observer::Progress) {
         let Some(bar) = self.bar() else { return };
-        let files = self
-            .files
-            .fetch_add(progress.files, std::sync::atomic::Ordering::Relaxed);
-        bar.set_message(crate::mirror::count(files + progress.files, "file"));
+        self.files.fetch_add(progress.files, Ordering::Relaxed);
+        bar.set_message(self.words());
         bar.inc(progress.bytes);
+    }
+
+    fn reused(&self, progress: observer::Progress) {
+        let Some(bar) = self.bar() else { return };
+        self.reused.fetch_add(progress.bytes, Ordering::Relaxed);
+        bar.set_message(self.words());
+    }
+
+    fn cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Relaxed)
     }
 
     fn waiting(&self, reason: Waiting) {

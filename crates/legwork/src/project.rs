@@ -4,15 +4,18 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use legwork_client::{Job, JobSpec, Place, WorkspaceRef};
+use legwork_client::{CallError, Job, JobSpec, Logs, Place, WorkspaceRef};
 use legwork_server::Retention;
 use serde::Deserialize;
 
 use crate::app::App;
+use crate::compress::Compression;
 use crate::error::{CommandError, FAILED};
 use crate::job_options::JobOptions;
 use crate::local::Session;
-use crate::{compress, mirror, settings};
+use crate::settings::UserConfig;
+use crate::sync_settings::SyncSettings;
+use crate::{mirror, settings};
 
 /// The name of the project's file.
 const FILE: &str = "legwork.toml";
@@ -27,17 +30,21 @@ pub(crate) struct Project {
     pub(crate) root: PathBuf,
     /// The current directory, relative to that.
     pub(crate) inside: PathBuf,
+    /// How it is mirrored, where the command does not say.
+    pub(crate) sync: SyncSettings,
 }
 
 /// What a project may say. It names no address: a checkout must not choose whom we talk to.
 #[derive(Debug, Default, Deserialize)]
 struct Settings {
     context: Option<String>,
+    #[serde(default)]
+    sync: SyncSettings,
 }
 
 impl Settings {
     fn load(file: &Path) -> Result<Self, CommandError> {
-        Ok(settings::read(file, &["context"])?.unwrap_or_default())
+        Ok(settings::read(file, &["context", "sync"])?.unwrap_or_default())
     }
 }
 
@@ -58,8 +65,10 @@ pub(crate) fn context() -> Result<Option<(PathBuf, String)>, CommandError> {
 impl Project {
     /// `dir` itself, whatever is above it.
     pub(crate) fn at(dir: &Path) -> Result<Self, CommandError> {
+        let root = canonical(dir)?;
         Ok(Self {
-            root: canonical(dir)?,
+            sync: settled(&root)?,
+            root,
             inside: PathBuf::new(),
         })
     }
@@ -72,13 +81,19 @@ impl Project {
             .find(|dir| dir.join(FILE).is_file())
             .unwrap_or(&here)
             .to_owned();
-        Settings::load(&root.join(FILE))?;
+        let sync = settled(&root)?;
         let inside = here
             .strip_prefix(&root)
             .map(Path::to_owned)
             .unwrap_or_default();
-        Ok(Self { root, inside })
+        Ok(Self { root, inside, sync })
     }
+}
+
+/// How the project is mirrored: as it says itself, else as the user does.
+fn settled(root: &Path) -> Result<SyncSettings, CommandError> {
+    let own = Settings::load(&root.join(FILE))?.sync;
+    Ok(own.or(UserConfig::load()?.sync))
 }
 
 fn canonical(dir: &Path) -> Result<PathBuf, CommandError> {
@@ -125,7 +140,9 @@ pub(crate) async fn place(
     };
     let how = mirror::How {
         force_delete: options.force_delete,
-        compress: compress::chosen(options.compress)?,
+        compress: Compression::chosen(options.compress.or(project.sync.compress)),
+        delete: project.sync.delete(),
+        whole: options.whole,
         ..mirror::How::default()
     };
     // Nothing was started yet, however contact was lost.
@@ -155,12 +172,10 @@ pub(crate) async fn start(
     loop {
         // The ids stay: what was started the last time is found, not started again.
         let started = session.client.start_many(&specs).await?;
-        let overtaken = |result: &legwork_client::Result<Job>| matches!(result, Err(e) if e.reason == "ROOT_NOT_COMMITTED");
-        if left == 0 || !started.iter().any(overtaken) {
+        let mut errors = started.iter().filter_map(|result| result.as_ref().err());
+        if left == 0 || !errors.any(is_overtaken) {
             for (job, spec) in started.iter().flatten().zip(&specs) {
-                if let (Some(id), Some(workspace)) = (&job.workspace, &spec.place.workspace) {
-                    mirror::remember_id(session, id, workspace);
-                }
+                remember(session, job, spec);
             }
             tidy(app, session);
             return Ok(started);
@@ -170,6 +185,43 @@ pub(crate) async fn start(
         for spec in &mut specs {
             spec.place = place.clone();
         }
+    }
+}
+
+/// The same with one job, whose output is followed.
+pub(crate) async fn run(
+    app: &App,
+    session: &Session,
+    options: &JobOptions,
+    spec: impl Fn(Place) -> Result<JobSpec, CommandError>,
+) -> Result<(Job, Logs), CommandError> {
+    let mut spec = spec(place(app, session, options).await?)?;
+    let mut left = OVERTAKEN_MAX;
+    loop {
+        match session.client.run(&spec).await {
+            Ok((job, logs)) => {
+                remember(session, &job, &spec);
+                tidy(app, session);
+                return Ok((job, logs));
+            }
+            Err(error) if left > 0 && is_overtaken(&error) => {
+                left -= 1;
+                spec.place = place(app, session, options).await?;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Whether another commit has taken the place of ours.
+fn is_overtaken(error: &CallError) -> bool {
+    error.reason == "ROOT_NOT_COMMITTED"
+}
+
+/// Takes note of what the server calls the mirror of a job.
+fn remember(session: &Session, job: &Job, spec: &JobSpec) {
+    if let (Some(id), Some(workspace)) = (&job.workspace, &spec.place.workspace) {
+        mirror::remember_id(session, id, workspace);
     }
 }
 

@@ -48,6 +48,8 @@ pub(crate) struct SystemSettings {
     pub(crate) state: Option<PathBuf>,
     /// Whether they say as whom jobs run.
     pub(crate) names_users: bool,
+    /// Directories in which the sites and their stores are.
+    pub(crate) sites: Vec<PathBuf>,
 }
 
 /// Reads them, if they are there.
@@ -60,6 +62,7 @@ pub(crate) fn system_settings() -> Result<SystemSettings, CommandError> {
     let run = &file.run;
     Ok(SystemSettings {
         names_users: run.user.is_some() || !run.users.is_empty() || run.allow_root,
+        sites: settings::around(&file.workspace),
         state: file.state,
     })
 }
@@ -87,6 +90,7 @@ pub(crate) async fn run(app: &App, args: Serve) -> Result<u8, CommandError> {
         cgroups: settings.cgroups.clone(),
         keeper: settings.keeper.clone(),
         job_rules: settings.job_rules.clone(),
+        sites: settings.sites.clone(),
     };
     let server = Server::open_for(config, &settings.run_as, app.tasks.clone())
         .await

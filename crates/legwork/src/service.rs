@@ -56,6 +56,8 @@ pub(crate) struct Plan {
     /// As whom both run, unless as root.
     user: Option<Account>,
     state: PathBuf,
+    /// Directories in which the sites of its settings are.
+    sites: Vec<PathBuf>,
     wanted: Wanted,
 }
 
@@ -91,6 +93,7 @@ impl Plan {
             binary: std::env::current_exe()?.canonicalize()?,
             user,
             state,
+            sites: file.sites,
             wanted,
         })
     }

@@ -6,8 +6,8 @@ use std::path::Path;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use crate::compress::Compression;
 use crate::error::{CommandError, FAILED};
+use crate::sync_settings::SyncSettings;
 use crate::{files, paths};
 
 /// How alike two words must be for one to be meant by the other.
@@ -18,14 +18,15 @@ const ALIKE: f64 = 0.7;
 pub(crate) struct UserConfig {
     /// The context to use when nothing else says which.
     pub(crate) current: Option<String>,
-    /// Whether mirrors are compressed on their way, where the command does not say.
-    pub(crate) compress: Option<Compression>,
+    /// How mirrors are made.
+    #[serde(default)]
+    pub(crate) sync: SyncSettings,
 }
 
 impl UserConfig {
     /// What the user's file says; nothing if there is none.
     pub(crate) fn load() -> Result<Self, CommandError> {
-        Ok(read(&paths::config_file()?, &["current", "compress"])?.unwrap_or_default())
+        Ok(read(&paths::config_file()?, &["current", "sync"])?.unwrap_or_default())
     }
 
     /// Puts it in the place of the user's file.
@@ -34,8 +35,11 @@ impl UserConfig {
         if let Some(current) = &self.current {
             text.insert("current".into(), current.clone().into());
         }
-        if let Some(compress) = self.compress {
-            text.insert("compress".into(), compress.word().into());
+        // What the user wrote there stays, whatever is changed here.
+        if self.sync != SyncSettings::default()
+            && let Ok(sync) = toml::Value::try_from(&self.sync)
+        {
+            text.insert("sync".into(), sync);
         }
         let path = paths::config_file()?;
         if let Some(dir) = path.parent() {
@@ -64,7 +68,20 @@ pub(crate) fn read<T: DeserializeOwned>(
         return Err(bad(file, &format!("unknown key `{key}`")).hint(advice));
     }
     let read = table.try_into::<T>();
-    read.map(Some).map_err(|e| bad(file, &e.to_string()))
+    read.map(Some).map_err(|e| {
+        let told = bad(file, e.to_string().trim_end());
+        match suggestion(e.message()) {
+            Some(near) => told.hint(format!("did you mean `{near}`?")),
+            None => told,
+        }
+    })
+}
+
+/// The key that was meant, from the parser's "unknown field `x`, expected one of `y`, `z`".
+pub(crate) fn suggestion(message: &str) -> Option<&str> {
+    let words = message.strip_prefix("unknown field ")?.split('`');
+    let mut words = words.skip(1).step_by(2);
+    nearest(words.next()?, words)
 }
 
 /// What was probably meant by a word that is none of these.
@@ -90,10 +107,12 @@ mod tests {
         let file = dir.path().join("config.toml");
         let load = |text: &str| {
             std::fs::write(&file, text).unwrap();
-            read::<UserConfig>(&file, &["current"])
+            read::<UserConfig>(&file, &["current", "sync"])
         };
         let current = load("current = \"box\"").unwrap().unwrap().current;
         assert_eq!(current.as_deref(), Some("box"));
+        let error = load("[sync]\nbwlimt = \"1K\"").unwrap_err();
+        assert_eq!(error.hint.as_deref(), Some("did you mean `bwlimit`?"));
         let error = load("curent = \"box\"").unwrap_err();
         assert!(error.message.contains("`curent`"), "{error:?}");
         assert_eq!(error.hint.as_deref(), Some("did you mean `current`?"));

@@ -23,6 +23,7 @@ const WATCH: &str = "/grpc.health.v1.Health/Watch";
 
 /// The methods whose answers go on until somebody ends them.
 pub(crate) const STREAMS: &[&str] = &[
+    "/legwork.v1.JobService/Run",
     "/legwork.v1.JobService/Logs",
     "/legwork.v1.JobService/Input",
     "/legwork.v1.SyncService/Commit",

@@ -1,4 +1,4 @@
-//! What a server does by itself, from time to time: jobs that ended long ago go.
+//! What a server does by itself, from time to time: jobs that ended long ago go, and what had to give way in mirrors.
 
 use std::time::Duration;
 
@@ -6,6 +6,7 @@ use legwork_jobs::{Phase, Retention};
 
 use crate::problem::Problem;
 use crate::server::Server;
+use crate::sync::now;
 
 /// How often it is looked for jobs to remove, by whichever process has the state directory open.
 const EVERY: Duration = Duration::from_hours(1);
@@ -32,12 +33,22 @@ impl Server {
                     Ok(_) => {}
                     Err(error) => tracing::warn!(%error, "old jobs cannot be looked for"),
                 }
+                server.tidy_trash().await;
                 let due = tokio::time::timeout(EVERY, server.too_many(retention));
                 if draining.run_until_cancelled(due).await.is_none() {
                     return;
                 }
             }
         }));
+    }
+
+    /// Removes what lies in the trash of mirrors for too long. Commits see to how much that is.
+    async fn tidy_trash(&self) {
+        let bounds = self.shared.usage.trash();
+        let pruned = self.shared.workspaces.prune_trash(bounds, now()).await;
+        if let Err(error) = pruned {
+            tracing::warn!(%error, "mirrors cannot be looked at");
+        }
     }
 
     /// Waits until clearly more jobs have ended than are kept.
@@ -60,7 +71,9 @@ impl Server {
     /// # Errors
     /// When the list of jobs cannot be read.
     pub async fn tidy(&self, retention: Retention) -> Result<(), Problem> {
-        let tidied = self.shared.jobs.retain(retention, EVERY).await;
-        tidied.map(drop).map_err(Problem::from)
+        if self.shared.jobs.retain(retention, EVERY).await?.is_some() {
+            self.tidy_trash().await;
+        }
+        Ok(())
     }
 }

@@ -57,7 +57,24 @@ impl JobService for JobRpc {
         let results = self
             .to_its_end(start::all(Arc::clone(&self.0), call, specs, accept))
             .await??;
+        let results = results.into_iter().map(start::told).collect();
         Ok(Response::new(wire::StartResponse { results }))
+    }
+
+    type RunStream = Answers<wire::LogsResponse>;
+
+    async fn run(
+        &self,
+        request: Request<wire::RunRequest>,
+    ) -> Result<Response<Self::RunStream>, Status> {
+        let call = Call::of(&request)?;
+        let spec = request.into_inner().spec;
+        let spec = spec.ok_or_else(|| Problem::malformed("no spec"))?;
+        let (job, output) = self
+            .to_its_end(start::followed(Arc::clone(&self.0), call, spec))
+            .await??;
+        let events = logs::started(Arc::clone(&self.0), job, output);
+        Ok(Response::new(Box::pin(events)))
     }
 
     async fn get(

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use futures_util::stream::{Stream, unfold};
+use futures_util::stream::{Stream, StreamExt, iter, unfold};
 use legwork_jobs::output::{Output, Pattern, Search, Wanted};
 use legwork_proto::v1 as wire;
 use tonic::{Code, Status};
@@ -27,6 +27,17 @@ pub(crate) fn events(
             .map_err(|e| Problem::from(e).into());
         Some((message, (shared, output)))
     })
+}
+
+/// A job that was started, and then the events of its output, if there is one.
+pub(crate) fn started(
+    shared: Arc<Shared>,
+    job: wire::Job,
+    output: Option<Output>,
+) -> impl Stream<Item = Result<wire::LogsResponse, Status>> + Send {
+    let event = Some(wire::logs_response::Event::Started(job));
+    let output = iter(output.map(|output| events(shared, output)));
+    iter([Ok(wire::LogsResponse { event })]).chain(output.flatten())
 }
 
 /// The same of the lines that match. The search is counted for as long.

@@ -11,6 +11,7 @@
 
 mod http;
 mod page;
+mod usage;
 
 pub(crate) use self::http::{Askers, answer};
 pub(crate) use self::page::Page;

@@ -15,6 +15,7 @@ pub(crate) fn up(message: wire::commit_request::Message) -> Result<mirror::Up, P
             version: hello.version,
             delete: match hello.delete() {
                 wire::DeletePolicy::None => mirror::Delete::Nothing,
+                wire::DeletePolicy::Exact => mirror::Delete::Exact,
                 wire::DeletePolicy::Owned | wire::DeletePolicy::Unspecified => {
                     mirror::Delete::Owned
                 }
@@ -23,6 +24,7 @@ pub(crate) fn up(message: wire::commit_request::Message) -> Result<mirror::Up, P
             dry_run: hello.dry_run,
             force_delete: hello.force_delete,
             client_time_ns: hello.client_time_ns,
+            list_all: hello.list_all,
         }),
         Message::Rebase(wire::Rebase {}) => mirror::Up::Rebase,
         Message::Delta(delta) => mirror::Up::Delta(mirror::Delta {
@@ -51,6 +53,7 @@ pub(crate) fn up(message: wire::commit_request::Message) -> Result<mirror::Up, P
         }),
         Message::End(end) => mirror::Up::End(mirror::End {
             root: digest(&end.root)?,
+            unread: end.unread.into_iter().map(Vec::from).collect(),
         }),
     })
 }
@@ -136,6 +139,15 @@ pub(crate) fn down(message: mirror::Down) -> Result<wire::CommitResponse, Proble
             jobs: Vec::new(),
         }),
         mirror::Down::Committed(summary) => Message::Committed(self::summary(summary)),
+        mirror::Down::Plan(page) => Message::Plan(wire::PlanPage {
+            deed: match page.deed {
+                mirror::Deed::Write => wire::Deed::Write.into(),
+                mirror::Deed::Delete => wire::Deed::Delete.into(),
+                mirror::Deed::Displace => wire::Deed::Displace.into(),
+                mirror::Deed::Keep => wire::Deed::Keep.into(),
+            },
+            paths: page.paths.into_iter().map(Bytes::from).collect(),
+        }),
         mirror::Down::Planned(summary) => Message::Planned(self::summary(summary)),
         mirror::Down::Refused(refusal) => return Err(refusal.into()),
     };
@@ -268,12 +280,16 @@ mod tests {
             delete: wire::DeletePolicy::Owned.into(),
             force_delete: false,
             client_time_ns: i64::MAX,
+            ..wire::Hello::default()
         });
-        let end = wire::commit_request::Message::End(wire::End { root: hash() });
+        let end = wire::commit_request::Message::End(wire::End {
+            root: hash(),
+            ..wire::End::default()
+        });
         // The workspace goes with the first: by its name, or by the path of what is mirrored.
         let said = [hello, end].map(|message| wire::CommitRequest {
-            workspace: None,
             message: Some(message),
+            ..wire::CommitRequest::default()
         });
         let said: usize = said.iter().map(Message::encoded_len).sum();
         assert!(said < 128, "{said}");

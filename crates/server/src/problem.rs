@@ -283,6 +283,21 @@ impl From<StoreError> for Problem {
             StoreError::Damaged { path, .. } => {
                 Self::new(Code::DataLoss, "STATE_DAMAGED", message).with_path(&path)
             }
+            StoreError::Apart { dir, tree } => Self::new(
+                Code::FailedPrecondition,
+                "SITE_APART",
+                format!(
+                    "{message}: ask the server's admin to name a `store` for it on that of {}",
+                    tree.display()
+                ),
+            )
+            .with_path(&dir),
+            StoreError::NoTrash { name, .. } => Self::new(
+                Code::NotFound,
+                "TRASH_NOT_FOUND",
+                format!("there is no {name} in this trash"),
+            )
+            .with("id", name),
             StoreError::Busy { path } => {
                 Self::new(Code::FailedPrecondition, "WORKSPACE_BUSY", message).with_path(&path)
             }
@@ -294,9 +309,15 @@ impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
         let (code, reason) = match &refusal {
             Refusal::EmptyRoot { .. } => (Code::FailedPrecondition, "EMPTY_ROOT"),
-            Refusal::MassDelete { .. } => (Code::FailedPrecondition, "MASS_DELETE"),
+            Refusal::MassDelete { .. } | Refusal::MassDisplace { .. } => {
+                (Code::FailedPrecondition, "MASS_DELETE")
+            }
             Refusal::NoSpace => (Code::ResourceExhausted, "NO_SPACE"),
             Refusal::Full { limit, used } => return quotas::too_many_bytes(*used, *limit),
+            Refusal::FullEntries { limit, used } => {
+                return quotas::too_many_entries(*used, *limit);
+            }
+            Refusal::FullStaging { limit } => return quotas::too_much_staged(*limit),
             Refusal::Version { .. } => (Code::FailedPrecondition, "SYNC_VERSION"),
             Refusal::BadPath { .. } => (Code::InvalidArgument, "BAD_PATH"),
             Refusal::RootMismatch => (Code::InvalidArgument, "ROOT_MISMATCH"),
@@ -317,6 +338,9 @@ impl From<Refusal> for Problem {
                 .with("wouldDelete", would_delete)
                 .with("tracked", tracked)
                 .with("limit", limit),
+            Refusal::MassDisplace { would_move, limit } => {
+                problem.with("wouldMove", would_move).with("limit", limit)
+            }
             Refusal::BadPath { path, .. }
             | Refusal::HashMismatch { path }
             | Refusal::Io { path, .. } => problem.with("path", String::from_utf8_lossy(&path)),

@@ -9,6 +9,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use legwork_identity::{Principal, PrincipalId, Via};
 use legwork_jobs::{JobError, Jobs};
+use legwork_sync::receive;
+use legwork_sync::workspace::TrashBounds;
 use tonic::Code;
 use uuid::Uuid;
 
@@ -23,6 +25,16 @@ pub struct Quotas {
     pub streams: usize,
     /// Bytes of files that its mirrors wrote or are receiving, over all of them.
     pub workspace_bytes: u64,
+    /// Files, links and directories that its mirrors wrote or are receiving, over all of them.
+    pub workspace_entries: u64,
+    /// Bytes that its mirrors are receiving at a time and have not committed.
+    pub staging_bytes: u64,
+    /// Files, links and directories in one of its mirrors.
+    pub tree_entries: u64,
+    /// Bytes of content that one commit may send.
+    pub commit_bytes: u64,
+    /// What stays in the trash of each of its mirrors.
+    pub trash: TrashBounds,
 }
 
 impl Default for Quotas {
@@ -31,6 +43,11 @@ impl Default for Quotas {
             jobs: 10_000,
             streams: 1024,
             workspace_bytes: 64 << 30,
+            workspace_entries: 4_000_000,
+            staging_bytes: 64 << 30,
+            tree_entries: receive::Options::default().max_entries,
+            commit_bytes: receive::Options::default().max_bytes,
+            trash: TrashBounds::default(),
         }
     }
 }
@@ -158,9 +175,14 @@ impl Usage {
         Ok(Searching { counts, id })
     }
 
-    /// Bytes that the mirrors of an identity may hold, if that is limited.
-    pub(crate) fn workspace_bytes(&self) -> Option<u64> {
-        self.quotas.get().map(|quotas| quotas.workspace_bytes)
+    /// What identities may have, if that is limited.
+    pub(crate) fn quotas(&self) -> Option<Quotas> {
+        self.quotas.get().copied()
+    }
+
+    /// What stays in the trash of each mirror.
+    pub(crate) fn trash(&self) -> TrashBounds {
+        self.quotas().unwrap_or_default().trash
     }
 
     /// Why a job is not started.
@@ -223,6 +245,28 @@ pub(crate) fn too_many_bytes(used: u64, limit: u64) -> Problem {
     Problem::new(Code::ResourceExhausted, "TOO_MANY_BYTES", message)
         .with("limit", limit)
         .with("used", used)
+}
+
+/// The same for files, links and directories.
+pub(crate) fn too_many_entries(used: u64, limit: u64) -> Problem {
+    let message = format!(
+        "your mirrors hold {used} files, links and directories and may hold {limit} here, which this commit would go beyond: \
+         leave some out by .legworkignore, remove a mirror that you do not need (`legwork workspaces rm`), or ask the server's \
+         admin for more"
+    );
+    Problem::new(Code::ResourceExhausted, "TOO_MANY_ENTRIES", message)
+        .with("limit", limit)
+        .with("used", used)
+}
+
+/// The same for what is received at a time.
+pub(crate) fn too_much_staged(limit: u64) -> Problem {
+    let message = format!(
+        "your mirrors may receive {} at a time here, which this commit would go beyond: wait for another one of yours to end, \
+         sync in parts (leave directories out by .legworkignore at first), or ask the server's admin for more",
+        size(limit)
+    );
+    Problem::new(Code::ResourceExhausted, "TOO_MUCH_STAGED", message).with("limit", limit)
 }
 
 /// As people write it, with a tenth.

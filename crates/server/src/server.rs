@@ -1,5 +1,6 @@
 //! The server object, and one connection of it.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -30,10 +31,12 @@ use crate::job_calls::JobCalls;
 use crate::job_rules::JobRules;
 use crate::joins::Joins;
 use crate::names::Names;
+use crate::owners::Owners;
 use crate::problem::Problem;
 use crate::quotas::Usage;
 use crate::run_as::{self, Accounts, RunAs};
 use crate::sessions::Sessions;
+use crate::sites::{SiteRule, Sites};
 use crate::space::Space;
 use crate::sync::SyncRpc;
 use crate::workspaces::Workspaces;
@@ -62,6 +65,8 @@ pub struct Config {
     pub keeper: Option<PathBuf>,
     /// What identities may ask of jobs.
     pub job_rules: JobRules,
+    /// Directories that are workspaces, by the name under which they are.
+    pub sites: BTreeMap<String, SiteRule>,
 }
 
 /// What every service works on.
@@ -77,6 +82,7 @@ pub(crate) struct Shared {
     pub(crate) usage: Usage,
     pub(crate) job_rules: JobRules,
     pub(crate) space: Space,
+    pub(crate) owners: Owners,
     /// Cancelled when the server stops.
     pub(crate) draining: CancellationToken,
     pub(crate) tasks: TaskTracker,
@@ -132,8 +138,10 @@ impl Server {
             })?;
         }
         let accounts = Arc::new(accounts);
+        let sites = Sites::new(config.sites, &config.state_dir)?;
         let workspaces = config.state_dir.join(run_as::WORKSPACES);
-        let workspaces = Workspaces::new(workspaces, Arc::clone(&accounts))?;
+        let owners = Owners::new(&config.state_dir, &workspaces);
+        let workspaces = Workspaces::new(workspaces, Arc::clone(&accounts), sites)?;
         let space = Space::new(&config.state_dir);
         let authority = Arc::new(Authority::new(config.state_dir));
         Ok(Self {
@@ -148,6 +156,7 @@ impl Server {
                 usage: Usage::default(),
                 job_rules: config.job_rules,
                 space,
+                owners,
                 draining: CancellationToken::new(),
                 tasks,
             }),

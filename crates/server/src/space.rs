@@ -1,7 +1,6 @@
-//! How many bytes the mirrors of each identity hold, so that they do not come to hold more than it may have.
+//! How much the mirrors of each identity hold, so that they do not come to hold more than it may have.
 //!
-//! Whose a mirror is, is on disk: an empty file `owners/<identity>/<workspace>`, since a workspace's id does not tell, and what
-//! lies in it belongs to its jobs' user. How much it holds is said by its index, by which the mirror itself goes, so that
+//! Whose a mirror is, is on disk ([`owners`](crate::owners)). How much it holds is said by its index, by which the mirror itself goes, so that
 //! no second record can be wrong about it. Both are looked up once; from then on sessions say what they claim.
 
 use std::collections::{HashMap, HashSet};
@@ -12,34 +11,40 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use legwork_identity::{Principal, PrincipalId, Via};
-use legwork_sync::receive::{Full, Room};
+use legwork_sync::receive::{Full, Held, Room};
 use uuid::Uuid;
 
+use crate::owners::{OWNERS, names};
 use crate::problem::Problem;
+use crate::quotas::Quotas;
 use crate::workspaces::{WorkspaceId, Workspaces, blocking};
 
-/// Where it is written whose a mirror is.
-const OWNERS: &str = "owners";
+type Table = Mutex<HashMap<Uuid, HashMap<WorkspaceId, Part>>>;
 
-type Held = Mutex<HashMap<Uuid, HashMap<WorkspaceId, u64>>>;
+/// What one mirror holds, and what it is receiving.
+#[derive(Debug, Clone, Copy, Default)]
+struct Part {
+    held: Held,
+    staged: u64,
+}
 
 /// What mirrors hold, by the identities that they belong to.
 #[derive(Debug)]
 pub(crate) struct Space {
     dir: PathBuf,
-    held: Arc<Held>,
+    held: Arc<Table>,
 }
 
 /// One mirror's part of what its owner may have.
 #[derive(Debug)]
 struct Share {
-    held: Arc<Held>,
+    held: Arc<Table>,
     owner: Uuid,
     workspace: WorkspaceId,
-    limit: u64,
+    limit: Quotas,
 }
 
-fn lock(held: &Held) -> MutexGuard<'_, HashMap<Uuid, HashMap<WorkspaceId, u64>>> {
+fn lock(held: &Table) -> MutexGuard<'_, HashMap<Uuid, HashMap<WorkspaceId, Part>>> {
     held.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -56,7 +61,7 @@ impl Space {
         &self,
         caller: &Principal,
         workspace: &WorkspaceId,
-        limit: Option<u64>,
+        limit: Option<Quotas>,
         workspaces: &Workspaces,
     ) -> Result<Option<Arc<dyn Room>>, Problem> {
         let (Via::Certificate, PrincipalId::Identity(owner), Some(limit)) =
@@ -86,7 +91,8 @@ impl Space {
         }
         let held = lock(&self.held);
         let each = held.values().flat_map(HashMap::values);
-        Ok(each.copied().fold(0, u64::saturating_add))
+        let bytes = each.map(|part| part.held.bytes);
+        Ok(bytes.fold(0, u64::saturating_add))
     }
 
     fn dir_of(&self, owner: Uuid) -> PathBuf {
@@ -106,8 +112,8 @@ impl Space {
             unknown.cloned().collect()
         };
         for workspace in unknown {
-            let bytes = match workspaces.measure(&workspace).await {
-                Ok(bytes) => bytes,
+            let found = match workspaces.measure(&workspace).await {
+                Ok(found) => found,
                 Err(error) => {
                     // Its own sessions will tell. The others are not to suffer.
                     tracing::warn!(%workspace, %error, "a mirror cannot be measured");
@@ -119,31 +125,57 @@ impl Space {
             held.entry(owner)
                 .or_default()
                 .entry(workspace)
-                .or_insert(bytes);
+                .or_insert(Part {
+                    held: found,
+                    staged: 0,
+                });
         }
+        Ok(())
+    }
+}
+
+impl Share {
+    /// Counts this mirror with `amount` of what `of` tells, unless that is more than before and too much with the others.
+    fn take(
+        &self,
+        amount: u64,
+        limit: u64,
+        of: impl Fn(&mut Part) -> &mut u64,
+    ) -> Result<(), Full> {
+        let mut held = lock(&self.held);
+        let each = held.entry(self.owner).or_default();
+        let others = each.iter_mut().filter(|(id, _)| **id != self.workspace);
+        let others = others.map(|(_, part)| *of(part));
+        let elsewhere = others.fold(0, u64::saturating_add);
+        let own = of(each.entry(self.workspace.clone()).or_default());
+        if amount > *own && elsewhere.saturating_add(amount) > limit {
+            return Err(Full { limit, elsewhere });
+        }
+        *own = amount;
         Ok(())
     }
 }
 
 impl Room for Share {
     fn claim(&self, bytes: u64) -> Result<(), Full> {
-        let mut held = lock(&self.held);
-        let each = held.entry(self.owner).or_default();
-        let others = each.iter().filter(|(id, _)| **id != self.workspace);
-        let elsewhere = others.map(|(_, bytes)| *bytes).fold(0, u64::saturating_add);
-        let before = each.get(&self.workspace).copied().unwrap_or_default();
-        if bytes > before && elsewhere.saturating_add(bytes) > self.limit {
-            let limit = self.limit;
-            return Err(Full { limit, elsewhere });
-        }
-        each.insert(self.workspace.clone(), bytes);
-        Ok(())
+        let limit = self.limit.workspace_bytes;
+        self.take(bytes, limit, |part| &mut part.held.bytes)
     }
 
-    fn settle(&self, bytes: u64) {
-        let mut held = lock(&self.held);
-        let each = held.entry(self.owner).or_default();
-        each.insert(self.workspace.clone(), bytes);
+    fn claim_entries(&self, entries: u64) -> Result<(), Full> {
+        let limit = self.limit.workspace_entries;
+        self.take(entries, limit, |part| &mut part.held.entries)
+    }
+
+    fn claim_staging(&self, bytes: u64) -> Result<(), Full> {
+        self.take(bytes, self.limit.staging_bytes, |part| &mut part.staged)
+    }
+
+    fn settle(&self, held: Held) {
+        let part = Part { held, staged: 0 };
+        let mut table = lock(&self.held);
+        let each = table.entry(self.owner).or_default();
+        each.insert(self.workspace.clone(), part);
     }
 }
 
@@ -182,37 +214,34 @@ fn there(dir: &Path, place: &Path) -> io::Result<HashSet<WorkspaceId>> {
     Ok(there)
 }
 
-fn names(dir: &Path) -> io::Result<Vec<String>> {
-    let entries = match fs::read_dir(dir) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries?,
-    };
-    let names = entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
-    names.collect()
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs;
     use std::os::unix::fs::MetadataExt;
     use std::sync::Arc;
 
-    use legwork_sync::receive::{Full, Room};
+    use legwork_sync::receive::{Full, Held, Room};
     use uuid::Uuid;
 
-    use super::{Held, Share, note, there};
+    use super::{Share, Table, note, there};
+    use crate::quotas::Quotas;
     use crate::workspaces::WorkspaceId;
 
     const NAMES: [&str; 2] = ["00000000000000aa", "00000000000000bb"];
 
     #[test]
     fn what_two_mirrors_claim_adds_up_and_less_is_never_too_much() {
-        let held: Arc<Held> = Arc::default();
-        let share = |owner: u128, name: &str, limit| Share {
+        let held: Arc<Table> = Arc::default();
+        let share = |owner: u128, name: &str, limit: u64| Share {
             held: Arc::clone(&held),
             owner: Uuid::from_u128(owner),
             workspace: WorkspaceId::parse(name).unwrap(),
-            limit,
+            limit: Quotas {
+                workspace_bytes: limit,
+                workspace_entries: limit / 10,
+                staging_bytes: limit / 2,
+                ..Quotas::default()
+            },
         };
         let [a, b] = NAMES.map(|name| share(1, name, 100));
         a.claim(60).unwrap();
@@ -226,8 +255,23 @@ mod tests {
         assert_eq!(b.claim(41), full(60));
         assert_eq!(a.claim(u64::MAX), full(40));
         share(2, NAMES[0], 100).claim(100).unwrap();
-        a.settle(10);
+        a.settle(Held {
+            bytes: 10,
+            entries: 4,
+        });
         b.claim(90).unwrap();
+        b.claim_entries(6).unwrap();
+        let full = |limit, elsewhere| Err(Full { limit, elsewhere });
+        assert_eq!(b.claim_entries(7), full(10, 4));
+        a.claim_staging(30).unwrap();
+        b.claim_staging(20).unwrap();
+        assert_eq!(b.claim_staging(21), full(50, 30));
+        a.settle(Held::default());
+        b.claim_staging(50).unwrap();
+        a.settle(Held {
+            bytes: 10,
+            entries: 4,
+        });
         // The limit is another since the server was started again.
         let (a, b) = (share(1, NAMES[0], 50), share(1, NAMES[1], 50));
         b.claim(80).unwrap();

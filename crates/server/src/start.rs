@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use legwork_identity::{Principal, Via};
+use legwork_jobs::output::{Output, Position, Read, Streams};
 use legwork_jobs::{ByteString, JobId, OUTPUT_LIMIT, STOP_GRACE, STOP_SIGNAL, StartRequest, Stdin};
 use legwork_proto::v1 as wire;
 use legwork_sync::Digest;
@@ -24,13 +25,20 @@ use crate::workspaces::WorkspaceId;
 /// How long a job waits for the root that it needs.
 const ROOT_WAIT: Duration = Duration::from_secs(600);
 
+/// All of a job's output, until it ends.
+const FOLLOWED: Read = Read {
+    from: Position::Start,
+    follow: true,
+    streams: Streams::Raw,
+};
+
 /// Starts each spec by itself, or only accepts all of them; answers in order.
 pub(crate) async fn all(
     shared: Arc<Shared>,
     call: Arc<Call>,
     specs: Vec<wire::JobSpec>,
     accept: bool,
-) -> Result<Vec<wire::StartResult>, Problem> {
+) -> Result<Vec<Result<wire::Job, Problem>>, Problem> {
     let caller = call.principal()?;
     let mut starting = shared
         .usage
@@ -81,15 +89,43 @@ pub(crate) async fn all(
         Some(problem) => Some(Err(problem)),
         None => started.next().map(|result| result.map_err(Problem::from)),
     });
-    let results = results
-        .map(|result| wire::StartResult {
-            result: Some(match result {
-                Ok(job) => wire::start_result::Result::Job(shared.wire_job(job)),
-                Err(problem) => wire::start_result::Result::Refusal(problem.into()),
-            }),
-        })
-        .collect();
-    Ok(results)
+    Ok(results
+        .map(|result| result.map(|job| shared.wire_job(job)))
+        .collect())
+}
+
+/// What a batch says of one of its specs.
+pub(crate) fn told(result: Result<wire::Job, Problem>) -> wire::StartResult {
+    wire::StartResult {
+        result: Some(match result {
+            Ok(job) => wire::start_result::Result::Job(job),
+            Err(problem) => wire::start_result::Result::Refusal(problem.into()),
+        }),
+    }
+}
+
+/// Starts one spec, and opens its output from the first byte. There is none of a job that was not started.
+pub(crate) async fn followed(
+    shared: Arc<Shared>,
+    call: Arc<Call>,
+    spec: wire::JobSpec,
+) -> Result<(wire::Job, Option<Output>), Problem> {
+    let about = Arc::clone(&call);
+    let mut results = all(Arc::clone(&shared), call, vec![spec], false).await?;
+    let job = results
+        .pop()
+        .unwrap_or_else(|| Err(Problem::malformed("no spec")))?;
+    let id: uuid::Uuid = job
+        .id
+        .parse()
+        .map_err(|_| Problem::new(Code::Internal, "BAD_ID", "a job without an id"))?;
+    about.about(&job.id);
+    let ended = job.finish.as_ref();
+    if ended.is_some_and(|finish| finish.cause() == wire::Cause::NotStarted) {
+        return Ok((job, None));
+    }
+    let output = shared.jobs.output(id.into(), FOLLOWED).await?;
+    Ok((job, Some(output)))
 }
 
 /// Nobody would hold the mirror still until the job begins.

@@ -21,7 +21,10 @@ use crate::access::Call;
 use crate::jobs::Answers;
 use crate::mirror;
 use crate::problem::Problem;
+use crate::quotas::Quotas;
 use crate::server::Shared;
+use crate::sites::Entry;
+use crate::upkeep;
 use crate::workspaces::{Mirror, WorkspaceId};
 
 /// Messages to a client that may wait to be sent.
@@ -153,11 +156,21 @@ async fn jobs_in(shared: &Shared, workspace: &WorkspaceId) -> Vec<String> {
     here.map(|job| job.id.short()).collect()
 }
 
+/// What the first message of a commit comes to do.
+fn entry(first: &wire::CommitRequest) -> Entry {
+    use wire::commit_request::Message::Hello;
+    let adopt = first.adopt;
+    match &first.message {
+        Some(Hello(hello)) if !hello.dry_run => Entry::Commit { adopt },
+        _ => Entry::Plan { adopt },
+    }
+}
+
 #[expect(
     clippy::disallowed_methods,
     reason = "the mirror takes its clock from here"
 )]
-fn now() -> std::time::SystemTime {
+pub(crate) fn now() -> std::time::SystemTime {
     std::time::SystemTime::now()
 }
 
@@ -179,8 +192,13 @@ impl SyncService for SyncRpc {
         let reference = reference.ok_or_else(|| Problem::malformed("a commit to no workspace"))?;
         let id = self.0.workspaces.id(call.principal()?, reference)?;
         call.about(&id);
+        if self.0.workspaces.site(&id).is_none() {
+            let owners = &self.0.owners;
+            owners.note(call.principal()?, &id, reference).await?;
+        }
         let user = self.0.accounts.of(call.principal()?)?;
-        let mirror = self.0.workspaces.open(&id, user).await?;
+        let entry = entry(&first);
+        let mirror = self.0.workspaces.open_for(&id, user, entry).await?;
         let bounds = self.bounds(&call, &id).await?;
         let workspace = Arc::clone(&mirror.files);
         let (to_client, answers) = mpsc::channel(QUEUE);
@@ -247,9 +265,60 @@ impl SyncService for SyncRpc {
         workspaces.begin(&mirror, tasks, session).await?;
         Ok(Response::new(Box::pin(ReceiverStream::new(answers))))
     }
+
+    async fn list_workspaces(
+        &self,
+        request: Request<wire::ListWorkspacesRequest>,
+    ) -> Result<Response<wire::ListWorkspacesResponse>, Status> {
+        let call = Call::of(&request)?;
+        let listed = upkeep::list(&self.0, &call, &request.get_ref().page_token);
+        Ok(Response::new(listed.await?))
+    }
+
+    async fn remove_workspace(
+        &self,
+        request: Request<wire::RemoveWorkspaceRequest>,
+    ) -> Result<Response<wire::RemoveWorkspaceResponse>, Status> {
+        let call = Call::of(&request)?;
+        let (shared, which) = (Arc::clone(&self.0), request.into_inner().which);
+        let removing = async move {
+            let id = upkeep::remove(&shared, &call, &which).await?.to_string();
+            Ok(wire::RemoveWorkspaceResponse { id })
+        };
+        self.to_its_end(removing).await
+    }
+
+    async fn list_trash(
+        &self,
+        request: Request<wire::ListTrashRequest>,
+    ) -> Result<Response<wire::ListTrashResponse>, Status> {
+        let call = Call::of(&request)?;
+        let listed = upkeep::trash(&self.0, &call, request.get_ref());
+        Ok(Response::new(listed.await?))
+    }
+
+    async fn restore_trash(
+        &self,
+        request: Request<wire::RestoreTrashRequest>,
+    ) -> Result<Response<wire::RestoreTrashResponse>, Status> {
+        let call = Call::of(&request)?;
+        let (shared, request) = (Arc::clone(&self.0), request.into_inner());
+        let restoring = async move { upkeep::restore(&shared, &call, request).await };
+        self.to_its_end(restoring).await
+    }
 }
 
 impl SyncRpc {
+    /// Lets a call run to its end even if its client goes away.
+    async fn to_its_end<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, Problem>> + Send + 'static,
+    ) -> Result<Response<T>, Status> {
+        let done = self.0.tasks.spawn(work).await;
+        let done = done.map_err(|e| Problem::new(tonic::Code::Internal, "PANIC", e.to_string()))?;
+        Ok(Response::new(done?))
+    }
+
     /// What one commit may take.
     async fn bounds(
         &self,
@@ -262,9 +331,23 @@ impl SyncRpc {
             usage,
             ..
         } = &*self.0;
-        let (caller, limit) = (call.principal()?, usage.workspace_bytes());
+        let (caller, limit) = (call.principal()?, usage.quotas());
+        // A site is nobody's: how much it may hold is for whoever has the host to say.
+        let room = match workspaces.site(workspace) {
+            Some(_) => None,
+            None => space.room(caller, workspace, limit, workspaces).await?,
+        };
+        let Quotas {
+            tree_entries,
+            commit_bytes,
+            trash,
+            ..
+        } = limit.unwrap_or_default();
         Ok(receive::Options {
-            room: space.room(caller, workspace, limit, workspaces).await?,
+            room,
+            trash,
+            max_entries: tree_entries,
+            max_bytes: commit_bytes,
             ..receive::Options::default()
         })
     }

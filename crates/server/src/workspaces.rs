@@ -5,9 +5,11 @@
 //! the owner's jobs run, and are touched with the rights of that user only (see [`crate::run_as`]).
 
 mod dirs;
+mod keep;
 
 use std::collections::HashMap;
 use std::fmt;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -15,13 +17,17 @@ use std::time::Duration;
 use legwork_identity::{Principal, PrincipalId};
 use legwork_proto::v1 as wire;
 use legwork_sync::Digest;
+use legwork_sync::receive::Held;
 use legwork_sync::workspace::{SharedLease, Workspace};
+use tokio::sync::RwLock;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 use tonic::Code;
 
+pub(crate) use self::keep::busy;
 use crate::problem::Problem;
 use crate::run_as::{Account, Accounts};
+use crate::sites::{Entry, Site, Sites};
 
 /// Characters of a workspace's name at most.
 const NAME_MAX: usize = 100;
@@ -29,7 +35,7 @@ const NAME_MAX: usize = 100;
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// Names a workspace directory: 16 hex digits.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct WorkspaceId(String);
 
 impl WorkspaceId {
@@ -58,11 +64,27 @@ impl WorkspaceId {
         Ok(Self(hash.finalize().to_hex()[..16].to_owned()))
     }
 
+    /// The id of the site of that name.
+    pub(crate) fn of_site(name: &str) -> Result<Self, Problem> {
+        check_name(name)?;
+        let mut hash = blake3::Hasher::new();
+        // No owner has such a name.
+        hash.update(b"site\0");
+        hash.update(name.as_bytes());
+        Ok(Self(hash.finalize().to_hex()[..16].to_owned()))
+    }
+
     /// Reads what [`fmt::Display`] wrote.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let hex = text.len() == 16 && text.bytes().all(|b| b.is_ascii_hexdigit());
         hex.then(|| Self(text.to_owned()))
     }
+}
+
+/// What is said of a workspace that is not there, or not for whoever asks.
+pub(crate) fn not_found() -> Problem {
+    let message = "there is no such workspace";
+    Problem::new(Code::NotFound, "WORKSPACE_NOT_FOUND", message)
 }
 
 fn check_name(name: &str) -> Result<(), Problem> {
@@ -93,13 +115,21 @@ pub(crate) struct Workspaces {
     dir: PathBuf,
     boot_id: String,
     accounts: Arc<Accounts>,
+    sites: Sites,
+    /// For each: held by whoever opens it, and alone by whoever removes it. Not one for all: who opens may have to wait for
+    /// others of the same user.
+    gates: Mutex<HashMap<WorkspaceId, Arc<RwLock<()>>>>,
     open: Mutex<HashMap<WorkspaceId, Mirror>>,
 }
 
 impl Workspaces {
     /// Workspaces under `dir`, which is made when the first is.
-    pub(crate) fn new(dir: PathBuf, accounts: Arc<Accounts>) -> Result<Self, Problem> {
-        let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").map_err(|e| {
+    pub(crate) fn new(
+        dir: PathBuf,
+        accounts: Arc<Accounts>,
+        sites: Sites,
+    ) -> Result<Self, Problem> {
+        let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").map_err(|e| {
             Problem::new(
                 Code::Internal,
                 "IO",
@@ -109,6 +139,8 @@ impl Workspaces {
         Ok(Self {
             dir,
             accounts,
+            sites,
+            gates: Mutex::default(),
             boot_id: boot_id.trim().to_owned(),
             open: Mutex::default(),
         })
@@ -121,6 +153,16 @@ impl Workspaces {
         caller: &Principal,
         reference: &wire::WorkspaceRef,
     ) -> Result<WorkspaceId, Problem> {
+        if let Some(wire::workspace_ref::By::Name(name)) = &reference.by
+            && let Some(site) = self.sites.named(name)
+        {
+            let lets = site.lets(caller);
+            return if lets {
+                Ok(site.id.clone())
+            } else {
+                Err(not_found().with("workspace", name))
+            };
+        }
         let id = WorkspaceId::of(&caller.owner(), reference)?;
         if matches!(caller.id, PrincipalId::User(_)) && !self.dir.join(&id.0).is_dir() {
             let earlier = WorkspaceId::of(&caller.name, reference)?;
@@ -131,12 +173,25 @@ impl Workspaces {
         Ok(id)
     }
 
-    /// The workspace of somebody who is that user, made if it is not there.
+    /// The workspace of somebody who is that user, made if it is not there. A site is not made by whoever uses it.
     pub(crate) async fn open(
         &self,
         id: &WorkspaceId,
         user: Option<Arc<Account>>,
     ) -> Result<Mirror, Problem> {
+        self.open_for(id, user, Entry::Use).await
+    }
+
+    /// The same for whoever comes to do this with it, if it is a site.
+    pub(crate) async fn open_for(
+        &self,
+        id: &WorkspaceId,
+        user: Option<Arc<Account>>,
+        entry: Entry,
+    ) -> Result<Mirror, Problem> {
+        if let Some(site) = self.sites.of(id) {
+            return self.open_site(Arc::clone(site), user, entry).await;
+        }
         if let Some(mirror) = self.known(id) {
             dirs::check_same(
                 &self.dir.join(&id.0),
@@ -145,6 +200,8 @@ impl Workspaces {
             )?;
             return Ok(mirror);
         }
+        let gate = self.gate(id);
+        let _open = gate.read().await;
         let (dir, boot_id) = (self.dir.join(&id.0), self.boot_id.clone());
         let (place, owner) = (dir.clone(), user.clone());
         blocking(move || dirs::make(&place, owner.as_deref())).await??;
@@ -163,11 +220,8 @@ impl Workspaces {
         id: &WorkspaceId,
         user: Option<Arc<Account>>,
     ) -> Result<Mirror, Problem> {
-        if !self.dir.join(&id.0).is_dir() {
-            let message = "there is no such workspace";
-            return Err(
-                Problem::new(Code::NotFound, "WORKSPACE_NOT_FOUND", message).with("workspace", id)
-            );
+        if self.sites.of(id).is_none() && !self.dir.join(&id.0).is_dir() {
+            return Err(not_found().with("workspace", id));
         }
         self.open(id, user).await
     }
@@ -175,9 +229,61 @@ impl Workspaces {
     /// The workspace, only if it was made before, with the rights of the user whose it is: whoever asks may look into
     /// somebody else's.
     pub(crate) async fn anybodys(&self, id: &WorkspaceId) -> Result<Mirror, Problem> {
-        let dir = self.dir.join(&id.0);
+        let site = self.sites.of(id);
+        let dir = site.map_or_else(|| self.dir.join(&id.0), |site| site.path.clone());
         let owner = blocking(move || dirs::owner(&dir)).await??;
         self.existing(id, owner.map(Arc::new)).await
+    }
+
+    /// All sites.
+    pub(crate) fn sites(&self) -> &Sites {
+        &self.sites
+    }
+
+    /// Does something with a mirror's files, with the rights of its user.
+    pub(crate) async fn on<T: Send + 'static>(
+        &self,
+        mirror: &Mirror,
+        work: impl FnOnce(&Workspace) -> T + Send + 'static,
+    ) -> Result<T, Problem> {
+        let files = Arc::clone(&mirror.files);
+        self.work(mirror.user.as_ref(), move || work(&files)).await
+    }
+
+    /// The site that this is.
+    pub(crate) fn site(&self, id: &WorkspaceId) -> Option<&Arc<Site>> {
+        self.sites.of(id)
+    }
+
+    /// Opens a site. It is not kept open: a directory that is held could not be unmounted, and another in its place would
+    /// not be seen.
+    async fn open_site(
+        &self,
+        site: Arc<Site>,
+        user: Option<Arc<Account>>,
+        entry: Entry,
+    ) -> Result<Mirror, Problem> {
+        let (entered, owner) = (Arc::clone(&site), user.clone());
+        let own_name = self.accounts.own_name().to_owned();
+        let entering = move || {
+            let adoption = entered.enter(entry)?;
+            let owner = owner.as_deref();
+            dirs::check_site(&entered.path, owner)?;
+            let name = owner.map_or(own_name.as_str(), |owner| &owner.name);
+            dirs::make(&entered.store, owner).map_err(|problem| entered.no_store(problem, name))?;
+            Ok::<_, Problem>(adoption)
+        };
+        let adoption = blocking(entering).await??;
+        let (dir, tree) = (site.store.clone(), site.path.clone());
+        let boot_id = self.boot_id.clone();
+        let opening = self.work(user.as_ref(), move || {
+            Workspace::open_at(&dir, &tree, &boot_id)
+        });
+        let files = Arc::new(opening.await??);
+        if let (Some(adoption), Entry::Commit { .. }) = (adoption, entry) {
+            blocking(move || site.adopt(&adoption)).await??;
+        }
+        Ok(Mirror { files, user })
     }
 
     /// Where they are.
@@ -185,17 +291,40 @@ impl Workspaces {
         &self.dir
     }
 
-    /// Bytes of a workspace that was made before, as it counts for its owner.
-    pub(crate) async fn measure(&self, id: &WorkspaceId) -> Result<u64, Problem> {
-        if let Some(Mirror { files, user }) = self.known(id) {
-            return Ok(self.work(user.as_ref(), move || files.measure()).await??);
+    /// What a workspace that was made before holds, as it counts for its owner.
+    pub(crate) async fn measure(&self, id: &WorkspaceId) -> Result<Held, Problem> {
+        if self.known(id).is_none() && !self.dir.join(&id.0).is_dir() {
+            return Ok(Held::default());
         }
+        let mirror = self.passing(id).await?;
+        Ok(self.on(&mirror, Workspace::measure).await??)
+    }
+
+    /// A workspace that was made before, with the rights of the user whose it is. It is not kept open: most are not used before
+    /// the server ends.
+    pub(crate) async fn passing(&self, id: &WorkspaceId) -> Result<Mirror, Problem> {
+        if let Some(mirror) = self.known(id) {
+            return Ok(mirror);
+        }
+        if self.sites.of(id).is_some() {
+            return self.anybodys(id).await;
+        }
+        let gate = self.gate(id);
+        let _open = gate.read().await;
         let (dir, boot_id) = (self.dir.join(&id.0), self.boot_id.clone());
+        if !dir.is_dir() {
+            return Err(not_found().with("workspace", id));
+        }
         let place = dir.clone();
-        let owner = blocking(move || dirs::owner(&place)).await??;
-        // Not kept open: most are not used before the server ends.
-        let measure = move || Workspace::open(&dir, &boot_id)?.measure();
-        Ok(self.work(owner.map(Arc::new).as_ref(), measure).await??)
+        let user = blocking(move || dirs::owner(&place)).await??.map(Arc::new);
+        let opening = self.work(user.as_ref(), move || Workspace::open(&dir, &boot_id));
+        let files = Arc::new(opening.await??);
+        Ok(Mirror { files, user })
+    }
+
+    fn gate(&self, id: &WorkspaceId) -> Arc<RwLock<()>> {
+        let mut gates = self.gates.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(gates.entry(id.clone()).or_default())
     }
 
     fn known(&self, id: &WorkspaceId) -> Option<Mirror> {

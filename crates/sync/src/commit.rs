@@ -33,6 +33,7 @@ use crate::faults::Faults;
 use crate::manifest::{self, Entry};
 use crate::message::{Node, Refusal};
 use crate::path::TreePath;
+use crate::receive::Held;
 use crate::reconcile::{Change, Plan};
 use crate::stat::FileStat;
 use crate::store;
@@ -113,9 +114,14 @@ impl<'a> Commit<'a> {
         lacks.collect()
     }
 
-    /// Bytes of the files that are the mirror's afterwards.
-    pub(crate) fn bytes(&self) -> u64 {
-        manifest::bytes(self.wanted).saturating_add(manifest::bytes(&self.retained()))
+    /// What is the mirror's afterwards.
+    pub(crate) fn held(&self) -> Held {
+        let retained = self.retained();
+        let entries = self.wanted.len() + retained.len();
+        Held {
+            bytes: manifest::bytes(self.wanted).saturating_add(manifest::bytes(&retained)),
+            entries: entries as u64,
+        }
     }
 
     /// Writes the journal, does the steps, writes the index.
@@ -236,7 +242,7 @@ impl<'a> Commit<'a> {
         held.staging.remove_all(STAGED).map_err(failed)?;
         held.staging.remove_all(CUT).map_err(failed)?;
         store::sweep(&self.workspace.index_path());
-        trash::prune(&held.trash).map_err(failed)
+        Ok(())
     }
 }
 

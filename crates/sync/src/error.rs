@@ -44,6 +44,22 @@ pub enum StoreError {
         /// How one can tell.
         why: &'static str,
     },
+    /// What belongs together is on two file systems, between which nothing can be renamed.
+    #[error("{} and {} are on different file systems", tree.display(), dir.display())]
+    Apart {
+        /// The workspace's own directory.
+        dir: PathBuf,
+        /// Its tree.
+        tree: PathBuf,
+    },
+    /// There is no such directory in the trash.
+    #[error("there is no {name} in the trash of {}", path.display())]
+    NoTrash {
+        /// The workspace.
+        path: PathBuf,
+        /// What was asked for.
+        name: String,
+    },
     /// A job or a commit is using the workspace.
     #[error("{} is in use", path.display())]
     Busy {
@@ -84,6 +100,9 @@ pub enum PushError {
     /// The cache was written by a newer version, or cannot be written.
     #[error(transparent)]
     Cache(#[from] StoreError),
+    /// A pattern for what is to be included makes no sense.
+    #[error("{0}")]
+    BadInclude(String),
     /// The observer cancelled.
     #[error("cancelled")]
     Cancelled,

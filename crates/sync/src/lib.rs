@@ -25,8 +25,8 @@
 //!
 //! - the sessions: [`push`] on the client and [`receive`] on the server; [`pull`] has both ends of its own
 //! - what they say: [`message`], [`link`], [`observer`], [`error`]
-//! - the client's look at its tree, and what it leaves out: [`scan`]
-//! - the decisions, without a system call: [`reconcile`], over [`manifest`], [`path`], [`stat`] and [`digest`]
+//! - the client's look at its tree, and what it leaves out: [`scan`]; told for one path: [`explain`]
+//! - the decisions, without a system call: [`reconcile`], over [`manifest`], [`path`], [`unread`], [`stat`] and [`digest`]
 //! - the change of a tree, and its completion after a crash: `commit`
 //! - what a workspace is on disk: [`workspace`]; how the mirror's own files are written: `store`
 //! - every access to a tree, through directory handles: `tree`
@@ -57,6 +57,7 @@
 mod commit;
 pub mod digest;
 pub mod error;
+pub mod explain;
 pub mod faults;
 pub mod link;
 pub mod manifest;
@@ -71,6 +72,7 @@ pub mod scan;
 pub mod stat;
 mod store;
 mod tree;
+pub mod unread;
 pub mod workspace;
 
 pub use digest::Digest;

@@ -4,6 +4,8 @@
 //! [`Closed`]; messages sent before are still received. Each side bounds what is under way: `send`
 //! waits when the other side does not keep up. The two halves are used from different threads.
 
+pub(crate) mod throttle;
+
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};

@@ -16,6 +16,7 @@
 //!                                 <-             Need{paths}     (rare; drift, or a file that changed)
 //! Delta* Data* End{root}          ->             (the answer to each Need)
 //!                                 <-             Waiting{..}     (rare; a job holds the lease)
+//!                                 <-             Plan*           (only in a dry run that asks for it)
 //!                                 <-             Committed | Planned | Refused   (always the last)
 //! ```
 //!
@@ -35,8 +36,11 @@
 //! A `Put` of a file without `send` says that the server has the content: at the same path, at another one, or by another `Put`
 //! of the session. A server that does not asks for it with `Need`. So a client may guess.
 
+mod refusal;
+
 use bytes::Bytes;
 
+pub use self::refusal::Refusal;
 use crate::digest::Digest;
 
 /// The newest protocol version that this build speaks. What version 2 added: [`Up::Reuse`],
@@ -46,7 +50,7 @@ pub const VERSION: u32 = 2;
 pub const MAX_FRAME: usize = 1 << 20;
 /// Bytes of content at which a sender closes a frame.
 pub const TARGET_FRAME: usize = 512 << 10;
-/// Entries in one [`Delta`], [`ManifestPage`], [`Need`], [`Offer`] or [`Want`], and pieces in one
+/// Entries in one [`Delta`], [`ManifestPage`], [`PlanPage`], [`Need`], [`Offer`] or [`Want`], and pieces in one
 /// [`Data`], at most. Even with the longest paths and link targets a page is then below 4 MiB, which
 /// transports commonly allow.
 pub const MAX_PAGE: usize = 256;
@@ -87,6 +91,8 @@ pub enum Down {
     Waiting(Waiting),
     /// The tree of `root` is in place. The last message.
     Committed(Summary),
+    /// A part of all that a commit would do, in a dry run that asks for it.
+    Plan(PlanPage),
     /// A dry run's answer: what a commit would do. The last message.
     Planned(Summary),
     /// No. The last message.
@@ -108,6 +114,30 @@ pub struct Hello {
     pub force_delete: bool,
     /// The client's clock, nanoseconds since the epoch; says how wrong its mtimes are.
     pub client_time_ns: i64,
+    /// In a dry run: tell all paths, not only the first of them.
+    pub list_all: bool,
+}
+
+/// What a commit would do with some paths.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlanPage {
+    /// What.
+    pub deed: Deed,
+    /// Of these, sorted over all pages of it.
+    pub paths: Vec<Vec<u8>>,
+}
+
+/// What a commit does with a path; see [`Summary`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deed {
+    /// Write it.
+    Write,
+    /// Delete it.
+    Delete,
+    /// Move it to the trash.
+    Displace,
+    /// Leave it, though the client no longer has it.
+    Keep,
 }
 
 /// What happens to mirrored files that the client no longer has.
@@ -116,6 +146,9 @@ pub enum Delete {
     /// Those the mirror wrote, and nobody changed since, are deleted.
     #[default]
     Owned,
+    /// The workspace becomes what the client has: those are deleted, and everything else that the client does not have,
+    /// jobs' work and what was there before the mirror, is moved to the trash.
+    Exact,
     /// All stay. The mirror remembers that it wrote them, and a later push with [`Delete::Owned`] deletes
     /// those that nobody changed until then. They are not listed as kept.
     Nothing,
@@ -224,6 +257,9 @@ pub struct Range {
 pub struct End {
     /// Root of the client's tree.
     pub root: Digest,
+    /// Where the client could not read its tree: nothing at or below is taken away. It is part of what the last
+    /// round says; see [`Unread::of`](crate::unread::Unread::of).
+    pub unread: Vec<Vec<u8>>,
 }
 
 /// The server's first message.
@@ -319,99 +355,6 @@ pub struct Listing {
     pub total: u64,
     /// The first [`MAX_LISTED`] of them, or fewer if they are long.
     pub paths: Vec<Vec<u8>>,
-}
-
-/// Why the server said no. Nothing was changed unless it says so.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    /// The client's tree is empty and the server's is not: a lost mount, or the wrong directory.
-    #[error("the directory is empty, and {tracked} mirrored files would be deleted")]
-    EmptyRoot {
-        /// Files in the workspace.
-        tracked: u64,
-    },
-    /// More would be deleted than looks intended.
-    #[error("{would_delete} of {tracked} mirrored files would be deleted (limit {limit})")]
-    MassDelete {
-        /// Files that would go.
-        would_delete: u64,
-        /// Files in the workspace.
-        tracked: u64,
-        /// How many may go without `force_delete`.
-        limit: u64,
-    },
-    /// The server's disk or quota is full.
-    #[error("no space left on the server")]
-    NoSpace,
-    /// Somebody decided how much may be there, and this would be more.
-    #[error("{used} of {limit} bytes are taken, and this is more than what is left")]
-    Full {
-        /// Bytes that may be there.
-        limit: u64,
-        /// Bytes that are, without this commit.
-        used: u64,
-    },
-    /// The client's version is not spoken.
-    #[error("protocol version {client} is not spoken (newest: {newest})")]
-    Version {
-        /// The client's.
-        client: u32,
-        /// The server's newest.
-        newest: u32,
-    },
-    /// A path that no honest client sends.
-    #[error("refused path {}: {why}", String::from_utf8_lossy(path).escape_debug())]
-    BadPath {
-        /// The path.
-        path: Vec<u8>,
-        /// What is wrong with it.
-        why: String,
-    },
-    /// The entries do not give the root that was claimed.
-    #[error("the entries do not add up to the claimed root")]
-    RootMismatch,
-    /// A file's content kept differing from its hash, over several rounds.
-    #[error("content of {} does not match its hash", String::from_utf8_lossy(path).escape_debug())]
-    HashMismatch {
-        /// The file.
-        path: Vec<u8>,
-    },
-    /// More than this server takes.
-    #[error("more than {limit} {what}")]
-    TooMuch {
-        /// Of what.
-        what: String,
-        /// How many at most.
-        limit: u64,
-    },
-    /// Not a message that may come here.
-    #[error("protocol error: {what}")]
-    Protocol {
-        /// What came.
-        what: String,
-    },
-    /// The workspace was written by a newer version.
-    #[error("{file} has format {found}, and this version knows {known}")]
-    NewerFormat {
-        /// Which file of the workspace.
-        file: String,
-        /// Its format.
-        found: u32,
-        /// The newest known format.
-        known: u32,
-    },
-    /// An operation on the server's files failed. The commit is finished, or undone, next time.
-    #[error("{what} {}: {error}", String::from_utf8_lossy(path).escape_debug())]
-    Io {
-        /// What was tried.
-        what: String,
-        /// On which path below the workspace.
-        path: Vec<u8>,
-        /// errno(3), or 0.
-        errno: i32,
-        /// In words.
-        error: String,
-    },
 }
 
 /// From the client to the server, in a pull.

@@ -14,6 +14,11 @@ pub trait Observer: Sync {
         let _unused = progress;
     }
 
+    /// That many more files, and bytes of them, need not be sent, since the server has them elsewhere.
+    fn reused(&self, progress: Progress) {
+        let _unused = progress;
+    }
+
     /// The server waits before it commits; said again about every second.
     fn waiting(&self, reason: Waiting) {
         let _unused = reason;

@@ -4,7 +4,7 @@
 //! there, asks for what differs, and puts complete files in place by rename. Its `record` says which
 //! files an earlier pull brought, since only those may be replaced, and what the last push sent.
 
-mod globs;
+pub(crate) mod globs;
 mod puller;
 mod record;
 mod serve;

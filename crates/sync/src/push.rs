@@ -12,11 +12,14 @@ mod library;
 mod outbox;
 mod pack;
 mod past;
+mod planned;
 mod pusher;
 mod send;
 
+use std::num::NonZeroU64;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, SystemTime};
@@ -29,11 +32,13 @@ pub use self::pack::Compress;
 use self::pusher::Pusher;
 use crate::digest::Digest;
 use crate::error::PushError;
+use crate::link::throttle::{Throttled, Wall};
 use crate::link::{Link, Receiving, Sending};
 use crate::message::{Delete, Down, Hello, Summary, Up, VERSION};
 use crate::observer::Observer;
 use crate::path::TreePath;
-use crate::scan::rules::Rules;
+use crate::pull::globs::Globs;
+use crate::scan::rules::{Choice, Rules};
 use crate::tree::Dir;
 
 /// How to push.
@@ -57,6 +62,13 @@ pub struct Options {
     pub exclude: Vec<PathBuf>,
     /// Whether content is compressed on its way.
     pub compress: Compress,
+    /// Take `.git` too.
+    pub with_git: bool,
+    /// Patterns for what is taken although the ignore files leave it out, as those of a pull: `*` does not match `/`,
+    /// `**` does; one that matches a directory takes all below it.
+    pub include: Vec<String>,
+    /// Bytes per second that are sent at most; `None` for as many as the link takes.
+    pub bwlimit: Option<NonZeroU64>,
 }
 
 impl Options {
@@ -73,6 +85,9 @@ impl Options {
             git_ignores: gitconfig_excludes_path(),
             exclude: Vec::new(),
             compress: Compress::Auto,
+            with_git: false,
+            include: Vec::new(),
+            bwlimit: None,
         }
     }
 }
@@ -133,11 +148,13 @@ where
         source: errno.into(),
     };
     let dir = Dir::open_root(root).map_err(cannot)?;
+    let rules = rules(root, options)?;
     let known = cache::load(cache)?;
     let Link {
-        mut sender,
+        sender,
         mut receiver,
     } = link;
+    let mut sender = Throttled::new(sender, options.bwlimit, Wall::watched_by(observer));
     let peer = known.as_ref().map_or(0, |known| known.peer);
     let mark = beside(cache, "cut");
     let past = known.as_ref().map(|known| known.past.clone());
@@ -152,7 +169,6 @@ where
         let (forward, inbox) = crossbeam_channel::bounded(INBOX);
         let (outbox, over) = (&outbox, &over);
         scope.spawn(move || listen(&mut receiver, outbox, over, &forward));
-        let rules = Rules::above(root, options.git_ignores.as_deref());
         let pusher = Pusher {
             dir,
             rules,
@@ -179,6 +195,20 @@ where
     })
 }
 
+/// What is left out of `root`, and what is not.
+pub(crate) fn rules(root: &Path, options: &Options) -> Result<Arc<Rules>, PushError> {
+    let rules = Rules::above(root, options.git_ignores.as_deref());
+    let include = (!options.include.is_empty()).then(|| Globs::new(&options.include));
+    let include = include
+        .transpose()
+        .map_err(|error| PushError::BadInclude(error.to_string()))?;
+    let with_git = options.with_git;
+    if include.is_none() && !with_git {
+        return Ok(rules);
+    }
+    Ok(Rules::choosing(&rules, Choice { with_git, include }))
+}
+
 /// Messages of the server that may wait for the scan to end.
 const INBOX: usize = 1024;
 /// How soon a cancelled or failed push ends.
@@ -193,7 +223,7 @@ fn beside(cache: &Path, kind: &str) -> PathBuf {
 }
 
 /// Where those of `directories` that lie inside `root` are below it.
-fn inside(root: &Path, directories: &[PathBuf]) -> Vec<TreePath> {
+pub(crate) fn inside(root: &Path, directories: &[PathBuf]) -> Vec<TreePath> {
     let root = led(root);
     let mut found = Vec::new();
     for directory in directories {
@@ -239,6 +269,7 @@ fn hello(options: &Options, base: Option<Digest>) -> Hello {
         delete: options.delete,
         force_delete: options.force_delete,
         client_time_ns: since_epoch(options.now),
+        list_all: options.dry_run,
     }
 }
 

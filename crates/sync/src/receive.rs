@@ -20,7 +20,7 @@ use std::thread::{self, Scope};
 use std::time::{Duration, SystemTime};
 
 use self::room::Tally;
-pub use self::room::{Full, Room};
+pub use self::room::{Full, Held, Room};
 use self::round::Rounds;
 use self::turn::{Context, Turn};
 use crate::commit::sources::Sources;
@@ -36,6 +36,7 @@ use crate::workspace::Workspace;
 use crate::workspace::index::Index;
 use crate::workspace::kept::{CUT, Kept};
 use crate::workspace::lease::{Lock, POLL};
+use crate::workspace::{TrashBounds, trash};
 
 /// Bounds and threads of the server's side.
 #[derive(Debug, Clone)]
@@ -50,6 +51,8 @@ pub struct Options {
     pub past_bytes: u64,
     /// Who is asked before the workspace comes to hold more; `None` if it may.
     pub room: Option<Arc<dyn Room>>,
+    /// How much of what commits displace is kept.
+    pub trash: TrashBounds,
 }
 
 impl Default for Options {
@@ -60,6 +63,7 @@ impl Default for Options {
             threads: 2,
             past_bytes: 256 << 20,
             room: None,
+            trash: TrashBounds::default(),
         }
     }
 }
@@ -106,6 +110,7 @@ where
     let received = session.serve();
     match &received {
         Ok(Received::Committed(summary)) => {
+            session.tidy_trash(summary);
             session.sender.send(Down::Committed(summary.clone()))?;
         }
         Ok(Received::Planned(summary)) => session.sender.send(Down::Planned(summary.clone()))?,
@@ -188,7 +193,7 @@ impl Session<'_> {
         };
         let staging = staging.map_err(|errno| refusal("stage", &[], errno))?;
         let tracked = index.tracked();
-        let held = index.bytes().saturating_add(kept.bytes());
+        let held = index.held().and(kept.bytes());
         let past = cut::past(workspace, &hello, self.options)?;
         let tally = Tally::begin(self.options.room.as_deref(), held, &workspace.held.staging);
         let context = Context {
@@ -218,7 +223,7 @@ impl Session<'_> {
                 && let Ok(index) = workspace.index()
             {
                 let kept = Kept::look(&workspace.held.staging).map_or(0, |kept| kept.bytes());
-                tally.committed(index.bytes().saturating_add(kept), 0);
+                tally.committed(index.held().and(kept), 0);
             }
             tally.rest();
         }
@@ -266,18 +271,24 @@ impl Session<'_> {
                 self.manifest(context.index)?;
             }
             loop {
-                let root = self.collect(scope, &stage, &mut rounds, staged)?;
+                let end = self.collect(scope, &stage, &mut rounds, staged)?;
                 let mut drift = match looking.take() {
                     Some(looking) => looking.join().expect("a look does not panic"),
                     None => context.look(),
                 };
-                let target = context.target(&mut rounds, root, staged)?;
+                let target = context.target(&mut rounds, &end, staged)?;
                 let mut may_open = !context.hello.dry_run;
                 loop {
                     let leased = lease.is_some();
                     let turn = drift.and_then(|at| context.turn(&target, &at, staged, leased));
                     let closed = match turn {
                         Ok(Turn::Done(received)) => return Ok(received),
+                        Ok(Turn::Planned(summary, pages)) => {
+                            for page in pages {
+                                self.sender.send(Down::Plan(page))?;
+                            }
+                            return Ok(Received::Planned(*summary));
+                        }
                         Ok(Turn::Need(paths)) => break self.need(&paths, rounds.round)?,
                         Ok(Turn::Lease) => false,
                         Err(refused) if may_open && access::is_closed(&refused) => true,
@@ -296,6 +307,16 @@ impl Session<'_> {
         })
     }
 
+    /// The commit is made: what keeps the trash from being tidied is no reason to fail it.
+    fn tidy_trash(&self, summary: &Summary) {
+        if summary.trash.is_empty() {
+            return;
+        }
+        let (trash, now) = (&self.workspace.held.trash, (self.clock)());
+        let _untidy = trash::stamp(trash, summary.generation, now)
+            .and_then(|()| trash::prune(trash, &self.options.trash, now));
+    }
+
     /// In an empty workspace files keep the client's times, as far as they are not in the future.
     fn keep_mtimes_until(&self, index: &Index) -> Result<Option<i64>, Refusal> {
         if index.generation > 0 {
@@ -307,14 +328,14 @@ impl Session<'_> {
         Ok(names.is_empty().then(|| since_epoch((self.clock)())))
     }
 
-    /// Receives one round, to its end; says which root the client has.
+    /// Receives one round, to its end; that says which root the client has.
     fn collect<'scope, 'env>(
         &mut self,
         scope: &'scope Scope<'scope, 'env>,
         stage: &'env Stage<'env>,
         rounds: &mut Rounds<'_>,
         staged: &mut StagedFiles,
-    ) -> Result<Digest, ReceiveError> {
+    ) -> Result<End, ReceiveError> {
         let mut writers = None;
         let start = || Writers::start(scope, stage, self.options.threads);
         let ended = self.messages(rounds, stage, |work| {
@@ -331,13 +352,13 @@ impl Session<'_> {
         ended?.ok_or_else(|| protocol("a writer failed").into())
     }
 
-    /// Hands over the work of one round; returns the root at its end, or `None` if that is not worth waiting for.
+    /// Hands over the work of one round; returns its end, or `None` if that is not worth waiting for.
     fn messages(
         &mut self,
         rounds: &mut Rounds<'_>,
         stage: &Stage<'_>,
         mut give: impl FnMut(Work),
-    ) -> Result<Option<Digest>, ReceiveError> {
+    ) -> Result<Option<End>, ReceiveError> {
         loop {
             let work = match self.next()? {
                 Up::Rebase if rounds.void => {
@@ -348,7 +369,7 @@ impl Session<'_> {
                 Up::Data(data) => Vec::from_iter(rounds.data(data)?),
                 Up::Reuse(reuse) => rounds.reuse(&reuse)?,
                 Up::End(_) if rounds.void => Vec::new(),
-                Up::End(end) => return Ok(Some(end.root)),
+                Up::End(end) => return Ok(Some(end)),
                 Up::Hello(_) | Up::Rebase => return Err(protocol("a message out of place").into()),
             };
             work.into_iter().for_each(&mut give);
@@ -377,9 +398,9 @@ impl Session<'_> {
                 return Ok(Entered::Writing(lock));
             }
             // Nothing came before the end: the client has what it had at the last commit.
-            if let Some(&Up::End(End { root })) = self.early.front()
+            if let Some(Up::End(End { root, .. })) = self.early.front()
                 && !std::mem::replace(&mut tried, true)
-                && let Some(received) = self.pass(hello, root)?
+                && let Some(received) = self.pass(hello, *root)?
             {
                 return Ok(Entered::Passed(Box::new(received)));
             }

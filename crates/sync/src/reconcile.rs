@@ -16,12 +16,26 @@
 //! | no | yes | as it was, but nothing is to be deleted | leave it; it stays ours |
 //! | no | no | any | never looked at |
 //!
+//! That is the *owned* way. In the *exact* way the workspace becomes what the client has and nothing else: where a job's
+//! work would be left, and what is in neither tree, goes to the trash. In both, nothing is taken away at or below
+//! what the client could not read, nor the directories above it: what the mirror wrote there stays its own.
+//!
 //! What a job put into a directory that the client removed stays, unless the client's ignore rules
 //! match it: caches of sources that are gone mislead builds, so they go to the trash.
 
 use crate::message::{Delete, Node};
 use crate::path::{TreePath, is_below};
 use crate::stat::FileStat;
+use crate::unread::Unread;
+
+/// What is done with what the client does not have.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Policy {
+    /// In general.
+    pub delete: Delete,
+    /// Where it is not known what the client has.
+    pub unread: Unread,
+}
 
 /// What is on disk at a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,13 +59,15 @@ pub struct Change<'a> {
     pub disk: Option<Disk>,
 }
 
-/// Something in a directory that is to go, in neither tree: topmost only.
+/// Something in neither tree, topmost only: in a directory that is to go, or for an exact mirror anywhere.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stranger {
     /// Where.
     pub path: TreePath,
-    /// Whether the client's ignore rules match it.
+    /// Whether the client's ignore rules match it. Not asked for an exact mirror.
     pub ignored: bool,
+    /// Files and links in it, or 1; not counted but for an exact mirror.
+    pub files: u64,
 }
 
 /// The decision for one path.
@@ -69,9 +85,11 @@ pub enum Decision {
     Displace,
     /// Remove what the mirror wrote.
     Delete,
+    /// Move a job's work to the trash; nothing takes its place.
+    Discard,
     /// Leave a job's work where it is.
     Keep,
-    /// Leave what the mirror wrote where it is: nothing is to be deleted.
+    /// Leave what the mirror wrote where it is: nothing is to be deleted, here or at all.
     Retain,
     /// It is gone already.
     Forget,
@@ -79,7 +97,7 @@ pub enum Decision {
 
 /// Decides for one path; see the module's table.
 #[must_use]
-pub fn decide(change: &Change<'_>, delete: Delete) -> Decision {
+pub fn decide(change: &Change<'_>, policy: &Policy) -> Decision {
     let disk = change.disk.as_ref();
     let node = disk.and_then(|disk| disk.node.as_ref());
     match (change.want, disk) {
@@ -91,11 +109,17 @@ pub fn decide(change: &Change<'_>, delete: Delete) -> Decision {
         (Some(_), Some(_)) if node == change.was && node.is_some() => Decision::Replace,
         (Some(_), Some(_)) => Decision::Displace,
         (None, None) => Decision::Forget,
-        (None, Some(_)) if node == change.was && node.is_some() => match delete {
-            Delete::Owned => Decision::Delete,
-            Delete::Nothing => Decision::Retain,
-        },
-        (None, Some(_)) => Decision::Keep,
+        (None, Some(_)) => {
+            let is_ours = node == change.was && node.is_some();
+            match (is_ours, policy.delete) {
+                (true, _) if policy.unread.touches(change.path) => Decision::Retain,
+                (false, _) if policy.unread.touches(change.path) => Decision::Keep,
+                (true, Delete::Owned | Delete::Exact) => Decision::Delete,
+                (true, Delete::Nothing) => Decision::Retain,
+                (false, Delete::Exact) => Decision::Discard,
+                (false, Delete::Owned | Delete::Nothing) => Decision::Keep,
+            }
+        }
     }
 }
 
@@ -156,6 +180,8 @@ pub struct Plan {
     pub deleted_files: u64,
     /// Moved to the trash.
     pub displaced: Vec<TreePath>,
+    /// Files and links in those that nothing of the client's takes the place of.
+    pub discarded_files: u64,
     /// Left in place as a job's, though the client no longer has them, or their directory.
     pub kept: Vec<TreePath>,
     /// Which of the changes are left in place as the mirror's, because nothing is to be deleted.
@@ -186,7 +212,7 @@ struct Draft {
 
 /// Makes the plan. `changes` are sorted; they cover everything below a directory that is not there.
 #[must_use]
-pub fn reconcile(changes: &[Change<'_>], strangers: &[Stranger], delete: Delete) -> Plan {
+pub fn reconcile(changes: &[Change<'_>], strangers: &[Stranger], policy: &Policy) -> Plan {
     let mut draft = Draft::default();
     let mut installed: Option<&TreePath> = None;
     let mut at = 0;
@@ -199,7 +225,7 @@ pub fn reconcile(changes: &[Change<'_>], strangers: &[Stranger], delete: Delete)
             at += 1;
             continue;
         }
-        at += match decide(change, delete) {
+        at += match decide(change, policy) {
             Decision::Replace if change.was == Some(&Node::Dir) => {
                 draft.replace_dir(changes, at, strangers)
             }
@@ -215,7 +241,7 @@ pub fn reconcile(changes: &[Change<'_>], strangers: &[Stranger], delete: Delete)
             installed = Some(change.path);
         }
     }
-    draft.strangers(strangers, delete);
+    draft.strangers(strangers, policy);
     draft.finish()
 }
 
@@ -247,6 +273,12 @@ impl Draft {
             }
             Decision::Delete => {
                 self.delete(change);
+                None
+            }
+            Decision::Discard => {
+                self.displacements.push(Step::Displace(path()));
+                self.plan.displaced.push(path());
+                self.plan.discarded_files += 1;
                 None
             }
             Decision::Keep => {
@@ -289,7 +321,7 @@ impl Draft {
         let before = self.plan.displaced.len();
         let mut emptied = Vec::new();
         for change in &changes[at + 1..=at + below] {
-            match decide(change, Delete::Owned) {
+            match decide(change, &Policy::default()) {
                 Decision::Delete if change.was == Some(&Node::Dir) => {
                     emptied.push(change.path.clone());
                 }
@@ -315,8 +347,8 @@ impl Draft {
         below + 1
     }
 
-    /// What jobs left in directories that are to go.
-    fn strangers(&mut self, strangers: &[Stranger], delete: Delete) {
+    /// What is in neither tree.
+    fn strangers(&mut self, strangers: &[Stranger], policy: &Policy) {
         for stranger in strangers {
             if self
                 .replaced
@@ -325,10 +357,18 @@ impl Draft {
             {
                 continue;
             }
-            if stranger.ignored && delete == Delete::Owned {
+            let goes = match policy.delete {
+                Delete::Exact => true,
+                Delete::Owned => stranger.ignored,
+                Delete::Nothing => false,
+            };
+            if goes && !policy.unread.touches(&stranger.path) {
                 self.displacements
                     .push(Step::Displace(stranger.path.clone()));
                 self.plan.displaced.push(stranger.path.clone());
+                if policy.delete == Delete::Exact {
+                    self.plan.discarded_files += stranger.files;
+                }
             } else {
                 self.plan.kept.push(stranger.path.clone());
             }

@@ -4,14 +4,17 @@
 //! <dir>/tree      what jobs see
 //! <dir>/staging   what is being received (`new`), what came in a session that was cut off (`cut`), and what commits
 //!                 replaced and removed (`past`)
-//! <dir>/trash     what commits displaced, <commit>/<path>; the last two are kept
+//! <dir>/trash     what commits displaced, <commit>/<path>, as far as its bounds allow
 //! <dir>/index     the last commit: its manifest, and what the files looked like once written
 //! <dir>/journal   exists while a commit is being applied: the tree is neither old nor new
 //! <dir>/lease     flock(2): shared by running jobs, exclusive while a commit is applied
 //! <dir>/writer    flock(2): exclusive for one session that writes; its mtime is when the workspace was last used
 //! ```
 //!
-//! A module for each: `index`, `journal`, `kept`, `past`, `lease`, `trash`. The tree is changed by `commit` alone, also
+//! The tree may also be a directory of somebody's choosing elsewhere on the same file system ([`Workspace::open_at`]); nothing of
+//! the mirror's own is in it.
+//!
+//! A module for each: `index`, `journal`, `kept`, `past`, `lease`, `trash` and the way out of it, `restore`. The tree is changed by `commit` alone, also
 //! when a workspace is opened that a crash left with a journal.
 
 pub(crate) mod index;
@@ -19,6 +22,7 @@ pub(crate) mod journal;
 pub(crate) mod kept;
 pub(crate) mod lease;
 pub(crate) mod past;
+mod restore;
 pub(crate) mod trash;
 
 use std::fs::{self, FileTimes};
@@ -28,11 +32,14 @@ use std::time::SystemTime;
 use self::index::Index;
 use self::kept::Kept;
 use self::lease::{Kind, Lock};
+pub use self::restore::{Restored, Wanted};
+pub use self::trash::{Bounds as TrashBounds, TrashDir};
 use crate::commit::{self, Recovery};
 use crate::digest::Digest;
 use crate::error::StoreError;
 use crate::faults::Faults;
 use crate::manifest;
+use crate::receive::Held;
 use crate::store::{self, failed};
 use crate::tree::{Dir, Use};
 
@@ -40,14 +47,15 @@ use crate::tree::{Dir, Use};
 #[derive(Debug)]
 pub struct Workspace {
     dir: PathBuf,
+    tree: PathBuf,
     boot_id: String,
-    pub(crate) held: Held,
+    pub(crate) held: Dirs,
     pub(crate) faults: Faults,
 }
 
 /// The directories of a workspace, held open.
 #[derive(Debug)]
-pub(crate) struct Held {
+pub(crate) struct Dirs {
     pub(crate) tree: Dir,
     pub(crate) staging: Dir,
     pub(crate) trash: Dir,
@@ -59,15 +67,20 @@ pub struct SharedLease {
     _lock: Lock,
 }
 
-/// What one commit displaced.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TrashDir {
-    /// Name of the directory, as in [`crate::message::Summary::trash`].
-    pub name: String,
-    /// Number of the commit that moved these there.
+/// What the mirror wrote.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Contents {
+    /// Number of commits so far.
     pub generation: u64,
-    /// Files and links in it, by the path they had in the tree.
-    pub paths: Vec<PathBuf>,
+    /// How much it is.
+    pub held: Held,
+}
+
+/// Keeps everybody else from using the workspace, as long as it lives.
+#[derive(Debug)]
+pub struct Exclusive {
+    _writer: Lock,
+    _lease: Lock,
 }
 
 impl Workspace {
@@ -87,18 +100,50 @@ impl Workspace {
     /// # Errors
     /// As [`Workspace::open`].
     pub fn open_with(dir: &Path, boot_id: &str, faults: Faults) -> Result<Self, StoreError> {
+        let tree = dir.join("tree");
+        fs::create_dir_all(&tree).map_err(failed("create", &tree))?;
+        Self::open_both(dir, &tree, boot_id, faults)
+    }
+
+    /// Opens the workspace whose own files are in `dir`, which is made if it is not there, and whose tree is the
+    /// directory `tree`, which has to be there, outside of `dir` and on the same file system.
+    ///
+    /// # Errors
+    /// As [`Workspace::open`], and [`StoreError::Apart`].
+    pub fn open_at(dir: &Path, tree: &Path, boot_id: &str) -> Result<Self, StoreError> {
+        Self::open_both(dir, tree, boot_id, Faults::default())
+    }
+
+    fn open_both(
+        dir: &Path,
+        tree: &Path,
+        boot_id: &str,
+        faults: Faults,
+    ) -> Result<Self, StoreError> {
+        let open =
+            |path: &Path| Dir::open_own(path).map_err(|errno| failed("open", path)(errno.into()));
         let hold = |name: &str| {
             let path = dir.join(name);
             fs::create_dir_all(&path).map_err(failed("create", &path))?;
-            Dir::open_own(&path).map_err(|errno| failed("open", &path)(errno.into()))
+            open(&path)
         };
-        let held = Held {
-            tree: hold("tree")?,
+        let held = Dirs {
+            tree: open(tree)?,
             staging: hold("staging")?,
             trash: hold("trash")?,
         };
+        let device = |dir: &Dir| rustix::fs::fstat(dir).map(|stat| stat.st_dev);
+        let same = |other: &Dir| Ok::<_, rustix::io::Errno>(device(&held.tree)? == device(other)?);
+        let together = same(&held.staging).and_then(|first| Ok(first && same(&held.trash)?));
+        if !together.map_err(|errno| failed("stat", dir)(errno.into()))? {
+            return Err(StoreError::Apart {
+                dir: dir.to_owned(),
+                tree: tree.to_owned(),
+            });
+        }
         let workspace = Self {
             dir: dir.to_owned(),
+            tree: tree.to_owned(),
             boot_id: boot_id.to_owned(),
             held,
             faults,
@@ -125,7 +170,7 @@ impl Workspace {
     /// The directory that jobs work in.
     #[must_use]
     pub fn tree(&self) -> PathBuf {
-        self.dir.join("tree")
+        self.tree.clone()
     }
 
     /// The file to lock (flock(2), `LOCK_SH`) while a job runs here. A starter that takes it by
@@ -218,17 +263,26 @@ impl Workspace {
     /// # Errors
     /// [`StoreError`] if the trash cannot be listed.
     pub fn trash(&self) -> Result<Vec<TrashDir>, StoreError> {
-        trash::list(&self.held.trash)
+        self.trash_with(usize::MAX)
+    }
+
+    /// The same with so many paths of each commit at most.
+    ///
+    /// # Errors
+    /// As [`Workspace::trash`].
+    pub fn trash_with(&self, most: usize) -> Result<Vec<TrashDir>, StoreError> {
+        trash::list(&self.held.trash, most)
             .map_err(|errno| failed("list", &self.dir.join("trash"))(errno.into()))
     }
 
-    /// Bytes of the files that the mirror wrote, of those that an interrupted commit is still to put in place, of what a session
-    /// brought that was cut off, and of what commits replaced and is kept for when it comes back: what sessions tell [`Room`](crate::receive::Room). What a killed server left beside that in the
+    /// What the mirror wrote, the files that an interrupted commit is still to put in place, and the bytes of what a session
+    /// brought that was cut off and of what commits replaced and is kept for when it comes back: what sessions tell
+    /// [`Room`](crate::receive::Room). What a killed server left beside that in the
     /// staging area does not count: it is removed.
     ///
     /// # Errors
     /// [`StoreError`] if the workspace's own files are unusable.
-    pub fn measure(&self) -> Result<u64, StoreError> {
+    pub fn measure(&self) -> Result<Held, StoreError> {
         let cannot =
             |errno: rustix::io::Errno| failed("empty", &self.dir.join("staging"))(errno.into());
         // Who holds it counts by itself.
@@ -238,23 +292,87 @@ impl Workspace {
             self.held.staging.remove_all(STAGED).map_err(cannot)?;
         }
         let journal = journal::load_undamaged(&self.journal_path())?;
-        let pending = journal.map_or(0, |journal| manifest::bytes(&journal.puts));
+        let puts = journal.map_or_else(Vec::new, |journal| journal.puts);
         let kept = Kept::look(&self.held.staging).map_err(cannot)?.bytes();
         let past = past::bytes(&self.held.staging).map_err(cannot)?;
-        let parts = [self.index()?.bytes(), pending, kept, past];
-        Ok(parts.into_iter().fold(0, u64::saturating_add))
+        let held = self.index()?.held().and(kept).and(past);
+        Ok(Held {
+            bytes: held.bytes.saturating_add(manifest::bytes(&puts)),
+            entries: held.entries.saturating_add(puts.len() as u64),
+        })
     }
 
-    /// Removes the workspace with all that is in it.
+    /// Removes from the trash what is beyond `bounds` at `now`, unless a session is at work, which does so itself.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the trash cannot be listed.
+    pub fn prune_trash(&self, bounds: &TrashBounds, now: SystemTime) -> Result<(), StoreError> {
+        let Some(_writer) = self.lock_writer()? else {
+            return Ok(());
+        };
+        trash::prune(&self.held.trash, bounds, now)
+            .map_err(|errno| failed("prune", &self.dir.join("trash"))(errno.into()))
+    }
+
+    /// Moves what is wanted of what a commit displaced, by the name of its trash directory, back to where it was. It is
+    /// a job's from then on: the next push treats it like anything that a job made.
+    ///
+    /// # Errors
+    /// [`StoreError::Busy`] while a job or a session uses the workspace, [`StoreError::NoTrash`], and what keeps
+    /// files from being moved.
+    pub fn restore(&self, name: &str, wanted: &Wanted) -> Result<Restored, StoreError> {
+        let _alone = self.claim()?;
+        let cannot = |errno: rustix::io::Errno| failed("restore", &self.dir)(errno.into());
+        let no_trash = || StoreError::NoTrash {
+            path: self.dir.clone(),
+            name: name.to_owned(),
+        };
+        let there = trash::list_names(&self.held.trash).map_err(cannot)?;
+        if !there.iter().any(|known| known == name) {
+            return Err(no_trash());
+        }
+        let trash = &self.held.trash;
+        let from = trash.child(name.as_bytes(), Use::List).map_err(cannot)?;
+        let into = trash::name(self.index()?.generation);
+        let into = || trash.make_beneath(into.as_bytes());
+        let restored = restore::restore(&from, &self.held.tree, wanted, &into).map_err(cannot)?;
+        // Not empty where something stayed.
+        let _left = trash.remove_dir(name.as_bytes());
+        Ok(restored)
+    }
+
+    /// Takes the workspace for oneself.
+    ///
+    /// # Errors
+    /// [`StoreError::Busy`] while a job or a session uses it.
+    pub fn claim(&self) -> Result<Exclusive, StoreError> {
+        let busy = || StoreError::Busy {
+            path: self.dir.clone(),
+        };
+        Ok(Exclusive {
+            _writer: self.lock_writer()?.ok_or_else(busy)?,
+            _lease: self.lock_lease()?.ok_or_else(busy)?,
+        })
+    }
+
+    /// What the mirror wrote, as of the last commit.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the index is unusable.
+    pub fn contents(&self) -> Result<Contents, StoreError> {
+        let index = self.index()?;
+        Ok(Contents {
+            generation: index.generation,
+            held: index.held(),
+        })
+    }
+
+    /// Removes the workspace with all that is in it; a tree that is elsewhere stays.
     ///
     /// # Errors
     /// [`StoreError::Busy`] while a job or a session uses it; it is then untouched.
     pub fn remove(self) -> Result<(), StoreError> {
-        let busy = || StoreError::Busy {
-            path: self.dir.clone(),
-        };
-        let _writer = self.lock_writer()?.ok_or_else(busy)?;
-        let _lease = self.lock_lease()?.ok_or_else(busy)?;
+        let _alone = self.claim()?;
         let cannot = |errno: rustix::io::Errno| failed("remove", &self.dir)(errno.into());
         let dir = Dir::open_root(&self.dir).map_err(cannot)?;
         // The locks go last: until then nobody takes this for a new, empty workspace.
@@ -272,6 +390,23 @@ impl Workspace {
         self.held.staging.make_dir(STAGED)?;
         self.held.staging.child(STAGED, Use::Names)
     }
+}
+
+/// Removes what is in the directory of a workspace that nobody can open any more.
+///
+/// # Errors
+/// [`StoreError`] if something cannot be removed.
+pub fn empty(dir: &Path) -> Result<(), StoreError> {
+    let cannot = |errno: rustix::io::Errno| failed("remove", dir)(errno.into());
+    let open = match Dir::open_own(dir) {
+        Err(rustix::io::Errno::NOENT) => return Ok(()),
+        open => open.map_err(cannot)?,
+    };
+    let mut buffer = [std::mem::MaybeUninit::uninit(); 4096];
+    for name in open.names(&mut buffer).map_err(cannot)? {
+        open.remove_all(&name.name).map_err(cannot)?;
+    }
+    Ok(())
 }
 
 /// The directory in `staging` that has the shape of the tree.

@@ -9,6 +9,9 @@ use legwork_identity::Principal;
 use legwork_server::{Cgroups, Config, JobRules, Problem, Server};
 use tempfile::TempDir;
 use tokio_util::task::TaskTracker;
+use tonic::Status;
+use tonic::body::Body;
+use tower::ServiceExt;
 
 /// How long a condition may take to come true before a test fails: for what hangs, also on a machine that is busy with something else.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -60,6 +63,23 @@ impl Host {
     pub async fn client(&self) -> Client {
         let server = self.server();
         connect(&server, &self.tasks).await
+    }
+
+    /// A client of an older server, which does not know this method (`/package.Service/Method`).
+    #[must_use]
+    pub fn client_without(&self, method: &'static str) -> Client {
+        let services = self.server().services(principal());
+        let older = tower::service_fn(move |request: http::Request<Body>| {
+            let answer =
+                (request.uri().path() != method).then(|| services.clone().oneshot(request));
+            async move {
+                match answer {
+                    Some(answer) => answer.await,
+                    None => Ok(Status::unimplemented("no such method").into_http()),
+                }
+            }
+        });
+        Client::in_process(older, self.tasks())
     }
 
     /// Makes streams to whatever server there is at that moment.
@@ -119,16 +139,20 @@ fn open(state_dir: PathBuf, tasks: &TaskTracker) -> Result<Server, Problem> {
         cgroups: Cgroups::None,
         keeper: None,
         job_rules: JobRules::default(),
+        sites: std::collections::BTreeMap::new(),
     };
     Server::open(config, tasks.clone())
+}
+
+/// Whom clients are taken for.
+fn principal() -> Principal {
+    Principal::in_process(UID, "tester")
 }
 
 /// A stream to a server in this process.
 fn serve(server: &Server, tasks: &TaskTracker) -> tokio::io::DuplexStream {
     let (ours, theirs) = tokio::io::duplex(1 << 20);
-    let serving = server
-        .clone()
-        .serve(theirs, Principal::in_process(UID, "tester"));
+    let serving = server.clone().serve(theirs, principal());
     tasks.spawn(async move { drop(serving.await) });
     ours
 }

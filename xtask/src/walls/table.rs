@@ -24,6 +24,10 @@ pub(super) const ROOMS: &[Room] = &[
         imports: &[],
     },
     Room {
+        name: "legwork-records",
+        imports: &[],
+    },
+    Room {
         name: "legwork-identity",
         imports: &[],
     },
@@ -113,6 +117,11 @@ pub(super) const RESTRICTED: &[(&str, &[&str], &str)] = &[
         &["legwork-sync"],
         "walking trees belongs to the mirror library",
     ),
+    (
+        "jsonschema",
+        &["legwork-records"],
+        "records are validated in one place",
+    ),
     ("rcgen", IDENTITY, "certificates are made in one place"),
     (
         "x509-parser",
@@ -133,7 +142,7 @@ pub(super) const RESTRICTED: &[(&str, &[&str], &str)] = &[
     (
         "tokio",
         ASYNC,
-        "the shim, the mirror and the identity library are synchronous",
+        "the shim and the libraries of mirror, records and identity are synchronous",
     ),
     (
         "libc",

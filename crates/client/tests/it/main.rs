@@ -12,4 +12,5 @@ mod input;
 mod lost;
 mod mirror;
 mod resume;
+mod run;
 mod support;

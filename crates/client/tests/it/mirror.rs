@@ -27,6 +27,7 @@ async fn push(client: &Client, far: &Far, root: &Path, name: &str) -> push::Push
     let request = PushRequest {
         workspace: workspace(name),
         root: root.to_owned(),
+        adopt: false,
         options: push::Options::at(now),
         cache: far.host.scratch("cache").join(name),
     };

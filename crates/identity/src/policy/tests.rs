@@ -19,6 +19,7 @@ fn principal(number: u128, roles: impl IntoIterator<Item = Role>) -> Principal {
 /// Method, and whether a stranger, `admin`, `run`, `report` and `read` may call it.
 const EXPECTED: &[(&str, [u8; 5])] = &[
     ("legwork.v1.JobService/Start", [0, 1, 1, 0, 0]),
+    ("legwork.v1.JobService/Run", [0, 1, 1, 0, 0]),
     ("legwork.v1.JobService/Get", [0, 1, 1, 0, 1]),
     ("legwork.v1.JobService/List", [0, 1, 1, 0, 1]),
     ("legwork.v1.JobService/Wait", [0, 1, 1, 0, 1]),
@@ -32,6 +33,10 @@ const EXPECTED: &[(&str, [u8; 5])] = &[
     ("legwork.v1.JobService/Remove", [0, 1, 1, 0, 0]),
     ("legwork.v1.SyncService/Commit", [0, 1, 1, 0, 0]),
     ("legwork.v1.SyncService/Pull", [0, 1, 1, 0, 0]),
+    ("legwork.v1.SyncService/ListWorkspaces", [0, 1, 1, 0, 0]),
+    ("legwork.v1.SyncService/RemoveWorkspace", [0, 1, 1, 0, 0]),
+    ("legwork.v1.SyncService/ListTrash", [0, 1, 1, 0, 0]),
+    ("legwork.v1.SyncService/RestoreTrash", [0, 1, 1, 0, 0]),
     ("legwork.v1.HostService/Info", [0, 1, 1, 1, 1]),
     ("legwork.v1.EnrollService/Join", [1, 1, 1, 1, 1]),
     ("legwork.v1.EnrollService/Renew", [0, 1, 1, 1, 1]),

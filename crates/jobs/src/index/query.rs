@@ -68,12 +68,13 @@ pub(crate) fn insert(connection: &Connection, job: &Job) -> Result<(), QueryErro
     Ok(())
 }
 
-/// Writes down what a job is doing now.
+/// Writes down what a job is doing now; tells whether that is its end, of which nothing was written before.
 pub(crate) fn update(
     connection: &Connection,
     id: JobId,
     state: &JobState,
-) -> Result<(), QueryError> {
+) -> Result<bool, QueryError> {
+    let ends = state.finished().is_some() && is_unfinished(connection, id)?;
     let mut update = connection.prepare_cached(
         "UPDATE job SET phase = ?3, open = ?4, state = ?5 WHERE code = ?1 AND id = ?2",
     )?;
@@ -84,7 +85,17 @@ pub(crate) fn update(
         !state.is_settled(),
         row::encode_state(state),
     ])?;
-    Ok(())
+    Ok(ends)
+}
+
+fn is_unfinished(connection: &Connection, id: JobId) -> Result<bool, QueryError> {
+    let mut select = connection
+        .prepare_cached("SELECT 1 FROM job WHERE code = ?1 AND id = ?2 AND phase <> ?3")?;
+    Ok(select.exists(params![
+        number(id.number()),
+        id.uuid().as_bytes(),
+        Phase::Finished as u8
+    ])?)
 }
 
 /// Forgets a job.

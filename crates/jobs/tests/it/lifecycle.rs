@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use legwork_jobs::{Cause, JobError, JobState, ListQuery, Phase, StartError, Status, Step};
+use legwork_jobs::{Cause, Ended, JobError, JobState, ListQuery, Phase, StartError, Status, Step};
 
 use crate::sandbox::{Sandbox, end_of, new_id, printed, request, shell, until, until_printed};
 
@@ -31,6 +31,35 @@ async fn runs_and_tells_its_end() {
     assert_eq!(jobs.spec(id).await.unwrap().id, id.uuid());
     assert_eq!(jobs.pid(id).await.unwrap(), None);
     jobs.close().await;
+}
+
+#[tokio::test]
+async fn an_end_is_counted_once_however_many_notice_it() {
+    let sandbox = Sandbox::new();
+    let jobs = sandbox.open();
+    let waiting: Vec<_> = (0..8)
+        .map(|_| shell("i=0; while [ $i -lt 5000 ]; do i=$((i+1)); done; echo four"))
+        .collect();
+    for asked in &waiting {
+        jobs.start(asked.clone()).await.unwrap();
+    }
+    let mut looking = tokio::task::JoinSet::new();
+    for asked in waiting.iter().cycle().take(32) {
+        let (waits, lists, id) = (jobs.clone(), jobs.clone(), asked.id);
+        looking.spawn(async move { drop(waits.wait(id).await.unwrap()) });
+        looking.spawn(async move { drop(lists.list(&ListQuery::default()).await.unwrap()) });
+    }
+    looking.join_all().await;
+    jobs.start(request(&["/no/such/program"])).await.unwrap();
+    let ended = jobs.ended();
+    assert_eq!(ended.jobs, [("own", 8), ("not_started", 1)].into());
+    assert_eq!(ended.output_bytes, 40);
+    assert!(ended.user_us > 0);
+    // Another object has noticed none of them: they were ends already when it came.
+    assert_eq!(sandbox.open().ended(), Ended::default());
+    let late = sandbox.open();
+    late.list(&ListQuery::default()).await.unwrap();
+    assert_eq!(late.ended(), Ended::default());
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use clap::Args;
-use legwork_client::{Cause, Client, Job, LogEvent, LogOptions};
+use legwork_client::{Cause, Client, Job, LogEvent, Logs};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -53,7 +53,8 @@ pub(crate) struct Run {
 
 pub(crate) async fn run(app: &App, args: Run) -> Result<u8, CommandError> {
     let mut interrupts = Interrupts::listen()?;
-    let (session, job, interrupted) = prepare_unless(app, &args, &mut interrupts).await?;
+    let (started, interrupted) = prepare_unless(app, &args, &mut interrupts).await?;
+    let Started { session, job, logs } = started;
     if args.detach {
         render::id(app.out, &job)?;
         return Ok(0);
@@ -66,13 +67,13 @@ pub(crate) async fn run(app: &App, args: Run) -> Result<u8, CommandError> {
         begun(app, &session, &job);
     }
     let short = render::short(&job);
-    let end = match job.finish().map(|finish| &finish.cause) {
+    let end = match (job.finish().map(|finish| &finish.cause), logs) {
         // One that is over otherwise was started by an attempt whose answer was lost, and may have printed.
-        Some(Cause::NotStarted(_)) => Followed::Ended(Box::new(job)),
-        _ => follow(
+        (Some(Cause::NotStarted(_)), _) | (_, None) => Followed::Ended(Box::new(job)),
+        (_, Some(logs)) => follow(
             app,
             &session.client,
-            &job,
+            (&job, logs),
             &mut interrupts,
             &args,
             interrupted,
@@ -99,12 +100,19 @@ pub(crate) async fn run(app: &App, args: Run) -> Result<u8, CommandError> {
     }
 }
 
+/// A job, where it runs, and its output unless nobody looks.
+struct Started {
+    session: Session,
+    job: Job,
+    logs: Option<Logs>,
+}
+
 /// Everything up to a job that runs, and whether it was interrupted when that had been asked for.
 async fn prepare_unless(
     app: &App,
     args: &Run,
     interrupts: &mut Interrupts,
-) -> Result<(Session, Job, bool), CommandError> {
+) -> Result<(Started, bool), CommandError> {
     let interrupted = |why: String| CommandError::new(INTERRUPTED, "INTERRUPTED", why);
     let asked = Mutex::new(None);
     let mut preparing = pin!(prepare(app, args, &asked));
@@ -130,8 +138,8 @@ async fn prepare_unless(
             }
         }
     };
-    let (session, job) = prepared.map_err(CommandError::before_start)?;
-    Ok((session, job, was_interrupted))
+    let started = prepared.map_err(CommandError::before_start)?;
+    Ok((started, was_interrupted))
 }
 
 /// Everything up to a job that runs. Its id is noted before it is asked for.
@@ -139,7 +147,7 @@ async fn prepare(
     app: &App,
     args: &Run,
     asked: &Mutex<Option<Uuid>>,
-) -> Result<(Session, Job), CommandError> {
+) -> Result<Started, CommandError> {
     pull::check(&args.pull)?;
     let session = app.connect().await?;
     let stdin = if args.detach {
@@ -147,17 +155,22 @@ async fn prepare(
     } else {
         stdin::wanted(args.stdin)
     };
-    let specs = |place| {
-        let options = &args.options;
+    let options = &args.options;
+    let spec = |place| {
         let spec = options.spec(args.argv.clone(), place, stdin, &session)?;
         *asked.lock().unwrap_or_else(PoisonError::into_inner) = Some(spec.id);
-        Ok(vec![spec])
+        Ok(spec)
     };
-    let started = project::start(app, &session, &args.options, specs).await?;
-    let job = started
-        .into_iter()
-        .next()
-        .ok_or_else(|| CommandError::unknown("no answer"))??;
+    let (job, logs) = if args.detach {
+        let specs = |place| Ok(vec![spec(place)?]);
+        let started = project::start(app, &session, options, specs).await?;
+        let job = started.into_iter().next();
+        let job = job.ok_or_else(|| CommandError::unknown("no answer"))??;
+        (job, None)
+    } else {
+        let (job, logs) = project::run(app, &session, options, spec).await?;
+        (job, Some(logs))
+    };
     if stdin == legwork_client::Stdin::Pipe && job.finish().is_none() {
         let (client, id, out) = (session.client.clone(), job.id.to_string(), app.out);
         app.tasks.spawn(async move {
@@ -166,7 +179,7 @@ async fn prepare(
             }
         });
     }
-    Ok((session, job))
+    Ok(Started { session, job, logs })
 }
 
 /// Says which job it is, and on another machine where.
@@ -188,13 +201,13 @@ enum Followed {
 async fn follow(
     app: &App,
     client: &Client,
-    job: &Job,
+    (job, logs): (&Job, Logs),
     interrupts: &mut Interrupts,
     args: &Run,
     mut interrupted: bool,
 ) -> Result<Followed, CommandError> {
     let id = job.id.to_string();
-    let shown = show(app, client, &id, args.raw_escapes);
+    let shown = show(app, client, &id, logs, args.raw_escapes);
     tokio::pin!(shown);
     let mut stopping = false;
     loop {
@@ -236,12 +249,13 @@ fn stop_in_background(app: &App, client: &Client, id: &str) {
 }
 
 /// Prints what comes until the job's end.
-async fn show(app: &App, client: &Client, id: &str, raw: bool) -> Result<Followed, CommandError> {
-    let options = LogOptions {
-        follow: true,
-        ..LogOptions::default()
-    };
-    let mut logs = client.logs(id, options).await?;
+async fn show(
+    app: &App,
+    client: &Client,
+    id: &str,
+    mut logs: Logs,
+    raw: bool,
+) -> Result<Followed, CommandError> {
     let printer = Printer::new(raw);
     let mut viewer = Viewer::new(app.out, &printer);
     let mut heard = true;

@@ -1,21 +1,24 @@
 //! `legwork sync`.
 
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use legwork_client::WorkspaceRef;
-use legwork_sync::message::{Delete, Listing};
+use legwork_sync::message::Listing;
 use legwork_sync::push::Pushed;
 use serde_json::json;
 
 use crate::app::App;
-use crate::compress::{self, Compression};
-use crate::error::{CommandError, FAILED};
+use crate::commands::pull;
+use crate::compress::Compression;
+use crate::error::{CommandError, FAILED, INTERRUPTED};
 use crate::interrupt::unless_interrupted;
 use crate::output::printable;
 use crate::project::{self, Project};
 use crate::render::json::Text;
-use crate::{mirror, render};
+use crate::sync_settings::{Policy, Rate, SyncSettings};
+use crate::{explained, mirror, render};
 
 /// Mirror a directory without running anything.
 ///
@@ -32,29 +35,42 @@ pub(crate) struct Sync {
     #[arg(long, value_name = "NAME")]
     workspace: Option<String>,
     /// What happens to mirrored files that are gone here
-    #[arg(long, value_enum, default_value = "owned")]
-    delete: Policy,
+    #[arg(long, value_enum)]
+    delete: Option<Policy>,
     /// Delete however much this directory no longer has
     #[arg(long)]
     force_delete: bool,
     /// Whether content is compressed on its way
     #[arg(long, value_enum, value_name = "HOW")]
     compress: Option<Compression>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Policy {
-    /// Delete what the mirror wrote and nobody changed since
-    Owned,
-    /// Delete nothing now; a later sync without this does
-    None,
+    /// Take over the directory that the server's admin chose for this name, though it is not empty, or another than before
+    #[arg(long, requires = "workspace")]
+    adopt: bool,
+    /// Mirror this directory although it is `/` or a whole home directory
+    #[arg(long)]
+    whole: bool,
+    /// Take `.git` too
+    #[arg(long)]
+    with_git: bool,
+    /// Take what matches although the ignore files leave it out (repeat for more); `include` in [sync] of legwork.toml is for
+    /// every time
+    #[arg(long, value_name = "GLOB")]
+    include: Vec<String>,
+    /// Send no more than this in a second, such as 500K or 2MiB/s
+    #[arg(long, value_name = "RATE")]
+    bwlimit: Option<Rate>,
+    /// Say what becomes of this path, and by which rule, and do nothing
+    #[arg(long, value_name = "PATH", conflicts_with = "dry_run")]
+    explain: Option<PathBuf>,
 }
 
 pub(crate) async fn run(app: &App, args: Sync) -> Result<u8, CommandError> {
-    let project = match &args.dir {
+    pull::check(&args.include)?;
+    let mut project = match &args.dir {
         Some(dir) => Project::at(dir)?,
         None => Project::find(&project::here()?)?,
     };
+    project.sync = settings(&args).or(project.sync);
     let session = app.connect().await?;
     let workspace = match &args.workspace {
         Some(name) => WorkspaceRef::Name(name.clone()),
@@ -62,18 +78,25 @@ pub(crate) async fn run(app: &App, args: Sync) -> Result<u8, CommandError> {
     };
     let how = mirror::How {
         dry_run: args.dry_run,
-        delete: match args.delete {
-            Policy::Owned => Delete::Owned,
-            Policy::None => Delete::Nothing,
-        },
+        delete: project.sync.delete(),
         force_delete: args.force_delete,
-        compress: compress::chosen(args.compress)?,
+        compress: Compression::chosen(project.sync.compress),
+        adopt: args.adopt,
+        whole: args.whole,
     };
-    let pushed = unless_interrupted(mirror::push(app, &session, &project, workspace, how)).await?;
+    if let Some(path) = &args.explain {
+        let cache = session.memory(mirror::key(&workspace).as_bytes(), "cache")?;
+        let options = mirror::options(&session, &project, how);
+        return explained::tell(app, &project, (&options, &cache), path);
+    }
+    let began = Instant::now();
+    let pushing = mirror::push(app, &session, &project, workspace, how);
+    let pushed = unless_interrupted(pushing).await.map_err(stopped)?;
+    let took = began.elapsed();
     if app.out.json {
         app.out.json_line(&to_json(&pushed))?;
     } else {
-        tell(app, &pushed)?;
+        tell(app, &pushed, took)?;
     }
     // The mirror is as it should be but for these: a script must be able to see that.
     Ok(if pushed.unreadable.is_empty() {
@@ -83,7 +106,27 @@ pub(crate) async fn run(app: &App, args: Sync) -> Result<u8, CommandError> {
     })
 }
 
-fn tell(app: &App, pushed: &Pushed) -> Result<(), CommandError> {
+/// What the command line says.
+fn settings(args: &Sync) -> SyncSettings {
+    SyncSettings {
+        delete: args.delete,
+        with_git: args.with_git.then_some(true),
+        include: (!args.include.is_empty()).then(|| args.include.clone()),
+        bwlimit: args.bwlimit,
+        compress: args.compress,
+    }
+}
+
+/// Ctrl-C stops a sync itself, not only looking at it.
+fn stopped(error: CommandError) -> CommandError {
+    if error.exit != INTERRUPTED {
+        return error;
+    }
+    let message = "stopped: the mirror is as it was before, unless it was just being put in place";
+    CommandError::new(INTERRUPTED, "INTERRUPTED", message).hint("sync again to complete it")
+}
+
+fn tell(app: &App, pushed: &Pushed, took: Duration) -> Result<(), CommandError> {
     let summary = &pushed.summary;
     if pushed.dry_run {
         for (what, listing) in [
@@ -98,12 +141,13 @@ fn tell(app: &App, pushed: &Pushed) -> Result<(), CommandError> {
         mirror::report(app, pushed);
     }
     app.out.note(&format!(
-        "{}{} written ({}), {} deleted, {} in the mirror",
+        "{}{} written ({}), {} deleted, {} in the mirror{}",
         if pushed.dry_run { "would be: " } else { "" },
         summary.written.total,
         render::bytes(summary.written_bytes),
         summary.deleted.total,
         mirror::count(summary.entries, "path"),
+        speed(pushed, took),
     ));
     if pushed.special > 0 {
         app.out.note(&format!(
@@ -121,6 +165,26 @@ fn tell(app: &App, pushed: &Pushed) -> Result<(), CommandError> {
         }
     }
     Ok(())
+}
+
+/// How fast it went, if there was anything to send.
+fn speed(pushed: &Pushed, took: Duration) -> String {
+    if pushed.sent_bytes + pushed.reused_bytes == 0 {
+        return String::new();
+    }
+    let reused = match pushed.reused_bytes {
+        0 => String::new(),
+        bytes => format!(" and {} reused", render::bytes(bytes)),
+    };
+    let millis = took.as_millis().max(1);
+    let rate = u128::from(pushed.sent_bytes) * 1000 / millis;
+    format!(
+        "; {} sent{reused} in {}.{:02}s, {}/s",
+        render::bytes(pushed.sent_bytes),
+        millis / 1000,
+        millis % 1000 / 10,
+        render::bytes(u64::try_from(rate).unwrap_or(u64::MAX)),
+    )
 }
 
 fn list(what: &str, listing: &Listing) -> String {

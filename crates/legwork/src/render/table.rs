@@ -2,14 +2,37 @@
 
 use std::time::Duration;
 
-use legwork_client::Job;
+use legwork_client::{Job, Workspace};
 
 use super::{command_line, end, short};
+use crate::commands::workspaces::what;
 
 /// Jobs as a table, a line each.
 pub(crate) fn jobs(jobs: &[Job], now_ms: u64) -> String {
     let heads = ["ID", "STATE", "AGE", "NAME", "COMMAND"];
     aligned(heads, jobs.iter().map(|job| row(job, now_ms)))
+}
+
+/// Workspaces as a table; `own` is this machine's id.
+pub(crate) fn workspaces(workspaces: &[Workspace], own: &str) -> String {
+    let heads = ["ID", "PATHS", "SIZE", "TRASH", "LAST USED", "OF", "WHERE"];
+    let row = |workspace: &Workspace| {
+        let used = workspace.last_used_ms;
+        [
+            workspace.id.clone(),
+            workspace.entries.to_string(),
+            super::bytes(workspace.bytes),
+            super::bytes(workspace.trash_bytes),
+            if used == 0 {
+                "never".to_owned()
+            } else {
+                super::time(used)
+            },
+            what(workspace, own),
+            crate::output::printable(&workspace.tree.to_string_lossy()),
+        ]
+    };
+    aligned(heads, workspaces.iter().map(row))
 }
 
 /// Rows below their heads.

@@ -1,11 +1,12 @@
 //! `server.toml`: what may be in it, and what is said about what may not.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
 use crate::error::{CommandError, FAILED};
+use crate::settings::suggestion;
 
 /// Where it is for the whole host.
 pub(super) const SYSTEM: &str = "/etc/legwork/server.toml";
@@ -24,6 +25,16 @@ pub(super) struct File {
     pub(super) limits: Limits,
     pub(super) retention: Retention,
     pub(super) jobs: super::rules::Jobs,
+    pub(super) workspace: BTreeMap<String, Site>,
+}
+
+/// A directory that is a workspace.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Site {
+    pub(super) path: PathBuf,
+    pub(super) store: Option<PathBuf>,
+    pub(super) writers: BTreeSet<String>,
 }
 
 /// How long jobs that have ended are kept. Zero means for ever.
@@ -78,6 +89,13 @@ pub(super) struct Limits {
     pub(super) jobs_each: Option<usize>,
     pub(super) streams_each: Option<usize>,
     pub(super) workspace_bytes_each: Option<u64>,
+    pub(super) workspace_entries_each: Option<u64>,
+    pub(super) staging_bytes_each: Option<u64>,
+    pub(super) tree_entries: Option<u64>,
+    pub(super) commit_bytes: Option<u64>,
+    pub(super) trash_age_s: Option<u64>,
+    pub(super) trash_bytes: Option<u64>,
+    pub(super) trash_commits: Option<usize>,
 }
 
 impl File {
@@ -123,21 +141,6 @@ fn bad(path: &Path, what: &str) -> CommandError {
     CommandError::new(FAILED, "BAD_CONFIG", format!("{}: {what}", path.display()))
 }
 
-/// The key that was meant, from the parser's "unknown field `x`, expected one of `y`, `z`".
-fn suggestion(message: &str) -> Option<&str> {
-    let mut words = message
-        .strip_prefix("unknown field ")?
-        .split('`')
-        .skip(1)
-        .step_by(2);
-    let unknown = words.next()?;
-    words
-        .map(|known| (strsim::jaro_winkler(unknown, known), known))
-        .filter(|(score, _)| *score > 0.7)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, known)| known)
-}
-
 #[cfg(test)]
 mod tests {
     use std::path::Path;
@@ -156,6 +159,10 @@ mod tests {
             ("lisen = []", "`listen`"),
             ("[log]\nlevle = \"info\"", "`level`"),
             ("[limits]\nconections = 3", "`connections`"),
+            (
+                "[workspace.site]\npath = \"/srv/site\"\nwriter = [\"anna\"]",
+                "`writers`",
+            ),
         ] {
             let error = parse(text).unwrap_err();
             assert_eq!(error.reason, "BAD_CONFIG");

@@ -1,11 +1,12 @@
 //! Flags, else the environment, else the file: what a server runs with.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use legwork_identity::invite::{ADDRESSES_MAX, Address};
-use legwork_server::{Cgroups, JobRules, Limits, Quotas, Retention, RunAs};
+use legwork_server::{Cgroups, JobRules, Limits, Quotas, Retention, RunAs, SiteRule, TrashBounds};
 
 use super::file::{self, File};
 use super::rules;
@@ -38,6 +39,7 @@ pub(super) struct Settings {
     pub(super) limits: Limits,
     pub(super) retention: Retention,
     pub(super) job_rules: JobRules,
+    pub(super) sites: BTreeMap<String, SiteRule>,
 }
 
 /// When a log's file is begun anew.
@@ -102,6 +104,7 @@ impl Settings {
             limits: limits(&file.limits),
             retention: retention(&file.retention),
             job_rules: rules::of(&file.jobs),
+            sites: sites(file.workspace),
         })
     }
 
@@ -129,6 +132,38 @@ impl Settings {
         addresses.truncate(ADDRESSES_MAX);
         Ok(addresses)
     }
+}
+
+fn sites(told: BTreeMap<String, file::Site>) -> BTreeMap<String, SiteRule> {
+    let rule = |site: file::Site| SiteRule {
+        path: site.path,
+        store: site.store,
+        writers: site.writers,
+    };
+    let rules = told.into_iter().map(|(name, site)| (name, rule(site)));
+    rules.collect()
+}
+
+/// Directories in each of which a site and its store are. What is writable by itself counts as a file system of its own, between
+/// which nothing is renamed; so it is the nearest that holds both.
+pub(super) fn around(told: &BTreeMap<String, file::Site>) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for site in told.values() {
+        let above = site.path.parent().unwrap_or(&site.path);
+        let store = site
+            .store
+            .as_deref()
+            .and_then(Path::parent)
+            .unwrap_or(above);
+        let both = above.ancestors().find(|dir| store.starts_with(dir));
+        match both.filter(|dir| dir.parent().is_some()) {
+            Some(both) => found.push(both.to_owned()),
+            None => found.extend([above.to_owned(), store.to_owned()]),
+        }
+    }
+    found.sort();
+    found.dedup();
+    found
 }
 
 fn cgroups(place: Option<PathBuf>) -> Option<Cgroups> {
@@ -209,7 +244,24 @@ fn limits(file: &file::Limits) -> Limits {
             workspace_bytes: file
                 .workspace_bytes_each
                 .unwrap_or(usual.quotas.workspace_bytes),
+            workspace_entries: file
+                .workspace_entries_each
+                .unwrap_or(usual.quotas.workspace_entries),
+            staging_bytes: file
+                .staging_bytes_each
+                .unwrap_or(usual.quotas.staging_bytes),
+            tree_entries: file.tree_entries.unwrap_or(usual.quotas.tree_entries),
+            commit_bytes: file.commit_bytes.unwrap_or(usual.quotas.commit_bytes),
+            trash: trash(file, usual.quotas.trash),
         },
+    }
+}
+
+fn trash(file: &file::Limits, usual: TrashBounds) -> TrashBounds {
+    TrashBounds {
+        age: file.trash_age_s.map_or(usual.age, Duration::from_secs),
+        bytes: file.trash_bytes.unwrap_or(usual.bytes),
+        commits: file.trash_commits.unwrap_or(usual.commits),
     }
 }
 
@@ -230,7 +282,20 @@ fn retention(file: &file::Retention) -> Retention {
 mod tests {
     use std::time::Duration;
 
-    use super::{address, file, resolve, retention};
+    use super::{address, around, file, resolve, retention};
+
+    #[test]
+    fn a_site_and_its_store_are_in_one_directory_that_may_be_written() {
+        let text = "[a]\npath = \"/srv/a\"\nwriters = []\n[b]\npath = \"/srv/b\"\nwriters = []\n\
+            [c]\npath = \"/data/www/c\"\nstore = \"/data/mirror/c\"\nwriters = []\n\
+            [d]\npath = \"/one/d\"\nstore = \"/two/d\"\nwriters = []\n";
+        let sites = toml::from_str(text).unwrap();
+        let around: Vec<_> = around(&sites)
+            .into_iter()
+            .map(|dir| dir.display().to_string())
+            .collect();
+        assert_eq!(around, ["/data", "/one", "/srv", "/two"]);
+    }
 
     #[test]
     fn jobs_are_kept_for_two_weeks_unless_said_otherwise() {

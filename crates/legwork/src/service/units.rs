@@ -80,6 +80,7 @@ fn server(plan: &Plan) -> Result<String, Refusal> {
     let state = quoted(&plan.state)?;
     let user = user(plan)?;
     let capabilities = capabilities(plan);
+    let sites = sites(plan)?;
     Ok(format!(
         "{MARK}: for changes of yours, `systemctl edit legwork`.
 # The server. Jobs are not in this unit but in legwork-jobs.service, and go on without it.
@@ -111,10 +112,11 @@ KillMode=process
 LimitNOFILE=65536
 OOMScoreAdjust=-500
 
-# What it reads may be anywhere (--io-max names paths of the host), so homes and devices can be seen; it writes its state and its logs.
+# What it reads may be anywhere (--io-max names paths of the host), so homes and devices can be seen; it writes its state and its
+# logs, and where [workspace] in its settings has directories when this is written.
 ProtectSystem=strict
 ReadWritePaths={state}
-LogsDirectory=legwork
+{sites}LogsDirectory=legwork
 LogsDirectoryMode=0700
 PrivateTmp=yes
 DevicePolicy=closed
@@ -140,6 +142,12 @@ SystemCallErrorNumber=EPERM
 WantedBy=multi-user.target
 "
     ))
+}
+
+/// Where sites are; they need not be there yet.
+fn sites(plan: &Plan) -> Result<String, Refusal> {
+    let line = |dir: &PathBuf| Ok(format!("ReadWritePaths=-{}\n", quoted(dir)?));
+    plan.sites.iter().map(line).collect()
 }
 
 fn command(plan: &Plan) -> Result<String, Refusal> {
@@ -237,6 +245,7 @@ mod tests {
                 gid: 8,
             }),
             state: "/var/lib/legwork".into(),
+            sites: vec!["/srv".into()],
             wanted,
         }
     }
@@ -294,6 +303,7 @@ mod tests {
         ));
         assert!(server.contains(&"CapabilityBoundingSet="));
         assert!(server.contains(&"ReadWritePaths=/var/lib/legwork"));
+        assert!(server.contains(&"ReadWritePaths=-/srv"));
         assert!(server.contains(&"KillMode=process") && server.contains(&"Type=notify"));
         // These two would keep it from its work; see the comments beside.
         let has = |name: &str| server.iter().any(|line| line.starts_with(name));

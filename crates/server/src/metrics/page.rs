@@ -12,6 +12,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::Metrics;
+use super::usage::Usage;
 use crate::authority::now;
 use crate::listen::Listening;
 
@@ -31,6 +32,7 @@ pub(crate) struct Page {
 struct Found {
     /// `None` when the jobs cannot be read: no figure is better than a wrong one.
     jobs: Option<Vec<(&'static str, u64)>>,
+    usage: Option<Usage>,
     connections: Vec<(&'static str, u64)>,
     /// Bytes that the server's user may still write, and that the file system has in all.
     disk: Option<(u64, u64)>,
@@ -70,9 +72,14 @@ impl Page {
         if let Err(error) = &mirrored {
             tracing::warn!(%error, "mirrors cannot be measured");
         }
+        let usage = Usage::look(&shared.jobs).await;
+        if let Err(error) = &usage {
+            tracing::warn!(%error, "jobs cannot be measured");
+        }
         let disk = rustix::fs::statvfs(shared.jobs.state_dir()).ok();
         Found {
             jobs: jobs.ok(),
+            usage: usage.ok(),
             connections: self.listening.connections().to_vec(),
             disk: disk.map(|disk| {
                 let bytes = |blocks: u64| blocks.saturating_mul(disk.f_frsize);
@@ -109,6 +116,9 @@ impl Found {
         if let Some(jobs) = &self.jobs {
             let help = "Jobs that the state directory knows, by what they are doing";
             registry.register("jobs", help, gauges("state", jobs));
+        }
+        if let Some(usage) = &self.usage {
+            usage.register(&mut registry);
         }
         let help = "Connections, by who is at their other end";
         registry.register("connections", help, gauges("peer", &self.connections));

@@ -67,12 +67,38 @@ pub(super) fn check_same(
     check_owner(dir, is.map_or(0, |is| is.uid), user)
 }
 
+/// Refuses a site that is of another user than as whom the caller's jobs run: what is made there is that user's.
+pub(super) fn check_site(path: &Path, user: Option<&Account>) -> Result<(), Problem> {
+    let found = path.symlink_metadata();
+    let owner = found.map_err(|error| Problem::io(path, &error))?.uid();
+    let wanted = user.map_or_else(|| Uid::effective().as_raw(), |user| user.uid);
+    // Who is not root may use what others let it write to.
+    if owner == wanted || !Uid::effective().is_root() {
+        return Ok(());
+    }
+    let (owner, wanted) = (called(owner), called(wanted));
+    let message = format!(
+        "{} is of user {owner}, and your jobs run as {wanted}: ask the server's admin to give it to {wanted}, or to name \
+         {owner} for you in [run.users]",
+        path.display()
+    );
+    Err(
+        Problem::new(Code::FailedPrecondition, "WORKSPACE_OTHER_USER", message)
+            .with("path", path.display())
+            .with("owner", owner)
+            .with("user", wanted),
+    )
+}
+
+fn called(uid: u32) -> String {
+    Account::by_number(uid, uid).map_or_else(|_| uid.to_string(), |account| account.name)
+}
+
 fn check_owner(dir: &Path, owner: u32, user: Option<&Account>) -> Result<(), Problem> {
     let wanted = user.map_or(0, |user| user.uid);
     if owner == wanted {
         return Ok(());
     }
-    let called = |uid| Account::by_number(uid, uid).map_or_else(|_| uid.to_string(), |a| a.name);
     let (owner, wanted) = (called(owner), called(wanted));
     let message = format!(
         "the mirror is of user {owner}, as whom your jobs ran before; they now run as {wanted}: \

@@ -11,6 +11,9 @@ use tonic::Code;
 
 use crate::net::{Net, call, verdict};
 
+/// Takes some processor time, and prints six bytes.
+const BUSY: &str = "i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done; echo hello";
+
 async fn ask(address: SocketAddr, request: &str) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(request.as_bytes()).await.unwrap();
@@ -74,9 +77,29 @@ async fn the_page_tells_what_is_so() {
     };
     assert!(days("server") > 1.0 && days("authority") > days("server"));
 
+    assert_eq!(now("legwork_running_processes"), 1.0);
+    assert!(now("legwork_running_memory_bytes") > 0.0);
+    assert!(now("legwork_running_cpu_seconds{mode=\"user\"}") >= 0.0);
+    assert_eq!(now("legwork_ended_output_bytes_total"), 0.0);
+
     client.stop(&job.id.to_string(), None, None).await.unwrap();
+    let spec = JobSpec {
+        argv: ["/bin/sh", "-c", BUSY].map(Into::into).into(),
+        id: uuid::Uuid::now_v7(),
+        ..spec
+    };
+    client.start(&spec).await.unwrap();
+    client.wait(&spec.id.to_string()).await.unwrap();
     let second = page(net.metrics).await;
-    assert_eq!(figure(&second, "legwork_jobs{state=\"finished\"}"), 1.0);
+    let now = |name: &str| figure(&second, name);
+    assert_eq!(now("legwork_running_processes"), 0.0);
+    for cause in ["stopped", "own"] {
+        let ended = format!("legwork_ended_jobs_total{{cause=\"{cause}\"}}");
+        assert_eq!(now(&ended), 1.0);
+    }
+    assert!(now("legwork_ended_cpu_seconds_total{mode=\"user\"}") > 0.0);
+    assert_eq!(now("legwork_ended_output_bytes_total"), 6.0);
+    assert_eq!(now("legwork_jobs{state=\"finished\"}"), 2.0);
     for secret in ["alice", &job.short_id] {
         assert!(!second.contains(secret));
     }

@@ -29,6 +29,7 @@ async fn push(client: &Client, host: &Host, root: &Path) -> legwork_client::Resu
     let request = PushRequest {
         workspace: origin(root),
         root: root.to_owned(),
+        adopt: false,
         options: push::Options::at(now),
         cache: host.scratch("cache").join("one"),
     };

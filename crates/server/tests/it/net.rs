@@ -57,6 +57,7 @@ impl Net {
             cgroups: Cgroups::None,
             keeper: None,
             job_rules: JobRules::default(),
+            sites: std::collections::BTreeMap::new(),
         };
         let server = match run_as {
             Some(run_as) => Server::open_for(config, run_as, tasks.clone()).await,

@@ -23,6 +23,10 @@ fn few() -> Limits {
             jobs: 3,
             streams: 2,
             workspace_bytes: 100,
+            workspace_entries: 5,
+            staging_bytes: 90,
+            tree_entries: 4,
+            ..Quotas::default()
         },
         ..Limits::default()
     }
@@ -161,6 +165,7 @@ async fn push(client: &Client, home: &Path, name: &str) -> Result<push::Pushed, 
     let request = PushRequest {
         workspace: WorkspaceRef::Name(name.into()),
         root: home.join(name),
+        adopt: false,
         options: push::Options {
             force_delete: true,
             ..push::Options::at(now)
@@ -208,6 +213,51 @@ async fn bytes_in_mirrors_are_limited_over_all_of_them_and_after_a_restart() {
     fs::remove_file(home.join("two/b")).unwrap();
     push(&client, home, "two").await.unwrap();
     push(&client, home, "three").await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn entries_in_mirrors_and_bytes_on_their_way_are_limited_too() {
+    let net = small().await;
+    let temp = tempfile::tempdir().unwrap();
+    let home = temp.path();
+    let client = net.client(&net.enrolled("alice", Role::Run)).await;
+    write_tree(&home.join("one"), &[("d/a", ""), ("d/b", "")]);
+    write_tree(&home.join("two"), &[("a", ""), ("b", ""), ("c", "")]);
+    push(&client, home, "one").await.unwrap();
+    let refused = push(&client, home, "two").await.unwrap_err();
+    assert_eq!(refused.reason, "TOO_MANY_ENTRIES");
+    assert_eq!(
+        (&*refused.metadata["limit"], &*refused.metadata["used"]),
+        ("5", "3")
+    );
+    fs::remove_file(home.join("two/c")).unwrap();
+    push(&client, home, "two").await.unwrap();
+    fs::remove_dir_all(home.join("one/d")).unwrap();
+    push(&client, home, "one").await.unwrap();
+    write_tree(&home.join("three"), &[("a", &"x".repeat(91))]);
+    let refused = push(&client, home, "three").await.unwrap_err();
+    assert_eq!(
+        (&*refused.reason, &*refused.metadata["limit"]),
+        ("TOO_MUCH_STAGED", "90")
+    );
+    fs::write(home.join("three/a"), "x".repeat(90)).unwrap();
+    push(&client, home, "three").await.unwrap();
+    let shown = client.workspaces().await.unwrap();
+    let entries: u64 = shown.iter().map(|workspace| workspace.entries).sum();
+    assert_eq!((shown.len(), entries), (3, 3));
+    client.remove_workspace("two").await.unwrap();
+    write_tree(
+        &home.join("five"),
+        &[("d/a", ""), ("d/b", ""), ("d/c", ""), ("d/e", "")],
+    );
+    let refused = push(&client, home, "five").await.unwrap_err();
+    assert_eq!(refused.reason, "TOO_MUCH");
+    assert!(refused.message.contains("4 entries"), "{refused:?}");
+    write_tree(
+        &home.join("four"),
+        &[("a", ""), ("b", ""), ("c", ""), ("e", "")],
+    );
+    push(&client, home, "four").await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -104,6 +104,7 @@ impl World {
         let request = PushRequest {
             workspace: self.origin(),
             root: self.project.clone(),
+            adopt: false,
             options: push::Options::at(now),
             cache: self.net.dir.path().join("cache"),
         };

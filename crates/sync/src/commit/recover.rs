@@ -12,7 +12,7 @@ use crate::error::{StoreError, refusal};
 use crate::manifest::{self, Entry};
 use crate::message::{Node, Refusal};
 use crate::path::TreePath;
-use crate::reconcile::reconcile;
+use crate::reconcile::{Policy, reconcile};
 use crate::scan::rules::Rules;
 use crate::scan::{self, Discard};
 use crate::store;
@@ -88,8 +88,12 @@ fn redo(
     access::open_all(tree, &tracked);
     access::open_all(tree, wanted);
     let drift = drift::find(tree, &tracked, trust, 2).map_err(failed)?;
-    let survey = survey(tree, &tracked, wanted, &drift).map_err(failed)?;
-    let plan = reconcile(&survey.changes, &survey.strangers, journal.delete);
+    let policy = Policy {
+        delete: journal.delete,
+        unread: journal.unread.clone(),
+    };
+    let survey = survey(tree, &tracked, wanted, &drift, policy.delete).map_err(failed)?;
+    let plan = reconcile(&survey.changes, &survey.strangers, &policy);
     let commit = Commit {
         workspace,
         tracked: &tracked,

@@ -9,8 +9,8 @@ use rustix::fs::FileType;
 use rustix::io::Errno;
 
 use crate::commit::drift::{Drift, Failed, Held, coarse, content, opened};
-use crate::manifest::Entry;
-use crate::message::Node;
+use crate::manifest::{self, Entry};
+use crate::message::{Delete, Node};
 use crate::path::TreePath;
 use crate::reconcile::{Change, Disk, Stranger};
 use crate::scan::rules::Rules;
@@ -22,12 +22,18 @@ pub(crate) struct Survey<'a> {
     pub(crate) strangers: Vec<Stranger>,
 }
 
-/// Compares the tracked entries, of which `drift` says how they are now, with the wanted ones.
+/// Levels of directories, and files in all, that are counted of what a job left.
+const COUNTED_DEPTH: u32 = 64;
+const COUNTED_FILES: u64 = 1_000_000;
+
+/// Compares the tracked entries, of which `drift` says how they are now, with the wanted ones. For an exact mirror also
+/// finds what is in neither, wherever it is.
 pub(crate) fn survey<'a>(
     tree: &Dir,
     tracked: &'a [Entry],
     wanted: &'a [Entry],
     drift: &Drift,
+    delete: Delete,
 ) -> Result<Survey<'a>, Failed> {
     let mut changes = Vec::new();
     let mut held = Held::new(tree);
@@ -73,7 +79,10 @@ pub(crate) fn survey<'a>(
         t += usize::from(was.is_some());
         w += usize::from(want.is_some());
     }
-    let strangers = strangers(tree, &changes)?;
+    let mut strangers = strangers(tree, &changes)?;
+    if delete == Delete::Exact {
+        strangers.extend(surplus(tree, tracked, wanted)?);
+    }
     Ok(Survey { changes, strangers })
 }
 
@@ -145,6 +154,63 @@ fn strangers(tree: &Dir, changes: &[Change<'_>]) -> Result<Vec<Stranger>, Failed
     Ok(search.found)
 }
 
+/// What is in the directories that the client has, and in neither tree.
+fn surplus(tree: &Dir, tracked: &[Entry], wanted: &[Entry]) -> Result<Vec<Stranger>, Failed> {
+    let mut found = Vec::new();
+    let mut buffer = vec![MaybeUninit::uninit(); 32 << 10];
+    let dirs = wanted.iter().filter(|entry| entry.node == Node::Dir);
+    let dirs = dirs.map(|entry| entry.path.as_bytes());
+    for path in std::iter::once(&b""[..]).chain(dirs) {
+        let failed = |errno| (TreePath::new(path).unwrap_or_else(|_| own_name()), errno);
+        let Some(dir) = opened(tree.beneath(path, Use::List)).map_err(failed)? else {
+            continue;
+        };
+        for name in dir.names(&mut buffer).map_err(failed)? {
+            let Ok(below) = TreePath::join(path, &name.name) else {
+                continue;
+            };
+            let known = |entries| manifest::find(entries, below.as_bytes()).is_some();
+            if known(tracked) || known(wanted) {
+                continue;
+            }
+            let mut left = COUNTED_FILES;
+            count(&dir, &name, 0, &mut left);
+            found.push(Stranger {
+                path: below,
+                ignored: false,
+                files: COUNTED_FILES - left,
+            });
+        }
+    }
+    Ok(found)
+}
+
+/// What the tree itself is called in the workspace.
+fn own_name() -> TreePath {
+    TreePath::new(*b"tree").expect("a plain name")
+}
+
+/// Takes the number of files and links at `name` from `left`; of what cannot be looked into, one.
+fn count(dir: &Dir, name: &Name, depth: u32, left: &mut u64) {
+    let is_dir = name.file_type == FileType::Directory && depth < COUNTED_DEPTH;
+    let inside = is_dir.then(|| {
+        let below = dir.child(&name.name, Use::List)?;
+        let names = below.names(&mut [MaybeUninit::uninit(); 4096])?;
+        rustix::io::Result::Ok((below, names))
+    });
+    match inside {
+        Some(Ok((below, names))) => {
+            for name in names {
+                if *left == 0 {
+                    return;
+                }
+                count(&below, &name, depth + 1, left);
+            }
+        }
+        Some(Err(_)) | None => *left = left.saturating_sub(1),
+    }
+}
+
 struct Search<'a> {
     known: HashSet<&'a [u8]>,
     found: Vec<Stranger>,
@@ -186,6 +252,7 @@ impl Search<'_> {
                 self.found.push(Stranger {
                     path: below,
                     ignored,
+                    files: 1,
                 });
             }
         }

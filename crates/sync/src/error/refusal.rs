@@ -38,7 +38,10 @@ impl From<StoreError> for Refusal {
                     errno,
                 )
             }
-            StoreError::Damaged { .. } | StoreError::Busy { .. } => Self::Io {
+            StoreError::Damaged { .. }
+            | StoreError::Busy { .. }
+            | StoreError::Apart { .. }
+            | StoreError::NoTrash { .. } => Self::Io {
                 what: error.to_string(),
                 path: Vec::new(),
                 errno: 0,

@@ -285,6 +285,7 @@ impl<'a> Outbox<'a> {
     pub(crate) fn reused(&self, files: u64, bytes: u64) {
         self.reused_files.fetch_add(files, Ordering::Relaxed);
         self.reused_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.observer.reused(Progress { files, bytes });
     }
 
     pub(crate) fn count(&self, files: u64, bytes: u64) {

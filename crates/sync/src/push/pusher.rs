@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crossbeam_channel::RecvTimeoutError;
+use rustix::io::Errno;
 
 use crate::digest::Digest;
 use crate::error::{PushError, StoreError};
@@ -20,6 +21,7 @@ use crate::push::cache::{self, Cache};
 use crate::push::library::Library;
 use crate::push::outbox::Outbox;
 use crate::push::past::Past;
+use crate::push::planned::Planned;
 use crate::push::send::Batch;
 use crate::push::{Options, Pushed, TICK, Unreadable, since_epoch};
 use crate::scan::rules::Rules;
@@ -27,6 +29,7 @@ use crate::scan::{self, Index, Scanned, Worker};
 use crate::stat::RACY_NS;
 use crate::store;
 use crate::tree::{Dir, Use};
+use crate::unread::Unread;
 
 /// How often a file may change between being hashed and being sent.
 const ROUNDS: u32 = 3;
@@ -67,7 +70,7 @@ impl Pusher<'_> {
             self.rebase(&mut tree)?;
             based = false;
         } else {
-            self.end(&base, &tree.entries)?;
+            self.end(&base, &tree)?;
         }
         let summary = self.converse(&mut tree, based)?;
         if !self.options.dry_run {
@@ -221,8 +224,8 @@ impl Pusher<'_> {
     }
 
     /// Sends what is gone, and the end of the round.
-    fn end(&self, base: &[Entry], entries: &[Entry]) -> Result<(), PushError> {
-        let gone = missing(base, entries);
+    fn end(&self, base: &[Entry], tree: &Scanned) -> Result<(), PushError> {
+        let gone = missing(base, &tree.entries);
         for page in gone.chunks(MAX_PAGE) {
             let deletes = page.iter().map(|path| path.as_bytes().to_vec()).collect();
             self.outbox.send(Up::Delta(Delta {
@@ -230,8 +233,11 @@ impl Pusher<'_> {
                 deletes,
             }))?;
         }
-        let root = manifest::root(manifest::pairs(entries));
-        Ok(self.outbox.send(Up::End(End { root }))?)
+        let root = manifest::root(manifest::pairs(&tree.entries));
+        let unread = tree.unreadable.iter();
+        let unread = Unread::of(unread.map(|unread| unread.path.as_os_str().as_bytes()));
+        let unread = unread.paths().map(<[u8]>::to_vec).collect();
+        Ok(self.outbox.send(Up::End(End { root, unread }))?)
     }
 
     /// Begins again from what the server tracks: the cached base is not what it has.
@@ -253,7 +259,7 @@ impl Pusher<'_> {
             .collect();
         self.resend(tree, &paths, Batch::new(self.outbox, &known));
         self.going()?;
-        self.end(&base, &tree.entries)
+        self.end(&base, tree)
     }
 
     /// Looks at `paths` again and offers them to `batch`. What cannot be read any more is dropped from the tree.
@@ -271,6 +277,10 @@ impl Pusher<'_> {
             let parent = self.dir.beneath_mounts(path.split().0, Use::Names);
             match parent.and_then(|parent| worker.file(&parent, path.clone())) {
                 Ok(entry) => tree.entries[at] = entry,
+                // It is gone by now, which is no reason to keep it there.
+                Err(Errno::NOENT | Errno::NOTDIR) => {
+                    tree.entries.remove(at);
+                }
                 Err(errno) => {
                     tree.unreadable.push(Unreadable {
                         path: path.to_path_buf(),
@@ -285,6 +295,7 @@ impl Pusher<'_> {
     /// Answers the server until it says its last word.
     fn converse(&self, tree: &mut Scanned, based: bool) -> Result<Summary, PushError> {
         let (mut rounds, mut needed) = (0, Vec::new());
+        let mut plan = Planned::default();
         loop {
             match self.next()? {
                 Down::Welcome(welcome) if welcome.base_known || !based => {}
@@ -311,9 +322,11 @@ impl Pusher<'_> {
                     let batch = Batch::asked(self.outbox, &nothing);
                     self.resend(tree, &std::mem::take(&mut needed), batch);
                     self.going()?;
-                    self.end(&before, &tree.entries)?;
+                    self.end(&before, tree)?;
                 }
-                Down::Committed(summary) | Down::Planned(summary) => return Ok(summary),
+                Down::Plan(page) if self.options.dry_run => plan.add(page)?,
+                Down::Planned(summary) => return Ok(plan.complete(summary)),
+                Down::Committed(summary) => return Ok(summary),
                 other => return Err(unexpected(&other)),
             }
         }

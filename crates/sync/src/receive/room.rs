@@ -1,4 +1,4 @@
-//! How many bytes a workspace may come to hold, as somebody else decides, and what a session counts for that.
+//! How much a workspace may come to hold, as somebody else decides, and what a session counts for that.
 
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -18,14 +18,51 @@ pub trait Room: fmt::Debug + Send + Sync {
     /// [`Full`] if it may not hold that many; then it counts as before. What is not more than before is never too much.
     fn claim(&self, bytes: u64) -> Result<(), Full>;
 
-    /// The workspace does hold `bytes`, whatever was claimed.
-    fn settle(&self, bytes: u64);
+    /// Counts the workspace with so many files, links and directories from now on.
+    ///
+    /// # Errors
+    /// As for bytes.
+    fn claim_entries(&self, entries: u64) -> Result<(), Full> {
+        let _unlimited = entries;
+        Ok(())
+    }
+
+    /// Counts so many bytes in its staging area from now on.
+    ///
+    /// # Errors
+    /// As for bytes.
+    fn claim_staging(&self, bytes: u64) -> Result<(), Full> {
+        let _unlimited = bytes;
+        Ok(())
+    }
+
+    /// The workspace does hold so much, whatever was claimed, and nothing is in its staging area.
+    fn settle(&self, held: Held);
+}
+
+/// What a workspace holds of the mirror's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Held {
+    /// Bytes of files.
+    pub bytes: u64,
+    /// Files, links and directories.
+    pub entries: u64,
+}
+
+impl Held {
+    /// With so many bytes more.
+    pub(crate) fn and(self, bytes: u64) -> Self {
+        Self {
+            bytes: self.bytes.saturating_add(bytes),
+            ..self
+        }
+    }
 }
 
 /// There is no room for what was claimed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Full {
-    /// Bytes in all.
+    /// Bytes in all, or entries.
     pub limit: u64,
     /// Of these, taken by what is not this workspace.
     pub elsewhere: u64,
@@ -46,10 +83,12 @@ pub(crate) struct Tally<'a> {
 
 #[derive(Debug, Default)]
 struct Counts {
-    /// Bytes that the mirror wrote until now.
-    held: u64,
+    /// What the mirror wrote until now.
+    held: Held,
     /// Bytes that commits replaced and that are kept for when they come back.
     past: u64,
+    /// Files that were sent.
+    files: u64,
     /// Bytes that came to the staging area, or are about to. What was sent twice counts twice: that is rare, and to
     /// know better takes a list of all that was sent.
     staged: u64,
@@ -61,7 +100,7 @@ struct Counts {
 
 impl<'a> Tally<'a> {
     /// Of a workspace that holds so much, beside what commits replaced.
-    pub(crate) fn begin(room: Option<&'a dyn Room>, held: u64, staging: &'a Dir) -> Self {
+    pub(crate) fn begin(room: Option<&'a dyn Room>, held: Held, staging: &'a Dir) -> Self {
         // Counted only for somebody. What cannot be counted has no say.
         let past = room.map_or(0, |_| past::bytes(staging).unwrap_or(0));
         let counts = Mutex::new(Counts {
@@ -78,21 +117,25 @@ impl<'a> Tally<'a> {
         tally
     }
 
-    /// Whether `bytes` more may be staged now.
+    /// Whether a file of `bytes` more may be staged now.
     pub(crate) fn offer(&self, bytes: u64) -> Result<bool, Refusal> {
         let Some(room) = self.room else {
             return Ok(true);
         };
         let mut counts = self.counts();
+        counts.files += 1;
+        let entries = counts.files.max(counts.held.entries);
+        let claimed = room.claim_entries(entries);
+        claimed.map_err(|full| counts.too_many(full))?;
         let staged = counts.staged.saturating_add(bytes);
         counts.sent = counts.sent.saturating_add(bytes);
-        let most = counts.held.saturating_add(staged);
+        let most = counts.held.bytes.saturating_add(staged);
         let beside = self.claim(room, &mut counts, most);
         let fits = match (beside, counts.target) {
             (Ok(()), _) => Ok(true),
             // It will take the place of what it is beside until then.
             (Err(_), Some(target)) => {
-                let most = staged.max(target).max(counts.held);
+                let most = staged.max(target).max(counts.held.bytes);
                 self.claim(room, &mut counts, most).map(|()| true)
             }
             (Err(full), None) if counts.sent <= full.limit.saturating_sub(full.elsewhere) => {
@@ -102,21 +145,25 @@ impl<'a> Tally<'a> {
         };
         let fits = fits.map_err(|full| counts.refusal(full))?;
         if fits {
+            let staging = room.claim_staging(staged);
+            staging.map_err(|full| Refusal::FullStaging { limit: full.limit })?;
             counts.staged = staged;
         }
         Ok(fits)
     }
 
-    /// Takes the right to commit what comes to `bytes`. That is more than was there and was sent, if files of jobs become
+    /// Takes the right to commit what comes to so much. That is more than was there and was sent, if files of jobs become
     /// the mirror's.
-    pub(crate) fn target(&self, bytes: u64) -> Result<(), Refusal> {
+    pub(crate) fn target(&self, held: Held) -> Result<(), Refusal> {
         let Some(room) = self.room else {
             return Ok(());
         };
-        let mut counts = self.counts();
+        let (mut counts, bytes) = (self.counts(), held.bytes);
+        let claimed = room.claim_entries(held.entries.max(counts.held.entries));
+        claimed.map_err(|full| counts.too_many(full))?;
         let most = match counts.target {
-            None => counts.held.saturating_add(counts.staged).max(bytes),
-            Some(_) => counts.staged.max(bytes).max(counts.held),
+            None => counts.held.bytes.saturating_add(counts.staged).max(bytes),
+            Some(_) => counts.staged.max(bytes).max(counts.held.bytes),
         };
         let claimed = self.claim(room, &mut counts, most);
         claimed.map_err(|full| counts.refusal(full))?;
@@ -134,10 +181,10 @@ impl<'a> Tally<'a> {
         room.claim(bytes)
     }
 
-    /// A commit is made, of so much, and so much was replaced by it.
-    pub(crate) fn committed(&self, bytes: u64, replaced: u64) {
+    /// A commit is made, of so much, and so many bytes were replaced by it.
+    pub(crate) fn committed(&self, held: Held, replaced: u64) {
         let mut counts = self.counts();
-        counts.held = bytes;
+        counts.held = held;
         counts.past = counts.past.saturating_add(replaced);
     }
 
@@ -145,7 +192,7 @@ impl<'a> Tally<'a> {
     pub(crate) fn rest(&self) {
         if let Some(room) = self.room {
             let counts = self.counts();
-            room.settle(counts.held.saturating_add(counts.past));
+            room.settle(counts.held.and(counts.past));
         }
     }
 
@@ -158,7 +205,14 @@ impl Counts {
     fn refusal(&self, full: Full) -> Refusal {
         Refusal::Full {
             limit: full.limit,
-            used: full.elsewhere.saturating_add(self.held),
+            used: full.elsewhere.saturating_add(self.held.bytes),
+        }
+    }
+
+    fn too_many(&self, full: Full) -> Refusal {
+        Refusal::FullEntries {
+            limit: full.limit,
+            used: full.elsewhere.saturating_add(self.held.entries),
         }
     }
 }

@@ -3,7 +3,9 @@
 use crate::commit::survey::Survey;
 use crate::digest::Digest;
 use crate::manifest::Entry;
-use crate::message::{Listing, MAX_LISTED, MAX_LISTED_BYTES, Node, Summary};
+use crate::message::{
+    Deed, Listing, MAX_LISTED, MAX_LISTED_BYTES, MAX_PAGE, Node, PlanPage, Summary,
+};
 use crate::path::TreePath;
 use crate::reconcile::Plan;
 
@@ -25,6 +27,30 @@ pub(crate) fn add<'a>(listing: &mut Listing, paths: impl IntoIterator<Item = &'a
         }
         listing.total += 1;
     }
+}
+
+/// All that `plan` comes to.
+pub(crate) fn pages(survey: &Survey<'_>, plan: &Plan) -> Vec<PlanPage> {
+    let written: Vec<&TreePath> = plan
+        .written
+        .iter()
+        .map(|&at| survey.changes[at].path)
+        .collect();
+    let all = [
+        (Deed::Write, written),
+        (Deed::Delete, plan.deleted.iter().collect()),
+        (Deed::Displace, plan.displaced.iter().collect()),
+        (Deed::Keep, plan.kept.iter().collect()),
+    ];
+    let page = |deed, paths: &[&TreePath]| PlanPage {
+        deed,
+        paths: paths.iter().map(|path| path.as_bytes().to_vec()).collect(),
+    };
+    let pages = all.iter().flat_map(|(deed, paths)| {
+        let pages = paths.chunks(MAX_PAGE);
+        pages.map(|paths| page(*deed, paths))
+    });
+    pages.collect()
 }
 
 /// Nothing changed.

@@ -9,15 +9,16 @@ use crate::commit::{Commit, Lack, StagedFiles, access, merge};
 use crate::digest::Digest;
 use crate::error::refusal;
 use crate::manifest::{self, Entry};
-use crate::message::{Delete, Hello, Node, Refusal, Summary};
+use crate::message::{Delete, End, Hello, Node, PlanPage, Refusal, Summary};
 use crate::path::TreePath;
 use crate::receive::room::Tally;
 use crate::receive::round::{Rounds, not_a_tree};
 use crate::receive::summary;
 use crate::receive::{Options, Received};
-use crate::reconcile::{Plan, reconcile};
+use crate::reconcile::{Plan, Policy, reconcile};
 use crate::store;
 use crate::tree::{Dir, Parents};
+use crate::unread::Unread;
 use crate::workspace::Workspace;
 use crate::workspace::index::{self, Index};
 use crate::workspace::journal::Journal;
@@ -57,11 +58,17 @@ pub(crate) struct Target {
     gone: Vec<TreePath>,
     /// Of files that were not sent, where they are to keep the client's.
     mtimes: HashMap<TreePath, i64>,
+    unread: Unread,
 }
+
+/// All that would be done, as it is told.
+pub(crate) type Pages = Vec<PlanPage>;
 
 /// What follows from a round.
 pub(crate) enum Turn {
     Done(Received),
+    /// It is a dry run: what would be done, in short and in full.
+    Planned(Box<Summary>, Pages),
     /// Files whose content is lacking.
     Need(Vec<TreePath>),
     /// The tree is to be changed, and that takes the lease. Then look again, and take another turn.
@@ -86,17 +93,17 @@ impl Context<'_> {
         access::open_all(tree, &target.wanted);
     }
 
-    /// Checks what the client sent, in this round and those before, against the root it claims.
+    /// Checks what the client sent, in this round and those before, against the root that it claims at the end.
     pub(crate) fn target(
         &self,
         rounds: &mut Rounds<'_>,
-        root: Digest,
+        end: &End,
         staged: &mut StagedFiles,
     ) -> Result<Target, Refusal> {
         let (puts, gone) = rounds.end(&self.index.entries)?;
         let wanted = merge(&self.index.entries, &puts, &gone);
         manifest::check(manifest::pairs(&wanted)).map_err(not_a_tree)?;
-        if manifest::root(manifest::pairs(&wanted)) != root {
+        if manifest::root(manifest::pairs(&wanted)) != end.root {
             return Err(Refusal::RootMismatch);
         }
         if wanted.len() as u64 > self.options.max_entries {
@@ -105,11 +112,12 @@ impl Context<'_> {
         }
         forget_stale(staged, &wanted, self.staging)?;
         Ok(Target {
-            root,
+            root: end.root,
             wanted,
             puts,
             gone,
             mtimes: rounds.mtimes.clone(),
+            unread: Unread::of(end.unread.iter().map(Vec::as_slice)),
         })
     }
 
@@ -132,16 +140,29 @@ impl Context<'_> {
         {
             return self.unchanged(drift, nothing).map(Turn::Done);
         }
-        let survey =
-            survey(&self.workspace.held.tree, self.tracked, wanted, drift).map_err(failed)?;
-        let plan = reconcile(&survey.changes, &survey.strangers, self.hello.delete);
+        let policy = Policy {
+            delete: self.hello.delete,
+            unread: target.unread.clone(),
+        };
+        let tree = &self.workspace.held.tree;
+        let survey = survey(tree, self.tracked, wanted, drift, policy.delete).map_err(failed)?;
+        let plan = reconcile(&survey.changes, &survey.strangers, &policy);
         guard(&self.hello, self.tracked, wanted, &plan)?;
         let mut summary = summary::planned(nothing, &survey, &plan);
         let decided = (&survey, &plan);
-        let bytes = self.commit(target, drift, decided, staged).bytes();
-        self.tally.target(bytes)?;
+        let same = root == index.root && plan.retained.len() == index.retained.len();
+        if same && committed && !self.hello.dry_run && plan.is_empty() && drift.changed.is_empty() {
+            return self.unchanged(drift, summary).map(Turn::Done);
+        }
+        let held = self.commit(target, drift, decided, staged).held();
+        self.tally.target(held)?;
         if self.hello.dry_run {
-            return Ok(Turn::Done(Received::Planned(summary)));
+            let pages = if self.hello.list_all {
+                summary::pages(&survey, &plan)
+            } else {
+                Pages::new()
+            };
+            return Ok(Turn::Planned(Box::new(summary), pages));
         }
         let lacking = self.commit(target, drift, decided, staged).lacking();
         if !lacking.is_empty() {
@@ -164,13 +185,14 @@ impl Context<'_> {
             target: root,
             puts: target.puts.clone(),
             gone: target.gone.clone(),
+            unread: policy.unread,
         };
         let applied = commit.run(&journal)?;
         let (staging, most) = (&self.workspace.held.staging, self.options.past_bytes);
         let when = (commit.generation, self.now_ns);
         // What stays for now goes another time.
         let _stays = past::prune(staging, applied.past, when, most);
-        self.tally.committed(bytes, applied.past.bytes);
+        self.tally.committed(held, applied.past.bytes);
         summary::add(&mut summary.displaced, &applied.displaced);
         summary::add(&mut summary.kept, &applied.kept);
         summary.generation = commit.generation;
@@ -237,9 +259,14 @@ impl Context<'_> {
     }
 }
 
-/// Whether this session is to delete what earlier ones were told to leave.
+/// Whether this session may find something to do though nothing changed: what earlier ones were told to leave, or
+/// for an exact mirror what others put there.
 pub(crate) fn is_due(hello: &Hello, index: &Index) -> bool {
-    hello.delete == Delete::Owned && !index.retained.is_empty()
+    match hello.delete {
+        Delete::Exact => true,
+        Delete::Owned => !index.retained.is_empty(),
+        Delete::Nothing => false,
+    }
 }
 
 /// One path for each content that is lacking: the others are made of it.
@@ -278,9 +305,11 @@ fn guard(hello: &Hello, mirrored: &[Entry], wanted: &[Entry], plan: &Plan) -> Re
     if hello.dry_run || hello.force_delete || hello.delete == Delete::Nothing {
         return Ok(());
     }
-    let tracked = manifest::count_files(mirrored);
-    if tracked > 0 && manifest::count_files(wanted) == 0 {
-        return Err(Refusal::EmptyRoot { tracked });
+    let (tracked, would_move) = (manifest::count_files(mirrored), plan.discarded_files);
+    if tracked + would_move > 0 && manifest::count_files(wanted) == 0 {
+        return Err(Refusal::EmptyRoot {
+            tracked: tracked + would_move,
+        });
     }
     let (mut would_delete, limit) = (plan.deleted_files, MIN_DELETES.max(tracked / 2));
     if would_delete > limit {
@@ -292,6 +321,9 @@ fn guard(hello: &Hello, mirrored: &[Entry], wanted: &[Entry], plan: &Plan) -> Re
             tracked,
             limit,
         });
+    }
+    if would_move > limit {
+        return Err(Refusal::MassDisplace { would_move, limit });
     }
     Ok(())
 }

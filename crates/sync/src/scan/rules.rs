@@ -6,6 +6,9 @@
 //! never looked at, so a rule cannot bring it back. Inside a git checkout the `.gitignore` files
 //! above the mirrored directory count too, up to the checkout's top, and weaker than any of them
 //! `.git/info/exclude` and then the user's own file, all as in git.
+//!
+//! A [`Choice`] of the caller's is stronger than all rules: patterns for what is to be taken although they leave it out. What is in
+//! an excluded directory is then looked at as far as a pattern leads into it, and taken if one covers it.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -13,9 +16,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ignore::Match;
-use ignore::gitignore::{Gitignore, GitignoreBuilder};
+use ignore::gitignore::{Gitignore, GitignoreBuilder, Glob};
 
 use crate::path::to_path_buf;
+use crate::pull::globs::Globs;
 use crate::tree::read::read_small;
 use crate::tree::{Dir, Name, Use};
 
@@ -26,6 +30,46 @@ const CACHE_TAG: &[u8] = b"CACHEDIR.TAG";
 const CACHE_SIGNATURE: &[u8] = b"Signature: 8a477f597d28d172789f06886806bc55";
 /// Bytes of an ignore file that are read at most.
 const MAX_RULES: usize = 1 << 20;
+
+/// What is taken whatever the rules say.
+#[derive(Debug, Default)]
+pub(crate) struct Choice {
+    /// `.git` and all that is in it.
+    pub(crate) with_git: bool,
+    /// What patterns cover.
+    pub(crate) include: Option<Globs>,
+}
+
+impl Choice {
+    /// Whether all at this path is taken.
+    fn covers(&self, path: &[u8]) -> bool {
+        let git = || path.split(|&byte| byte == b'/').any(|name| name == b".git");
+        let include = self.include.as_ref();
+        self.with_git && git() || include.is_some_and(|include| include.cover(path))
+    }
+
+    /// Whether something below this directory may be taken.
+    fn leads_into(&self, path: &[u8]) -> bool {
+        let include = self.include.as_ref();
+        include.is_some_and(|include| !include.spare(path) && include.lead_into(path))
+    }
+}
+
+/// Why something is left out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reason {
+    /// A line of an ignore file.
+    Rule {
+        /// As it is written.
+        line: String,
+        /// In which file: below the top of the checkout, or absolute.
+        file: PathBuf,
+    },
+    /// It is a repository's own directory.
+    Repository,
+    /// It is a build's cache, and says so.
+    BuildCache,
+}
 
 /// The rules in force in one directory: its own files' and those of all directories above.
 #[derive(Debug, Default)]
@@ -39,6 +83,10 @@ pub(crate) struct Rules {
     git: Option<Gitignore>,
     /// Nothing is left out, here and below.
     off: bool,
+    /// What is taken nevertheless.
+    choice: Arc<Choice>,
+    /// The directory itself is left out: only what is chosen is taken.
+    gated: bool,
 }
 
 impl Rules {
@@ -80,7 +128,7 @@ impl Rules {
             ..Self::default()
         });
         for (dir, file) in files {
-            let git = read(&file).map(|text| parse(&dir, &text));
+            let git = read(&file).map(|text| parse(&dir, &file, &text));
             if let Some(git) = git.filter(|git| !git.is_empty()) {
                 rules = Arc::new(Self {
                     prefix: prefix.clone(),
@@ -93,6 +141,17 @@ impl Rules {
         rules
     }
 
+    /// The same rules, and what is taken nevertheless.
+    pub(crate) fn choosing(rules: &Arc<Self>, choice: Choice) -> Arc<Self> {
+        Arc::new(Self {
+            prefix: rules.prefix.clone(),
+            above: Some(Arc::clone(rules)),
+            off: rules.off,
+            choice: Arc::new(choice),
+            ..Self::default()
+        })
+    }
+
     /// The rules in the directory `dir` at `path`, whose listing is `names`.
     pub(crate) fn enter(above: &Arc<Self>, dir: &Dir, path: &[u8], names: &[Name]) -> Arc<Self> {
         if above.off {
@@ -103,10 +162,15 @@ impl Rules {
             let text = has(name)
                 .then(|| read_small(dir, name, MAX_RULES))
                 .flatten()?;
-            Some(parse(&above.prefix.join(to_path_buf(path)), &text))
+            Some(parse(
+                &above.prefix.join(to_path_buf(path)),
+                &to_path_buf(name),
+                &text,
+            ))
         };
         let (own, git) = (load(OWN), load(GIT));
-        if own.is_none() && git.is_none() {
+        let gated = above.gated || above.gates(dir, path);
+        if own.is_none() && git.is_none() && gated == above.gated {
             return Arc::clone(above);
         }
         let prefix = above.prefix.clone();
@@ -116,28 +180,82 @@ impl Rules {
             own,
             git,
             off: false,
+            choice: Arc::clone(&above.choice),
+            gated,
         })
     }
 
     /// Whether the entry `name` of the directory at `parent` is left out.
     pub(crate) fn excludes(&self, parent: &[u8], name: &[u8], is_dir: bool) -> bool {
+        let excluded = self.gated || self.reason(parent, name, is_dir).is_some();
+        excluded && !self.takes(parent, name, is_dir)
+    }
+
+    /// Why the rules leave out the entry `name` of the directory at `parent`; `None` if they do not, or only with the
+    /// directory.
+    pub(crate) fn reason(&self, parent: &[u8], name: &[u8], is_dir: bool) -> Option<Reason> {
         match self.verdict(parent, name, is_dir) {
-            Some(excluded) => excluded,
-            None => !self.off && is_dir && matches!(name, b".git" | b".hg" | b".svn"),
+            Some(Match::Ignore(rule)) => Some(Reason::Rule {
+                line: rule.original().to_owned(),
+                file: rule.from().map(Path::to_path_buf).unwrap_or_default(),
+            }),
+            Some(_) => None,
+            None => {
+                let repository = is_dir && matches!(name, b".git" | b".hg" | b".svn");
+                (repository && !self.off).then_some(Reason::Repository)
+            }
         }
+    }
+
+    /// Whether the entry is taken, or a directory entered, whatever the rules say.
+    pub(crate) fn takes(&self, parent: &[u8], name: &[u8], is_dir: bool) -> bool {
+        let choice = &self.choice;
+        if !choice.with_git && choice.include.is_none() {
+            return false;
+        }
+        let path = joined(parent, name);
+        choice.covers(&path) || is_dir && choice.leads_into(&path)
+    }
+
+    /// Whether the directory at `path`, in which nobody would be without a choice, is left out by the rules.
+    fn gates(&self, dir: &Dir, path: &[u8]) -> bool {
+        if path.is_empty() || self.choice.include.is_none() && !self.choice.with_git {
+            return false;
+        }
+        let name = path.rsplit(|&byte| byte == b'/').next().unwrap_or(path);
+        let parent = path[..path.len() - name.len()]
+            .strip_suffix(b"/")
+            .unwrap_or_default();
+        self.reason(parent, name, true).is_some() || self.is_cache(dir, parent, name)
     }
 
     /// Whether the directory `name` of `dir`, at `parent`, is a build cache to be left out.
     pub(crate) fn excludes_cache(&self, dir: &Dir, parent: &[u8], name: &[u8]) -> bool {
-        let tag = || read_small(&dir.child(name, Use::Names).ok()?, CACHE_TAG, 4096);
+        self.cache(dir, parent, name).is_some() && !self.takes(parent, name, true)
+    }
+
+    /// As [`Rules::reason`], for a directory that may be a build cache.
+    pub(crate) fn cache(&self, dir: &Dir, parent: &[u8], name: &[u8]) -> Option<Reason> {
+        // Most are not called so, and need not be looked at.
+        let inside = (name == b"target").then(|| dir.child(name, Use::Names).ok());
+        let is_cache = |dir: Dir| self.is_cache(&dir, parent, name);
+        inside
+            .flatten()
+            .is_some_and(is_cache)
+            .then_some(Reason::BuildCache)
+    }
+
+    /// Whether the directory `dir`, which is `name` in that at `parent`, is one.
+    fn is_cache(&self, dir: &Dir, parent: &[u8], name: &[u8]) -> bool {
+        let tag = || read_small(dir, CACHE_TAG, 4096);
         name == b"target"
             && !self.off
-            && self.verdict(parent, name, true) != Some(false)
+            && !matches!(self.verdict(parent, name, true), Some(Match::Whitelist(_)))
             && tag().is_some_and(|tag| tag.starts_with(CACHE_SIGNATURE))
     }
 
     /// What the ignore files say; `None` if nothing.
-    fn verdict(&self, parent: &[u8], name: &[u8], is_dir: bool) -> Option<bool> {
+    fn verdict(&self, parent: &[u8], name: &[u8], is_dir: bool) -> Option<Match<&Glob>> {
         self.above.as_ref()?;
         let mut path = self.prefix.join(to_path_buf(parent));
         path.push(OsStr::from_bytes(name));
@@ -145,18 +263,17 @@ impl Rules {
             .or_else(|| self.strongest(&path, is_dir, |rules| rules.git.as_ref()))
     }
 
-    fn strongest(
-        &self,
+    fn strongest<'a>(
+        &'a self,
         path: &Path,
         is_dir: bool,
-        kind: impl Fn(&Self) -> Option<&Gitignore>,
-    ) -> Option<bool> {
+        kind: impl Fn(&'a Self) -> Option<&'a Gitignore>,
+    ) -> Option<Match<&'a Glob>> {
         let mut here = Some(self);
         while let Some(rules) = here {
             match kind(rules).map(|file| file.matched(path, is_dir)) {
-                Some(Match::Ignore(_)) => return Some(true),
-                Some(Match::Whitelist(_)) => return Some(false),
                 Some(Match::None) | None => here = rules.above.as_deref(),
+                found => return found,
             }
         }
         None
@@ -184,11 +301,18 @@ fn read(path: &Path) -> Option<Vec<u8>> {
     read_small(&dir, path.file_name()?.as_bytes(), MAX_RULES)
 }
 
-/// The rules of a file in the directory `dir`. A line that makes no sense is skipped.
-fn parse(dir: &Path, text: &[u8]) -> Gitignore {
+fn joined(parent: &[u8], name: &[u8]) -> Vec<u8> {
+    if parent.is_empty() {
+        return name.to_vec();
+    }
+    [parent, name].join(&b'/')
+}
+
+/// The rules of `file` in the directory `dir`. A line that makes no sense is skipped.
+fn parse(dir: &Path, file: &Path, text: &[u8]) -> Gitignore {
     let mut builder = GitignoreBuilder::new(dir);
     for line in String::from_utf8_lossy(text).lines() {
-        let _ignored = builder.add_line(None, line);
+        let _ignored = builder.add_line(Some(dir.join(file)), line);
     }
     builder.build().unwrap_or_else(|_| Gitignore::empty())
 }

@@ -1,6 +1,6 @@
-//! Writing regular files that are held open.
+//! Writing files that are held open.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{Mode, Timespec, Timestamps, UTIME_NOW};
 use rustix::io::Result;
@@ -40,8 +40,8 @@ pub(crate) fn touch(file: &OwnedFd) -> Result<()> {
     )
 }
 
-/// Sets a file's modification time, nanoseconds since the epoch.
-pub(crate) fn set_mtime(file: &OwnedFd, mtime_ns: i64) -> Result<()> {
+/// Sets the modification time of a file or directory, nanoseconds since the epoch.
+pub(crate) fn set_mtime(file: impl AsFd, mtime_ns: i64) -> Result<()> {
     let time = Timespec {
         tv_sec: mtime_ns.div_euclid(1_000_000_000),
         tv_nsec: mtime_ns.rem_euclid(1_000_000_000),

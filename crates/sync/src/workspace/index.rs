@@ -13,6 +13,7 @@ use crate::digest::Digest;
 use crate::error::StoreError;
 use crate::manifest::{self, Entry, empty_root};
 use crate::path::TreePath;
+use crate::receive::Held;
 use crate::stat::FileStat;
 use crate::store::codec::{Format, Reader, Writer};
 use crate::store::{self, Replacement};
@@ -57,10 +58,13 @@ impl Index {
         }
     }
 
-    /// Bytes of the files that the mirror wrote.
-    pub(crate) fn bytes(&self) -> u64 {
+    /// What the mirror wrote.
+    pub(crate) fn held(&self) -> Held {
         let parts = [&self.entries, &self.retained].map(|entries| manifest::bytes(entries));
-        parts.into_iter().fold(0, u64::saturating_add)
+        Held {
+            bytes: parts.into_iter().fold(0, u64::saturating_add),
+            entries: (self.entries.len() + self.retained.len()) as u64,
+        }
     }
 
     /// Remembers what a file looks like now.

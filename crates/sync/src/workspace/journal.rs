@@ -1,7 +1,7 @@
 //! The intent of a commit, written before the tree is touched and removed after the index is.
 //!
-//! Encoded as `generation, deletes, base root, target root, entries, gone`: the entries that differ from
-//! the base, and the paths that are gone. It names no steps. Whoever finds a journal compares base,
+//! Encoded as `generation, deletes, base root, target root, entries, gone`, and if there is any `unread`: the entries that
+//! differ from the base, the paths that are gone, and those where nothing is to be taken away. It names no steps. Whoever finds a journal compares base,
 //! target and disk again and makes a new plan: what was done already is found done, so completing a
 //! commit twice is completing it once.
 
@@ -14,6 +14,7 @@ use crate::message::Delete;
 use crate::path::TreePath;
 use crate::store::codec::{Format, Reader, Writer};
 use crate::store::{self, Replacement};
+use crate::unread::Unread;
 
 const FORMAT: Format = Format {
     magic: *b"lwjourn\0",
@@ -33,6 +34,8 @@ pub(crate) struct Journal {
     pub(crate) puts: Vec<Entry>,
     /// Paths of the base that are gone, sorted.
     pub(crate) gone: Vec<TreePath>,
+    /// Where the client could not read.
+    pub(crate) unread: Unread,
 }
 
 /// The journal at `path`, if a commit was begun and not completed.
@@ -53,10 +56,10 @@ pub(crate) fn load_undamaged(path: &Path) -> Result<Option<Journal>, StoreError>
 fn decode(bytes: &[u8], path: &Path) -> Result<Journal, StoreError> {
     let mut reader = Reader::new(FORMAT, bytes, path)?;
     let generation = reader.u64()?;
-    let delete = if reader.u64()? == 0 {
-        Delete::Owned
-    } else {
-        Delete::Nothing
+    let delete = match reader.u64()? {
+        0 => Delete::Owned,
+        2 => Delete::Exact,
+        _ => Delete::Nothing,
     };
     let (base, target) = (reader.digest()?, reader.digest()?);
     let puts = reader.entries()?;
@@ -65,6 +68,12 @@ fn decode(bytes: &[u8], path: &Path) -> Result<Journal, StoreError> {
         let path = TreePath::new(reader.bytes()?).map_err(|_| reader.damaged("a bad path"))?;
         gone.push(path);
     }
+    let mut unread = Vec::new();
+    if !reader.is_at_end() {
+        for _ in 0..reader.u64()? {
+            unread.push(reader.bytes()?);
+        }
+    }
     Ok(Journal {
         generation,
         delete,
@@ -72,6 +81,7 @@ fn decode(bytes: &[u8], path: &Path) -> Result<Journal, StoreError> {
         target,
         puts,
         gone,
+        unread: Unread::of(unread),
     })
 }
 
@@ -83,13 +93,24 @@ pub(crate) fn save(path: &Path, journal: &Journal) -> Result<(), StoreError> {
 fn encode(journal: &Journal) -> Vec<u8> {
     let mut writer = Writer::new(FORMAT, 128 + journal.puts.len() * 80);
     writer.u64(journal.generation);
-    writer.u64(u64::from(journal.delete == Delete::Nothing));
+    writer.u64(match journal.delete {
+        Delete::Owned => 0,
+        Delete::Nothing => 1,
+        Delete::Exact => 2,
+    });
     writer.digest(&journal.base);
     writer.digest(&journal.target);
     writer.entries(&journal.puts);
     writer.u64(journal.gone.len() as u64);
     for path in &journal.gone {
         writer.bytes(path.as_bytes());
+    }
+    // Who does not know of these reads what is before.
+    if !journal.unread.is_empty() {
+        writer.u64(journal.unread.paths().count() as u64);
+        for path in journal.unread.paths() {
+            writer.bytes(path);
+        }
     }
     writer.finish()
 }
@@ -102,6 +123,7 @@ mod tests {
     use crate::digest::Digest;
     use crate::message::Delete;
     use crate::path::TreePath;
+    use crate::unread::Unread;
 
     #[test]
     fn the_encoding_is_pinned_and_comes_back() {
@@ -112,6 +134,7 @@ mod tests {
             target: Digest([2; 32]),
             puts: Vec::new(),
             gone: vec![TreePath::new(*b"a").unwrap()],
+            unread: Unread::nothing(),
         };
         let bytes = encode(&journal);
         let mut golden = b"lwjourn\0\x01\0\0\0\x02\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0".to_vec();
@@ -121,5 +144,15 @@ mod tests {
         golden.extend_from_slice(b"\x01\0\0\0\0\0\0\0\x01\0a");
         assert_eq!(&bytes[..bytes.len() - 32], golden);
         assert_eq!(decode(&bytes, Path::new("j")).unwrap(), journal);
+        let exact = Journal {
+            delete: Delete::Exact,
+            unread: Unread::of([&b"u"[..]]),
+            ..journal
+        };
+        golden[20] = 2;
+        golden.extend_from_slice(b"\x01\0\0\0\0\0\0\0\x01\0u");
+        let bytes = encode(&exact);
+        assert_eq!(&bytes[..bytes.len() - 32], golden);
+        assert_eq!(decode(&bytes, Path::new("j")).unwrap(), exact);
     }
 }

@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use legwork_sync::error::{PushError, StoreError};
 use legwork_sync::faults::Faults;
-use legwork_sync::message::Refusal;
+use legwork_sync::message::{Delete, Refusal};
+use legwork_sync::push;
 use legwork_sync::workspace::Workspace;
 
 use crate::support::{Bench, Tree, link_to, push_to};
@@ -69,11 +70,19 @@ fn dir(bench: &Bench) -> std::path::PathBuf {
     bench.temp.path().join("workspace")
 }
 
-fn expected() -> (Tree, usize) {
+fn options(bench: &Bench, delete: Delete) -> push::Options {
+    push::Options {
+        delete,
+        ..bench.options()
+    }
+}
+
+fn expected(delete: Delete) -> (Tree, usize) {
     let bench = prepared();
     let (faults, count) = stop_at(usize::MAX);
     let workspace = open(&bench, faults).unwrap();
-    push_to(&workspace, &bench.source, &bench.cache(), &bench.options()).unwrap();
+    let options = options(&bench, delete);
+    push_to(&workspace, &bench.source, &bench.cache(), &options).unwrap();
     (bench.tree(), count.load(Ordering::Relaxed))
 }
 
@@ -92,15 +101,27 @@ fn nothing_is_lost(bench: &Bench) {
 
 #[test]
 fn at_every_write_the_next_opening_finds_the_old_tree_or_completes_the_new_one() {
-    let (new_tree, writes) = expected();
+    stopped_everywhere(Delete::Owned);
+}
+
+#[test]
+fn an_exact_mirror_too_is_old_or_new_and_then_what_the_client_has() {
+    stopped_everywhere(Delete::Exact);
+    let (tree, _) = expected(Delete::Exact);
+    assert_eq!(tree, Tree::of(&prepared().source));
+}
+
+fn stopped_everywhere(delete: Delete) {
+    let (new_tree, writes) = expected(delete);
     assert!(writes > 15, "only {writes} writes");
     for from in 0..writes {
         let bench = prepared();
+        let options = options(&bench, delete);
         let old_tree = bench.tree();
         let old = bench.workspace.root().unwrap();
         let (faults, _) = stop_at(from);
         let workspace = open(&bench, faults).unwrap();
-        let pushed = push_to(&workspace, &bench.source, &bench.cache(), &bench.options());
+        let pushed = push_to(&workspace, &bench.source, &bench.cache(), &options);
         assert!(
             matches!(pushed, Err(PushError::Refused(Refusal::Io { .. }))),
             "write {from}: {pushed:?}"
@@ -124,7 +145,7 @@ fn at_every_write_the_next_opening_finds_the_old_tree_or_completes_the_new_one()
             assert!(root.is_some(), "write {from}: completed");
             assert_eq!(tree, new_tree, "write {from}");
         }
-        push_to(&workspace, &bench.source, &bench.cache(), &bench.options()).unwrap();
+        push_to(&workspace, &bench.source, &bench.cache(), &options).unwrap();
         assert_eq!(bench.tree(), new_tree, "write {from}");
         nothing_is_lost(&bench);
     }
@@ -132,7 +153,7 @@ fn at_every_write_the_next_opening_finds_the_old_tree_or_completes_the_new_one()
 
 #[test]
 fn a_recovery_that_is_stopped_too_is_completed_by_the_next() {
-    let (new_tree, writes) = expected();
+    let (new_tree, writes) = expected(Delete::Owned);
     for from in 0..writes {
         for again in [0, 2, 5, 9] {
             let bench = prepared();
@@ -156,7 +177,7 @@ fn a_recovery_that_is_stopped_too_is_completed_by_the_next() {
 
 #[test]
 fn without_its_staged_content_an_interrupted_commit_stays_open_until_the_next() {
-    let (new_tree, writes) = expected();
+    let (new_tree, writes) = expected(Delete::Owned);
     for from in 0..writes {
         let bench = prepared();
         let (faults, _) = stop_at(from);

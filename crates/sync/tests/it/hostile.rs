@@ -25,6 +25,7 @@ pub(crate) fn hello() -> Up {
         delete: Delete::Owned,
         force_delete: true,
         client_time_ns: 0,
+        list_all: false,
     })
 }
 
@@ -62,6 +63,7 @@ pub(crate) fn data(pieces: &[(u32, u64, u32)], bytes: &[u8]) -> Up {
 pub(crate) fn end() -> Up {
     Up::End(End {
         root: manifest::empty_root(),
+        unread: Vec::new(),
     })
 }
 

@@ -9,6 +9,7 @@
 mod closed;
 mod compressed;
 mod crash;
+mod exact;
 mod frozen;
 mod hostile;
 mod ignored;
@@ -27,3 +28,4 @@ mod room;
 mod rounds;
 mod stuck;
 mod support;
+mod trash;

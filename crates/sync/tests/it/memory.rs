@@ -79,24 +79,6 @@ fn special_files_are_counted_and_left_out() {
 }
 
 #[test]
-fn the_trash_of_the_last_two_commits_is_kept() {
-    let bench = Bench::new();
-    bench.write("a", "0");
-    bench.mirror();
-    for round in 1..5 {
-        bench.job_write("a", &format!("job {round}"));
-        bench.write("a", &round.to_string());
-        bench.mirror();
-    }
-    let kept: Vec<String> = bench
-        .trashed()
-        .into_iter()
-        .map(|(_, content)| content)
-        .collect();
-    assert_eq!(kept, ["job 4", "job 3"]);
-}
-
-#[test]
 fn a_lost_cache_costs_an_exchange_and_no_content() {
     let bench = Bench::new();
     bench.write("a", "1");

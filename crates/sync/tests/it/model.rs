@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use legwork_sync::digest::Digest;
 use legwork_sync::message::{Delete, Node};
 use legwork_sync::path::TreePath;
-use legwork_sync::reconcile::{Change, Disk, Plan, Step, Stranger, reconcile};
+use legwork_sync::reconcile::{Change, Disk, Plan, Policy, Step, Stranger, reconcile};
+use legwork_sync::unread::Unread;
 use proptest::prelude::*;
 
 type Model = BTreeMap<TreePath, Node>;
@@ -105,10 +106,12 @@ fn changes<'a>(was: &'a Model, want: &'a Model, disk: &Model) -> Vec<Change<'a>>
     .collect()
 }
 
-fn strangers(was: &Model, want: &Model, disk: &Model) -> Vec<Stranger> {
+fn strangers(was: &Model, want: &Model, disk: &Model, exact: bool) -> Vec<Stranger> {
     let goes = |parent: &[u8]| {
         let is_dir = |model: &Model| model.get(parent) == Some(&Node::Dir);
-        !parent.is_empty() && is_dir(was) && is_dir(disk) && !is_dir(want)
+        let stays = parent.is_empty() || is_dir(want) && is_dir(disk);
+        let goes = !parent.is_empty() && is_dir(was) && is_dir(disk) && !is_dir(want);
+        goes || exact && stays
     };
     let strange = disk.keys().filter(|path| {
         !was.contains_key(*path) && !want.contains_key(*path) && goes(path.split().0)
@@ -117,6 +120,7 @@ fn strangers(was: &Model, want: &Model, disk: &Model) -> Vec<Stranger> {
         .map(|path| Stranger {
             path: path.clone(),
             ignored: path.name() == b"d",
+            files: 1,
         })
         .collect()
 }
@@ -198,8 +202,9 @@ proptest! {
         let delete = if keep { Delete::Nothing } else { Delete::Owned };
         let disk = disk_after(&was, &job);
         let changes = changes(&was, &want, &disk);
-        let strangers = strangers(&was, &want, &disk);
-        let plan = reconcile(&changes, &strangers, delete);
+        let strangers = strangers(&was, &want, &disk, false);
+        let policy = Policy { delete, unread: Unread::nothing() };
+        let plan = reconcile(&changes, &strangers, &policy);
         let mut after = disk.clone();
         let trash = carry_out(&plan, &want, &mut after);
         for (path, node) in &want {
@@ -225,5 +230,73 @@ proptest! {
         if was == want && disk == was {
             prop_assert!(plan.is_empty());
         }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(3000))]
+
+    #[test]
+    fn an_exact_plan_leaves_nothing_but_the_wanted_tree(
+        was in model(), want in model(), job in job(),
+    ) {
+        let disk = disk_after(&was, &job);
+        let changes = changes(&was, &want, &disk);
+        let strangers = strangers(&was, &want, &disk, true);
+        let policy = Policy { delete: Delete::Exact, unread: Unread::nothing() };
+        let plan = reconcile(&changes, &strangers, &policy);
+        let mut after = disk.clone();
+        let trash = carry_out(&plan, &want, &mut after);
+        prop_assert_eq!(&after, &want);
+        for (path, node) in disk.iter().filter(|(_, node)| **node != Node::Dir) {
+            let ours = was.get(path) == Some(node);
+            let kept = [after.get(path), trash.get(path)].into_iter().flatten().any(|now| same_content(now, node));
+            prop_assert!(ours || kept, "{:?} is lost", path);
+        }
+        prop_assert!(plan.kept.is_empty() && plan.retained.is_empty());
+        if disk == want {
+            prop_assert!(plan.is_empty());
+        }
+    }
+
+    #[test]
+    fn nothing_goes_at_or_below_what_could_not_be_read(
+        was in model(), mut want in model(), job in job(), unread in "[a-c](/[a-c]){0,1}", exact in any::<bool>(),
+    ) {
+        // What a client that cannot read a directory has there: nothing that it knows of.
+        let unread = path(&unread);
+        let mut above = unread.split().0;
+        while !above.is_empty() {
+            let parent = TreePath::new(above).unwrap();
+            remove_unless_dir(&mut want, &parent);
+            above = &above[..above.iter().rposition(|byte| *byte == b'/').unwrap_or(0)];
+        }
+        remove(&mut want, &unread);
+        let disk = disk_after(&was, &job);
+        let changes = changes(&was, &want, &disk);
+        let strangers = strangers(&was, &want, &disk, exact);
+        let delete = if exact { Delete::Exact } else { Delete::Owned };
+        let policy = Policy { delete, unread: Unread::of([unread.as_bytes()]) };
+        let plan = reconcile(&changes, &strangers, &policy);
+        let mut after = disk.clone();
+        carry_out(&plan, &want, &mut after);
+        for (path, node) in &disk {
+            if path == &unread || path.is_below(unread.as_bytes()) {
+                prop_assert_eq!(after.get(path), Some(node), "{:?} was touched", path);
+            } else if !want.contains_key(path) && exact && !unread.is_below(path.as_bytes()) {
+                prop_assert!(!after.contains_key(path), "{:?} should be gone", path);
+            }
+        }
+        for (path, node) in &want {
+            prop_assert_eq!(after.get(path), Some(node), "{:?} is not as wanted", path);
+        }
+    }
+}
+
+/// What is above something that is there, though unreadable, is a directory.
+fn remove_unless_dir(model: &mut Model, path: &TreePath) {
+    if model.get(path) != Some(&Node::Dir) {
+        remove(model, path);
+        model.insert(path.clone(), Node::Dir);
     }
 }

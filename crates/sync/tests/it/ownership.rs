@@ -330,3 +330,33 @@ fn a_dry_run_tells_all_and_changes_nothing() {
     assert_eq!(bench.workspace.root().unwrap(), before);
     assert_eq!(bench.mirror().summary.displaced.total, 1);
 }
+
+#[test]
+fn a_dry_run_lists_every_path() {
+    let bench = Bench::new();
+    for file in 0..1500 {
+        bench.write(&format!("old/{file:04}"), "x");
+    }
+    bench.mirror();
+    fs::rename(bench.source.join("old"), bench.source.join("new")).unwrap();
+    for file in 0..1100 {
+        bench.job_write(&format!("old/kept{file:04}"), "a job's");
+    }
+    let dry = push::Options {
+        dry_run: true,
+        ..bench.options()
+    };
+    let summary = bench.push_with(&dry).unwrap().summary;
+    for (listing, total) in [
+        (&summary.written, 1501),
+        (&summary.deleted, 1500),
+        (&summary.kept, 1100),
+    ] {
+        assert_eq!(
+            (listing.total, listing.paths.len()),
+            (total, usize::try_from(total).unwrap())
+        );
+        assert!(listing.paths.is_sorted());
+    }
+    assert_eq!(paths(&summary.deleted)[1499], "old/1499");
+}

@@ -152,6 +152,41 @@ proptest! {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
+
+    #[test]
+    fn an_exact_mirror_is_the_source_whatever_jobs_do_and_what_they_made_is_in_the_trash(
+        rounds in prop::collection::vec((deeds(), deeds()), 1..5),
+    ) {
+        let bench = Bench::new();
+        let exact = push::Options { force_delete: true, delete: Delete::Exact, ..bench.options() };
+        let mut was = Tree::default();
+        for (edits, job) in &rounds {
+            for deed in job {
+                act(&bench.workspace.tree(), deed);
+            }
+            for deed in edits {
+                act(&bench.source, deed);
+            }
+            let before = bench.tree();
+            let pushed = bench.push_with(&exact).unwrap();
+            let after = bench.tree();
+            prop_assert_eq!(&after, &Tree::of(&bench.source));
+            let trashed: Vec<String> = bench.trashed().into_iter().map(|(path, _)| path).collect();
+            for (path, what) in before.0.iter().filter(|(_, what)| *what != "dir") {
+                let ours = content(was.get(path)) == content(Some(what));
+                let stays = content(after.get(path)) == content(Some(what));
+                prop_assert!(ours || stays || trashed.contains(path), "{} ({}) is lost", path, what);
+            }
+            prop_assert_eq!(pushed.summary.kept.total, 0);
+            let again = bench.push_with(&exact).unwrap();
+            prop_assert_eq!(again.summary.generation, pushed.summary.generation, "nothing is left to do");
+            was = after;
+        }
+    }
+}
+
+proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
 
     #[test]

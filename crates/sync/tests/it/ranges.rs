@@ -77,7 +77,8 @@ fn a_beginning_is_for_one_file() {
     let paths = [b"a", b"b"].map(|path| TreePath::new(*path).unwrap());
     let node = put(b"a", content).node;
     let root = manifest::root(paths.iter().map(|path| (path, &node)));
-    let end = Up::End(End { root });
+    let unread = Vec::new();
+    let end = Up::End(End { root, unread });
     let said = vec![hello(), offers(), own(0), own(1), rest(1), rest(0), end];
     let answer = last_word(&bench, said);
     assert!(matches!(answer, Some(Down::Committed(_))), "{answer:?}");
@@ -116,7 +117,10 @@ fn a_range_of_what_is_not_the_mirrors_brings_nothing() {
             Up::Hello(Hello { base, ..first }),
             puts(vec![file]),
             reuse(0, &[(0, secret.len() as u64, secret.as_bytes(), 0)]),
-            Up::End(End { root }),
+            Up::End(End {
+                root,
+                unread: Vec::new(),
+            }),
         ],
     );
     assert!(matches!(answer, Some(Down::Need(_))), "{answer:?}");

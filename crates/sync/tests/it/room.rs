@@ -8,7 +8,7 @@ use legwork_sync::error::PushError;
 use legwork_sync::faults::Faults;
 use legwork_sync::message::{Delete, Refusal};
 use legwork_sync::push::{self, Pushed};
-use legwork_sync::receive::{self, Full, Room};
+use legwork_sync::receive::{self, Full, Held, Room};
 use legwork_sync::workspace::Workspace;
 
 use crate::support::{Bench, push_under};
@@ -40,8 +40,8 @@ impl Room for Limited {
         Ok(())
     }
 
-    fn settle(&self, bytes: u64) {
-        *self.now.lock().unwrap() = bytes;
+    fn settle(&self, held: Held) {
+        *self.now.lock().unwrap() = held.bytes;
     }
 }
 
@@ -136,7 +136,7 @@ fn large_files_make_room_for_each_other() {
         assert_eq!(bench.tree().0.len(), 2);
         assert_eq!(room.now(), (3 << 20) + 1);
     }
-    assert_eq!(bench.workspace.measure().unwrap(), room.now());
+    assert_eq!(bench.workspace.measure().unwrap().bytes, room.now());
 }
 
 #[test]
@@ -158,10 +158,17 @@ fn what_is_left_where_it_is_counts_and_so_does_what_a_job_made() {
     assert_eq!(room.now(), 1);
     // A job has it already: it comes to be the mirror's without being written.
     bench.job_write("made", &"m".repeat(30));
-    assert_eq!(bench.workspace.measure().unwrap(), 1, "not the mirror's");
+    assert_eq!(
+        bench.workspace.measure().unwrap().bytes,
+        1,
+        "not the mirror's"
+    );
     bench.write("made", &"m".repeat(30));
     push().unwrap();
-    assert_eq!((room.now(), bench.workspace.measure().unwrap()), (31, 31));
+    assert_eq!(
+        (room.now(), bench.workspace.measure().unwrap().bytes),
+        (31, 31)
+    );
 }
 
 #[test]
@@ -182,9 +189,9 @@ fn a_commit_that_was_interrupted_keeps_its_room_until_it_is_completed() {
         failed,
         Err(PushError::Refused(Refusal::Io { .. }))
     ));
-    assert_eq!((room.now(), failing.measure().unwrap()), (50, 50));
+    assert_eq!((room.now(), failing.measure().unwrap().bytes), (50, 50));
     let again = Workspace::open(&dir, "boot").unwrap();
-    assert_eq!(again.measure().unwrap(), 50);
+    assert_eq!(again.measure().unwrap().bytes, 50);
     room.push(&bench, &again, &bench.options()).unwrap();
     assert_eq!(room.now(), 50);
 }
@@ -197,7 +204,7 @@ fn what_a_killed_session_staged_goes_when_it_is_measured() {
     let dir = bench.temp.path().join("workspace");
     fs::create_dir(dir.join("staging/new")).unwrap();
     fs::write(dir.join("staging/new/half"), "half of it").unwrap();
-    assert_eq!(bench.workspace.measure().unwrap(), 3);
+    assert_eq!(bench.workspace.measure().unwrap().bytes, 3);
     assert_eq!(staged(&bench), 0);
 }
 
@@ -219,7 +226,7 @@ fn what_commits_replaced_counts_and_gives_way_to_all_else() {
     push("a");
     push("b");
     assert_eq!(room.now(), 2 * size as u64);
-    assert_eq!(bench.workspace.measure().unwrap(), room.now());
+    assert_eq!(bench.workspace.measure().unwrap().bytes, room.now());
     assert_eq!(push("a").sent_bytes, 0);
     // With what was replaced until then this would be more than there may be.
     push("c");
@@ -230,6 +237,6 @@ fn what_commits_replaced_counts_and_gives_way_to_all_else() {
     room.push(&bench, &bench.workspace, &bench.options())
         .unwrap();
     assert!(*room.most.lock().unwrap() <= LIMIT);
-    assert_eq!(bench.workspace.measure().unwrap(), LIMIT);
+    assert_eq!(bench.workspace.measure().unwrap().bytes, LIMIT);
     assert_eq!(room.now(), LIMIT);
 }
