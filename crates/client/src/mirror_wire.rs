@@ -251,3 +251,22 @@ pub(crate) fn pull_down(answer: wire::PullResponse) -> Option<mirror::PullDown> 
         Message::Done(wire::Done {}) => mirror::PullDown::Done,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Digest, mirror};
+
+    #[test]
+    fn a_source_is_said_once_where_it_stays_the_same() {
+        let [a, b] = [1, 2].map(|byte| Digest([byte; 32]));
+        let range = |offset, source| mirror::Range {
+            offset,
+            len: 5,
+            source,
+            from: 7,
+        };
+        let said = super::ranges(&[range(0, a), range(5, a), range(10, b), range(15, a)]);
+        let sources: Vec<usize> = said.iter().map(|range| range.source.len()).collect();
+        assert_eq!(sources, [32, 0, 32, 32]);
+    }
+}

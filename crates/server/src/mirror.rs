@@ -274,3 +274,76 @@ pub(crate) fn pull_down(message: mirror::PullDown) -> Result<wire::PullResponse,
         message: Some(message),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use prost::Message;
+
+    use super::{Bytes, down, mirror, ranges, wire};
+    use legwork_sync::Digest;
+
+    /// All that is said where nothing changed.
+    #[test]
+    fn no_change_takes_few_bytes() {
+        let hash = || Bytes::from_static(&[1; 32]);
+        let hello = wire::commit_request::Message::Hello(wire::Hello {
+            version: mirror::VERSION,
+            base: Some(hash()),
+            dry_run: false,
+            delete: wire::DeletePolicy::Owned.into(),
+            force_delete: false,
+            client_time_ns: i64::MAX,
+            ..wire::Hello::default()
+        });
+        let end = wire::commit_request::Message::End(wire::End {
+            root: hash(),
+            ..wire::End::default()
+        });
+        // The workspace goes with the first: by its name, or by the path of what is mirrored.
+        let said = [hello, end].map(|message| wire::CommitRequest {
+            message: Some(message),
+            ..wire::CommitRequest::default()
+        });
+        let said: usize = said.iter().map(Message::encoded_len).sum();
+        assert!(said < 128, "{said}");
+        let root = Digest([1; 32]);
+        let welcome = mirror::Down::Welcome(mirror::Welcome {
+            version: mirror::VERSION,
+            root,
+            generation: u64::MAX,
+            base_known: true,
+            held: false,
+        });
+        let committed = mirror::Down::Committed(mirror::Summary {
+            root,
+            generation: u64::MAX,
+            entries: u64::MAX,
+            written: mirror::Listing::default(),
+            written_bytes: 0,
+            deleted: mirror::Listing::default(),
+            displaced: mirror::Listing::default(),
+            kept: mirror::Listing::default(),
+            trash: String::new(),
+        });
+        let answers = [welcome, committed].map(|answer| down(answer).unwrap().encoded_len());
+        assert!(answers.iter().sum::<usize>() < 256, "{answers:?}");
+    }
+
+    #[test]
+    fn a_range_has_the_source_of_the_one_before_and_the_first_has_one() {
+        let range = |source: &[u8]| wire::FileRange {
+            offset: 0,
+            len: 1,
+            source: Bytes::copy_from_slice(source),
+            from: 0,
+        };
+        let read = ranges(&[range(&[1; 32]), range(&[]), range(&[2; 32])]).unwrap();
+        let sources: Vec<u8> = read
+            .iter()
+            .map(|range| range.source.as_bytes()[0])
+            .collect();
+        assert_eq!(sources, [1, 1, 2]);
+        assert!(ranges(&[range(&[])]).is_err());
+        assert!(ranges(&[range(&[1; 31])]).is_err());
+    }
+}

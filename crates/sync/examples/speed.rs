@@ -78,7 +78,11 @@ fn time(what: &str, source: &Path, dir: &Path) -> Result<Duration, Box<dyn Error
         scope.spawn(|| receive::receive(&workspace, &receive::Options::default(), server, &now));
         push::push(
             source,
-            &push::Options::at(now()),
+            &push::Options {
+                // Nothing is between the two.
+                compress: push::Compress::Nothing,
+                ..push::Options::at(now())
+            },
             &dir.join("cache"),
             client,
             &(),

@@ -22,6 +22,7 @@ mod ownership;
 mod protocol;
 mod pulling;
 mod random;
+mod ranges;
 mod resumed;
 mod room;
 mod rounds;
