@@ -69,10 +69,10 @@ def test_text_is_compressed_where_that_is_asked_for(away: Away, laptop: Host) ->
 
 def test_the_users_file_settles_what_no_option_says(away: Away, laptop: Host) -> None:
     config = laptop.home / "config/legwork/config.toml"
-    assert "current" in config.read_text()
+    joined = config.read_text()
+    assert "current" in joined
     for how, packed in (("zstd", True), ("none", False)):
-        rest = [line for line in config.read_text().splitlines() if "compress" not in line]
-        config.write_text("\n".join([*rest, f'compress = "{how}"', ""]))
+        config.write_text(f'{joined}\n[sync]\ncompress = "{how}"\n')
         laptop.write("text", f"{how} the same words again and again\n" * 60_000)
         told = sync(laptop)
         assert (told["wireBytes"] < told["sentBytes"]) == packed
@@ -82,7 +82,7 @@ def test_the_users_file_settles_what_no_option_says(away: Away, laptop: Host) ->
     # Another setting leaves it alone.
     laptop.ok("context", "use", "local")
     assert 'compress = "none"' in config.read_text()
-    config.write_text('compress = "much"\n')
+    config.write_text('[sync]\ncompress = "much"\n')
     assert "compress" in laptop.run("sync", "-C", "box").expect(1).error_text
 
 
