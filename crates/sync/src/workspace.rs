@@ -282,7 +282,7 @@ impl Workspace {
     }
 
     /// What the mirror wrote, the files that an interrupted commit is still to put in place, and the bytes of what a session
-    /// brought that was cut off and of what commits replaced and is kept for when it comes back: what sessions tell
+    /// brought that was cut off: what sessions tell
     /// [`Room`](crate::receive::Room). What a killed server left beside that in the
     /// staging area does not count: it is removed.
     ///
@@ -300,8 +300,7 @@ impl Workspace {
         let journal = journal::load_undamaged(&self.journal_path())?;
         let puts = journal.map_or_else(Vec::new, |journal| journal.puts);
         let kept = Kept::look(&self.held.staging).map_err(cannot)?.bytes();
-        let past = past::bytes(&self.held.staging).map_err(cannot)?;
-        let held = self.index()?.held().and(kept).and(past);
+        let held = self.index()?.held().and(kept);
         Ok(Held {
             bytes: held.bytes.saturating_add(manifest::bytes(&puts)),
             entries: held.entries.saturating_add(puts.len() as u64),

@@ -192,7 +192,8 @@ impl<'a> Tally<'a> {
     pub(crate) fn rest(&self) {
         if let Some(room) = self.room {
             let counts = self.counts();
-            room.settle(counts.held.and(counts.past));
+            // What was replaced is nobody's claim: it would keep out what another mirror has.
+            room.settle(counts.held);
         }
     }
 
