@@ -52,7 +52,7 @@ pub(crate) struct Sync {
     /// Take `.git` too
     #[arg(long)]
     with_git: bool,
-    /// Take what matches although the ignore files leave it out (repeat for more); `include` in [sync] of legwork.toml is for
+    /// Take what matches although the ignore files leave it out (repeat for more); `include` in the table `sync` of legwork.toml is for
     /// every time
     #[arg(long, value_name = "GLOB")]
     include: Vec<String>,
