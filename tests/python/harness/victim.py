@@ -241,6 +241,7 @@ def state_is_clean(host: Host) -> None:
         "machine-id",
         "mirrors",
         "workspaces",
+        "owners",
         "accepted",
         "retained",
     }
