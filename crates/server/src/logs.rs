@@ -29,15 +29,19 @@ pub(crate) fn events(
     })
 }
 
-/// A job that was started, and then the events of its output, if there is one.
+/// A job that was started, and then the events of its output, if there is one, or why it cannot be read.
 pub(crate) fn started(
     shared: Arc<Shared>,
     job: wire::Job,
-    output: Option<Output>,
+    output: Option<Result<Output, Problem>>,
 ) -> impl Stream<Item = Result<wire::LogsResponse, Status>> + Send {
     let event = Some(wire::logs_response::Event::Started(job));
-    let output = iter(output.map(|output| events(shared, output)));
-    iter([Ok(wire::LogsResponse { event })]).chain(output.flatten())
+    let (output, unread) = match output.transpose() {
+        Ok(output) => (output, None),
+        Err(problem) => (None, Some(Err(problem.into()))),
+    };
+    let first = iter([Ok(wire::LogsResponse { event })]).chain(iter(unread));
+    first.chain(iter(output.map(|output| events(shared, output))).flatten())
 }
 
 /// The same of the lines that match. The search is counted for as long.

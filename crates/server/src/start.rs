@@ -104,12 +104,13 @@ pub(crate) fn told(result: Result<wire::Job, Problem>) -> wire::StartResult {
     }
 }
 
-/// Starts one spec, and opens its output from the first byte. There is none of a job that was not started.
+/// Starts one spec, and opens its output from the first byte. There is none of a job that was not started. That it cannot be opened
+/// is told beside the job, which runs.
 pub(crate) async fn followed(
     shared: Arc<Shared>,
     call: Arc<Call>,
     spec: wire::JobSpec,
-) -> Result<(wire::Job, Option<Output>), Problem> {
+) -> Result<(wire::Job, Option<Result<Output, Problem>>), Problem> {
     let about = Arc::clone(&call);
     let mut results = all(Arc::clone(&shared), call, vec![spec], false).await?;
     let job = results
@@ -124,8 +125,8 @@ pub(crate) async fn followed(
     if ended.is_some_and(|finish| finish.cause() == wire::Cause::NotStarted) {
         return Ok((job, None));
     }
-    let output = shared.jobs.output(id.into(), FOLLOWED).await?;
-    Ok((job, Some(output)))
+    let output = shared.jobs.output(id.into(), FOLLOWED).await;
+    Ok((job, Some(output.map_err(Problem::from))))
 }
 
 /// Nobody would hold the mirror still until the job begins.

@@ -67,10 +67,7 @@ pub(crate) fn sh(line: &str) -> JobSpec {
 }
 
 pub(crate) fn follow() -> LogOptions {
-    LogOptions {
-        follow: true,
-        ..LogOptions::default()
-    }
+    LogOptions::followed()
 }
 
 /// Reads to the end: the bytes, which must follow one another without holes, and the exit code.
