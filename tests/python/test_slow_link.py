@@ -68,7 +68,7 @@ def test_a_pull_is_interrupted_and_leaves_no_halves(
     if words[0] == "run":
         command: list[Word] = ["run", "--pull", "*", "--", *made]
     else:
-        job = laptop.start(*made)
+        job = laptop.ok("start", "--", *made).strip()
         laptop.finished(job)
         command = ["pull", job, "*"]
     told = _interrupted(away, laptop, DOWN, *command)
@@ -76,9 +76,13 @@ def test_a_pull_is_interrupted_and_leaves_no_halves(
     assert {path.name for path in laptop.project.iterdir()} <= {"small"}
 
 
+def _with_a_terminal(laptop: Host) -> dict[str, str]:
+    return laptop.env | {"TERM": "xterm"}
+
+
 def test_what_has_travelled_is_shown(away: Away, laptop: Host, large: Path) -> None:
     away.relay.hold_next(HELD_AFTER, UP)
-    with Terminal(laptop, "sync") as terminal:
+    with Terminal(laptop, "sync", env=_with_a_terminal(laptop)) as terminal:
         terminal.shows(b"mirroring")
         shown = terminal.shows(b"MiB sent")
         assert b"/s" in shown
@@ -88,10 +92,12 @@ def test_what_has_travelled_is_shown(away: Away, laptop: Host, large: Path) -> N
 
 
 def test_what_has_come_is_shown(away: Away, laptop: Host) -> None:
-    job = laptop.start("sh", "-c", f"head -c {LARGE_BYTES} /dev/urandom > large")
+    made = f"head -c {LARGE_BYTES} /dev/urandom > large"
+    job = laptop.ok("start", "--", "sh", "-c", made).strip()
     laptop.finished(job)
     away.relay.hold_next(HELD_AFTER, DOWN)
-    with Terminal(laptop, "pull", job, "large") as terminal:
+    words = ("pull", job, "large")
+    with Terminal(laptop, *words, env=_with_a_terminal(laptop)) as terminal:
         terminal.shows(b"pulling")
         terminal.shows(b"MiB received")
         terminal.type(b"\x03")

@@ -113,6 +113,7 @@ pub(crate) fn options(
         writer: Some(writer(session, project, how)?),
         exclude,
         compress: how.compress,
+        blocks: sync.blocks(),
         with_git: sync.with_git.unwrap_or_default(),
         include: sync.include.clone().unwrap_or_default(),
         bwlimit: sync.bwlimit.map(|Rate(bytes)| bytes),

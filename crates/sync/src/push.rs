@@ -5,6 +5,7 @@
 //! Files that changed in between are read again, for a few rounds.
 
 mod base;
+mod blocks;
 pub(crate) mod cache;
 mod chunks;
 mod fine;
@@ -27,6 +28,7 @@ use std::time::{Duration, SystemTime};
 
 use ignore::gitignore::gitconfig_excludes_path;
 
+pub use self::blocks::{BadBlocks, Blocks};
 use self::outbox::Outbox;
 use self::past::Past;
 use self::pusher::Pusher;
@@ -75,6 +77,8 @@ pub struct Options {
     /// Patterns for what is taken although the ignore files leave it out, as those of a pull: `*` does not match `/`,
     /// `**` does; one that matches a directory takes all below it.
     pub include: Vec<String>,
+    /// How large the pieces are in which content travels.
+    pub blocks: Blocks,
     /// The link is slow: a byte that need not travel is worth looking for, also in small files.
     pub slow: bool,
     /// Bytes per second that are sent at most; `None` for as many as the link takes.
@@ -99,6 +103,7 @@ impl Options {
             compress: Compress::Auto,
             with_git: false,
             include: Vec::new(),
+            blocks: Blocks::default(),
             slow: false,
             bwlimit: None,
         }
@@ -291,7 +296,7 @@ where
             outbox,
             observer,
             inbox,
-            memory: beside(way.cache, "chunks"),
+            memory: beside(way.cache, &way.options.blocks.memory()),
             fine: beside(way.cache, "fine"),
             mark: mark.clone(),
             past: way.past,

@@ -45,6 +45,8 @@ pub struct Options {
     pub max_entries: u64,
     /// Bytes of content that one session may send.
     pub max_bytes: u64,
+    /// Bytes of one file.
+    pub max_file_bytes: u64,
     /// Threads that write, and that look for drift; 1 to 16.
     pub threads: usize,
     /// Bytes of what commits replaced and removed that a workspace keeps for when they come back, about; 0 for none.
@@ -60,6 +62,7 @@ impl Default for Options {
         Self {
             max_entries: 2_000_000,
             max_bytes: 1 << 40,
+            max_file_bytes: u64::MAX,
             threads: 2,
             past_bytes: 256 << 20,
             room: None,

@@ -17,6 +17,7 @@ use crate::observer::{Observer, Progress};
 use crate::pack::{Pace, Packer};
 use crate::push::Options;
 use crate::push::base::Contents;
+use crate::push::blocks::Blocks;
 use crate::push::fine::{Chunks, Run};
 use crate::push::large::{Cut, Large};
 use crate::push::library::Library;
@@ -33,6 +34,8 @@ pub(crate) struct Outbox<'a> {
     broken: AtomicBool,
     /// Whether content is sent at all.
     pub(crate) content: bool,
+    /// How large the pieces are in which it is.
+    pub(crate) blocks: Blocks,
     begun: Instant,
     /// Whether it is compressed now.
     packs: AtomicBool,
@@ -82,6 +85,7 @@ impl<'a> Outbox<'a> {
                 next_file: 0,
                 pace,
             }),
+            blocks: options.blocks,
             begun: Instant::now(),
             void: AtomicBool::new(false),
             broken: AtomicBool::new(false),

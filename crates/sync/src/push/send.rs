@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use crate::message::{MAX_PAGE, Node, Put, TARGET_FRAME};
+use crate::message::{MAX_PAGE, Node, Put};
 use crate::pack::Packer;
 use crate::path::TreePath;
 use crate::push::base::Base;
@@ -51,7 +51,7 @@ impl<'a, 'link> Batch<'a, 'link> {
         let fresh = if self.buffer.is_empty() {
             Vec::new()
         } else {
-            Vec::with_capacity(TARGET_FRAME * 9 / 8)
+            Vec::with_capacity(self.outbox.blocks.frame() * 9 / 8)
         };
         let buffer = std::mem::replace(&mut self.buffer, fresh);
         let puts = std::mem::take(&mut self.puts);
@@ -160,9 +160,13 @@ impl Sink for Batch<'_, '_> {
             send,
         };
         self.take(put, content);
-        if self.buffer.len() >= TARGET_FRAME || self.puts.len() >= MAX_PAGE {
+        if self.buffer.len() >= self.outbox.blocks.frame() || self.puts.len() >= MAX_PAGE {
             self.flush();
         }
+    }
+
+    fn whole(&self) -> usize {
+        self.outbox.blocks.whole()
     }
 
     fn stop(&self) -> bool {

@@ -104,6 +104,12 @@ impl<'a> Rounds<'a> {
                     why,
                 });
             }
+            if let Node::File { size, .. } = put.node
+                && size > self.options.max_file_bytes
+            {
+                let what = format!("bytes in {}", path.to_path_buf().display());
+                return Err(too_much(&what, self.options.max_file_bytes));
+            }
             let mtime_ns = self.keep_mtimes_until.map(|now| put.mtime_ns.min(now));
             if let (false, Some(mtime_ns), Node::File { .. }) = (put.send, mtime_ns, &put.node) {
                 self.mtimes.insert(path.clone(), mtime_ns);

@@ -6,6 +6,7 @@
     reason = "tests fail by panicking, in their helpers too, and say what they skip"
 )]
 
+mod blocks;
 mod closed;
 mod compressed;
 mod crash;
