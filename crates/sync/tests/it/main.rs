@@ -6,6 +6,7 @@
     reason = "tests fail by panicking, in their helpers too, and say what they skip"
 )]
 
+mod bringing;
 mod closed;
 mod compressed;
 mod crash;
@@ -15,12 +16,14 @@ mod hostile;
 mod ignored;
 mod large;
 mod lease;
+mod lying;
 mod memory;
 mod model;
 mod moved;
 mod ownership;
 mod protocol;
 mod pulling;
+mod racing;
 mod random;
 mod ranges;
 mod resumed;
