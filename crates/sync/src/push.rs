@@ -7,10 +7,10 @@
 mod base;
 pub(crate) mod cache;
 mod chunks;
+mod fine;
 mod large;
 mod library;
 mod outbox;
-mod pack;
 pub(crate) mod past;
 mod planned;
 mod pusher;
@@ -30,7 +30,6 @@ use std::time::{Duration, SystemTime};
 use ignore::gitignore::gitconfig_excludes_path;
 
 use self::outbox::Outbox;
-pub use self::pack::Compress;
 use self::past::Past;
 use self::pusher::Pusher;
 pub(crate) use self::pusher::protect;
@@ -41,6 +40,7 @@ use crate::link::{Link, Receiving, Sending};
 use crate::manifest::Entry;
 use crate::message::{Delete, Down, Hello, Summary, Up, VERSION, Writer};
 use crate::observer::Observer;
+pub use crate::pack::Compress;
 use crate::path::TreePath;
 use crate::pull::globs::Globs;
 use crate::scan::rules::{Choice, Rules};
@@ -77,6 +77,8 @@ pub struct Options {
     /// Patterns for what is taken although the ignore files leave it out, as those of a pull: `*` does not match `/`,
     /// `**` does; one that matches a directory takes all below it.
     pub include: Vec<String>,
+    /// The link is slow: a byte that need not travel is worth looking for, also in small files.
+    pub slow: bool,
     /// Bytes per second that are sent at most; `None` for as many as the link takes.
     pub bwlimit: Option<NonZeroU64>,
 }
@@ -99,6 +101,7 @@ impl Options {
             compress: Compress::Auto,
             with_git: false,
             include: Vec::new(),
+            slow: false,
             bwlimit: None,
         }
     }
@@ -291,6 +294,7 @@ where
             observer,
             inbox,
             memory: beside(way.cache, "chunks"),
+            fine: beside(way.cache, "fine"),
             mark: mark.clone(),
             past: way.past,
             keeper: way.keeper,

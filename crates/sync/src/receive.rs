@@ -2,7 +2,7 @@
 //!
 //! `round` checks what the client sends and hands content to the writers of `commit`; when a round
 //! ends, `turn` decides what follows from it: more content is needed, the lease must be waited for,
-//! or the tree is committed. `cut` keeps what came before a session was cut off, `unpack` makes frames plain, `tell` is what the client is told meanwhile, `room` counts what the workspace comes to hold, `summary` tells the client what that did.
+//! or the tree is committed. `cut` keeps what came before a session was cut off, `tell` is what the client is told meanwhile, `room` counts what the workspace comes to hold, `summary` tells the client what that did.
 
 mod cut;
 mod room;
@@ -10,7 +10,6 @@ mod round;
 mod summary;
 mod tell;
 mod turn;
-mod unpack;
 
 use std::collections::VecDeque;
 use std::mem::MaybeUninit;

@@ -5,10 +5,10 @@ use std::os::fd::OwnedFd;
 use crate::digest::Digest;
 use crate::link::Closed;
 use crate::message::{Data, MAX_PAGE, Piece, Range, Reuse, TARGET_FRAME, Up};
+use crate::pack::Packer;
 use crate::push::chunks::{Chunk, Cutter, Place};
 use crate::push::library::Library;
 use crate::push::outbox::Outbox;
-use crate::push::pack::Packer;
 use crate::tree::read;
 
 /// Bytes that the server has, at which it is told of them: it copies while we read on.

@@ -5,13 +5,13 @@ use std::collections::HashMap;
 use bytes::Bytes;
 
 use crate::commit::stage::{MAX_OPEN, Offered, Part, Work};
-use crate::error::protocol;
+use crate::error::{protocol, too_much};
 use crate::manifest::{self, Entry, NotATree};
 use crate::message::{Data, Delta, MAX_PAGE, Node, Range, Refusal, Reuse};
+use crate::pack::unpack::Unpacker;
 use crate::path::{MAX_PATH, TreePath};
 use crate::receive::Options;
 use crate::receive::room::Tally;
-use crate::receive::unpack::Unpacker;
 
 /// Bytes that the path and link target of an entry have on average at most, four times those of real trees; and of all entries
 /// where few are allowed.
@@ -51,13 +51,6 @@ pub(crate) struct Rounds<'a> {
     pub(crate) round: u32,
     /// What comes is against a base that the server does not have.
     pub(crate) void: bool,
-}
-
-pub(crate) fn too_much(what: &str, limit: u64) -> Refusal {
-    Refusal::TooMuch {
-        what: what.to_owned(),
-        limit,
-    }
 }
 
 fn checked(path: Vec<u8>) -> Result<TreePath, Refusal> {

@@ -11,6 +11,7 @@ mod closed;
 mod compressed;
 mod crash;
 mod exact;
+mod fine;
 mod frozen;
 mod hostile;
 mod ignored;
