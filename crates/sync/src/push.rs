@@ -16,7 +16,9 @@ pub(crate) mod past;
 mod planned;
 mod pusher;
 mod send;
+mod told;
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 use std::os::unix::ffi::OsStrExt;
@@ -301,6 +303,7 @@ where
             mark: mark.clone(),
             past: way.past,
             keeper: way.keeper,
+            welcomed: Cell::new(false),
         };
         let mut pushed = talk(&pusher);
         if matches!(pushed, Err(PushError::Closed(_))) {
@@ -418,7 +421,10 @@ fn listen(
         };
         let Some(message) = message else { continue };
         if let Down::Welcome(welcome) = &message {
-            outbox.welcomed(welcome.version);
+            // One that nobody speaks is refused, and not taken for an older server's.
+            if (1..=VERSION).contains(&welcome.version) {
+                outbox.welcomed(welcome.version);
+            }
             if !welcome.base_known {
                 outbox.void.store(true, Ordering::Relaxed);
             }

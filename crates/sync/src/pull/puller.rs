@@ -237,17 +237,36 @@ impl<'a> Puller<'a> {
                 }
                 PullDown::Gone { files } => {
                     for number in files {
-                        let entry = offered_file(offered, number)?;
-                        self.forget(number, entry);
-                        self.pulled.gone.push(entry.path.to_path_buf());
+                        self.gone(offered, wanted, number)?;
                     }
                 }
-                PullDown::Done => return Ok(()),
+                PullDown::Done => {
+                    let is_over = |number| matches!(self.arriving.get(number), Some(None));
+                    if !wanted.iter().all(is_over) {
+                        let early = "it says that it has sent what it has not".to_owned();
+                        return Err(PullError::Protocol(early));
+                    }
+                    return Ok(());
+                }
                 PullDown::Offer(_) | PullDown::Refused(_) => {
                     return Err(PullError::Protocol("a message out of place".to_owned()));
                 }
             }
         }
+    }
+
+    /// A file that was wanted does not come. Of one that is over there is nothing more to tell.
+    fn gone(&mut self, offered: &[Entry], wanted: &[u32], number: u32) -> Result<(), PullError> {
+        let entry = offered_file(offered, number)?;
+        if wanted.binary_search(&number).is_err() {
+            let what = "gone is what was not wanted".to_owned();
+            return Err(PullError::Protocol(what));
+        }
+        if !matches!(self.arriving.get(&number), Some(None)) {
+            self.forget(number, entry);
+            self.pulled.gone.push(entry.path.to_path_buf());
+        }
+        Ok(())
     }
 
     fn data(&mut self, offered: &[Entry], wanted: &[u32], data: &Data) -> Result<(), PullError> {
@@ -281,6 +300,9 @@ impl<'a> Puller<'a> {
                 .ok_or_else(|| bad("more pieces than bytes"))?;
             at = to;
             self.piece(piece.file, entry, piece.offset, bytes);
+        }
+        if at != data.bytes.len() {
+            return Err(bad("more bytes than pieces"));
         }
         Ok(())
     }

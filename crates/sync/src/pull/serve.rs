@@ -98,9 +98,14 @@ impl Server<'_> {
             let PullUp::Want(want) = self.next()? else {
                 return Err(protocol("a second question").into());
             };
-            wanted.extend(want.files);
-            if !wanted.is_sorted_by(|a, b| a < b) {
-                return Err(protocol("wants a file twice, or out of order").into());
+            for number in want.files {
+                if wanted.last().is_some_and(|last| *last >= number) {
+                    return Err(protocol("wants a file twice, or out of order").into());
+                }
+                wanted.push(number);
+            }
+            if wanted.len() > found.entries.len() {
+                return Err(protocol("wants more files than there are").into());
             }
             if want.last {
                 break;

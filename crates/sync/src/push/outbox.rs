@@ -26,6 +26,9 @@ use crate::push::past::Past;
 /// A server whose first answer takes longer is far away, or slow in another way.
 const FAR: Duration = Duration::from_millis(40);
 
+/// Contents that a server may have of a session that was cut off, as far as we note it: of others it is sent again what it has.
+const MAX_HELD: usize = 2_000_000;
+
 /// The link's sending half, shared by all workers, and what was sent so far.
 pub(crate) struct Outbox<'a> {
     link: Mutex<Numbered<'a>>,
@@ -132,8 +135,9 @@ impl<'a> Outbox<'a> {
     /// Takes note of what the server has of a session that was cut off.
     pub(crate) fn hold(&self, page: &Held) {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        let contents = page.contents.iter().map(|content| (content.hash, *content));
-        held.extend(contents);
+        let room = MAX_HELD.saturating_sub(held.len());
+        let contents = page.contents.iter().take(room);
+        held.extend(contents.map(|content| (content.hash, *content)));
     }
 
     /// How much of a content the server has of a session that was cut off; `None` if that is all.

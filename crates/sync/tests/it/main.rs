@@ -7,6 +7,7 @@
 )]
 
 mod blocks;
+mod bringing;
 mod closed;
 mod compressed;
 mod crash;
@@ -17,12 +18,14 @@ mod hostile;
 mod ignored;
 mod large;
 mod lease;
+mod lying;
 mod memory;
 mod model;
 mod moved;
 mod ownership;
 mod protocol;
 mod pulling;
+mod racing;
 mod random;
 mod ranges;
 mod resumed;

@@ -7,9 +7,11 @@ use std::thread;
 
 use bytes::Bytes;
 use legwork_sync::digest::Digest;
-use legwork_sync::error::PullError;
+use legwork_sync::error::{PullError, ReceiveError};
 use legwork_sync::link;
-use legwork_sync::message::{Data, MAX_FRAME, Node, Offer, Packing, Piece, PullDown, PullUp, Put};
+use legwork_sync::message::{
+    Ask, Data, MAX_FRAME, Node, Offer, Packing, Piece, PullDown, PullUp, Put, Refusal, Want,
+};
 use legwork_sync::pull::{self, Pulled};
 
 use crate::support::{Bench, Tree, link_to, write};
@@ -266,4 +268,45 @@ fn a_server_cannot_bring_what_was_not_asked_for() {
         .filter(|(_, what)| what != "dir")
         .count();
     assert_eq!(files, 0, "no half or false file stays");
+}
+
+#[test]
+fn a_client_cannot_want_what_was_not_offered() {
+    let bench = Bench::new();
+    bench.write("a", "1");
+    bench.write("b", "2");
+    bench.mirror();
+    let many: Vec<u32> = (0..3).collect();
+    for wanted in [vec![7], vec![1, 0], vec![0, 0], many] {
+        let (client, server) = link::pair(16);
+        let answer = thread::scope(|scope| {
+            let served = scope.spawn(|| pull::serve(&bench.workspace, server));
+            let ask = Ask {
+                version: legwork_sync::message::VERSION,
+                globs: vec!["*".to_owned()],
+                compress: legwork_sync::push::Compress::default(),
+            };
+            client.sender.send(PullUp::Ask(ask)).unwrap();
+            // Page after page, of which none says that it is the last one.
+            for number in &wanted {
+                let files = vec![*number];
+                let _sent = client
+                    .sender
+                    .send(PullUp::Want(Want { files, last: false }));
+            }
+            let _sent = client.sender.send(PullUp::Want(Want {
+                files: Vec::new(),
+                last: true,
+            }));
+            while client.receiver.recv().is_ok() {}
+            served.join().unwrap()
+        });
+        assert!(
+            matches!(
+                &answer,
+                Err(ReceiveError::Refused(Refusal::Protocol { .. }))
+            ),
+            "{wanted:?}: {answer:?}"
+        );
+    }
 }
