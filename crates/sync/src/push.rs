@@ -8,7 +8,7 @@ mod base;
 pub(crate) mod cache;
 mod chunks;
 mod large;
-mod library;
+pub(crate) mod library;
 mod outbox;
 mod pack;
 pub(crate) mod past;

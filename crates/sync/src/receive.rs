@@ -10,7 +10,7 @@ mod round;
 mod summary;
 mod tell;
 mod turn;
-mod unpack;
+pub(crate) mod unpack;
 
 use std::collections::VecDeque;
 use std::mem::MaybeUninit;

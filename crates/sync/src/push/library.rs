@@ -12,7 +12,7 @@ use crate::push::chunks::{Chunk, Id, MAX, Place};
 use crate::store::codec::{Format, Reader, Writer};
 use crate::store::{self, Replacement};
 
-const FORMAT: Format = Format {
+pub(crate) const FORMAT: Format = Format {
     magic: *b"lwchunk\0",
     version: 1,
 };
@@ -114,7 +114,7 @@ fn encode(files: &HashMap<&Digest, &[Chunk]>) -> Vec<u8> {
     writer.finish()
 }
 
-fn decode(bytes: &[u8], path: &Path) -> Result<Vec<(Digest, Vec<Chunk>)>, StoreError> {
+pub(crate) fn decode(bytes: &[u8], path: &Path) -> Result<Vec<(Digest, Vec<Chunk>)>, StoreError> {
     let mut reader = Reader::new(FORMAT, bytes, path)?;
     let (mut files, mut left) = (Vec::new(), MAX_CHUNKS as u64);
     for _ in 0..reader.u64()? {
