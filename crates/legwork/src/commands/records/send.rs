@@ -264,6 +264,8 @@ pub(super) async fn run(app: &App, args: Send) -> Result<u8, CommandError> {
             "interrupted: of what was read after that, nothing, some or all may be in the stream",
         )),
     };
+    drop(batches);
+    session.close_logs().await;
     told.sum_up(&args.stream)?;
     let (input, refused) = {
         let mut sum = told.lock();
