@@ -77,6 +77,7 @@ fn server(state: &Path, tasks: &TaskTracker) -> Result<Server, Problem> {
         keeper: None,
         job_rules: JobRules::default(),
         sites: std::collections::BTreeMap::new(),
+        records: legwork_server::RecordRules::default(),
     };
     let server = Server::open(config, tasks.clone())?;
     server.warm();
