@@ -1,7 +1,7 @@
 """An rsyslog of our own: a process with its own configuration and directory, on loopback ports.
 
-The packages are Debian's. They are unpacked into the benchmarks' cache and not installed, so nothing
-of the system changes and no service is touched. Four ways to take records:
+The packages are Debian's. They are unpacked into the cache of the benchmarks and not installed, so
+nothing of the system changes and no service is touched. Four ways to take records:
 
 - ``plain``: imtcp to omfile, everything as shipped; neither parses, acknowledges nor syncs
 - ``json``: each record is parsed by mmjsonparse, and written by a template from what was parsed
