@@ -24,7 +24,7 @@
 //! # Modules, from the outside in
 //!
 //! - the sessions: [`push`] on the client and [`receive`] on the server; [`pull`] has both ends of its own
-//! - what they say: [`message`], [`link`], [`observer`], [`error`]
+//! - what they say: [`message`], [`link`], [`observer`], [`error`]; how content is packed: `pack`
 //! - the client's look at its tree, and what it leaves out: [`scan`]; told for one path: [`explain`]; a mirror that follows each
 //!   save: [`watch`]
 //! - the decisions, without a system call: [`reconcile`], over [`manifest`], [`path`], [`unread`], [`stat`] and [`digest`]
@@ -67,6 +67,7 @@ pub mod link;
 pub mod manifest;
 pub mod message;
 pub mod observer;
+mod pack;
 pub mod path;
 pub mod pull;
 pub mod push;

@@ -11,8 +11,9 @@ use rustix::io::Errno;
 use crate::error::PullError;
 use crate::link::Receiving;
 use crate::manifest::Entry;
-use crate::message::{Data, MAX_FRAME, Node, Packing, PullDown};
+use crate::message::{Data, Node, PullDown};
 use crate::observer::{Observer, Progress};
+use crate::pack::unpack::Unpacker;
 use crate::path::{TreePath, to_path_buf};
 use crate::pull::Pulled;
 use crate::pull::globs::Globs;
@@ -40,6 +41,7 @@ pub(crate) struct Puller<'a> {
     pub(crate) known: Known,
     receiver: &'a mut dyn Receiving<PullDown>,
     observer: &'a dyn Observer,
+    unpacker: Unpacker,
     pub(crate) pulled: Pulled,
     /// Files that have begun to come; `None` for those that were given up.
     arriving: HashMap<u32, Option<Arriving>>,
@@ -69,6 +71,7 @@ impl<'a> Puller<'a> {
             known,
             receiver,
             observer,
+            unpacker: Unpacker::default(),
             pulled,
             arriving,
         }
@@ -226,8 +229,11 @@ impl<'a> Puller<'a> {
         }
         loop {
             match self.next()? {
-                PullDown::Data(data) if data.packing == Packing::Plain => {
-                    self.data(offered, wanted, &data)?;
+                PullDown::Data(data) => {
+                    self.pulled.wire_bytes += data.bytes.len() as u64;
+                    let plain = self.unpacker.plain(data);
+                    let plain = plain.map_err(|bad| PullError::Protocol(bad.to_string()))?;
+                    self.data(offered, wanted, &plain)?;
                 }
                 PullDown::Gone { files } => {
                     for number in files {
@@ -242,7 +248,7 @@ impl<'a> Puller<'a> {
                     }
                     return Ok(());
                 }
-                PullDown::Data(_) | PullDown::Offer(_) | PullDown::Refused(_) => {
+                PullDown::Offer(_) | PullDown::Refused(_) => {
                     return Err(PullError::Protocol("a message out of place".to_owned()));
                 }
             }
@@ -265,9 +271,6 @@ impl<'a> Puller<'a> {
 
     fn data(&mut self, offered: &[Entry], wanted: &[u32], data: &Data) -> Result<(), PullError> {
         let bad = |what: &str| PullError::Protocol(what.to_owned());
-        if data.bytes.len() > MAX_FRAME {
-            return Err(bad("an oversized frame"));
-        }
         let mut at = 0;
         for piece in &data.pieces {
             let entry = offered_file(offered, piece.file)?;
@@ -342,6 +345,10 @@ impl<'a> Puller<'a> {
         write::append(&arriving.file, bytes)?;
         arriving.hasher.update(bytes);
         arriving.received += bytes.len() as u64;
+        self.observer.transferred(Progress {
+            files: 0,
+            bytes: bytes.len() as u64,
+        });
         if arriving.received < size {
             return Ok(());
         }
@@ -354,10 +361,7 @@ impl<'a> Puller<'a> {
         self.place(entry, &temporary)?;
         self.arriving.insert(number, None);
         self.pulled.written_bytes += size;
-        self.observer.transferred(Progress {
-            files: 1,
-            bytes: size,
-        });
+        self.observer.transferred(Progress { files: 1, bytes: 0 });
         Ok(())
     }
 

@@ -8,6 +8,7 @@ use crate::digest::Digest;
 use crate::manifest::{self, Entry};
 use crate::message::Node;
 use crate::path::TreePath;
+use crate::push::fine::{Chunks, Fine};
 use crate::push::library::Library;
 use crate::scan::{self, Index};
 
@@ -20,13 +21,17 @@ pub(crate) struct Base<'a> {
     /// Where the chunks of its large files are remembered.
     memory: Option<&'a Path>,
     library: OnceLock<Library>,
+    /// Those of its small files.
+    fine: OnceLock<Fine>,
+    fine_memory: Option<&'a Path>,
 }
 
 impl<'a> Base<'a> {
-    pub(crate) fn of(entries: &'a [Entry], memory: &'a Path) -> Self {
+    pub(crate) fn of(entries: &'a [Entry], memory: &'a Path, fine: &'a Path) -> Self {
         Self {
             index: scan::index(entries),
             memory: Some(memory),
+            fine_memory: Some(fine),
             ..Self::default()
         }
     }
@@ -35,9 +40,9 @@ impl<'a> Base<'a> {
     pub(crate) fn under(
         (committed, changed): (&'a [Entry], &BTreeMap<TreePath, Option<Entry>>),
         tree: &[Entry],
-        memory: &'a Path,
+        (memory, fine): (&'a Path, &'a Path),
     ) -> Self {
-        let base = Self::of(committed, memory);
+        let base = Self::of(committed, memory, fine);
         // One pass, and none of that is remembered but what may be asked for: a save is no reason to hash all names.
         let content = |entry: &Entry| match &entry.node {
             Node::File { hash, .. } => Some(key(hash)),
@@ -62,6 +67,18 @@ impl<'a> Base<'a> {
         let load = |path| Library::load(path, |hash| self.holds(hash));
         self.library
             .get_or_init(|| self.memory.map(load).unwrap_or_default())
+    }
+
+    /// What was at a path, if that was a small file whose chunks are remembered.
+    pub(crate) fn fine(&self, path: &TreePath) -> Option<(Digest, &Chunks)> {
+        let Node::File { hash, .. } = self.get(path)? else {
+            return None;
+        };
+        let load = |path| Fine::load(path);
+        let fine = self
+            .fine
+            .get_or_init(|| self.fine_memory.map(load).unwrap_or_default());
+        Some((*hash, fine.get(hash)?))
     }
 
     pub(crate) fn get(&self, path: &TreePath) -> Option<&'a Node> {

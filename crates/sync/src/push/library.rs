@@ -8,7 +8,8 @@ use std::path::Path;
 
 use crate::digest::Digest;
 use crate::error::StoreError;
-use crate::push::chunks::{Chunk, Id, MAX, Place};
+use crate::push::blocks::MAX_CHUNK;
+use crate::push::chunks::{Chunk, Id, Place};
 use crate::store::codec::{Format, Reader, Writer};
 use crate::store::{self, Replacement};
 
@@ -125,7 +126,7 @@ pub(crate) fn decode(bytes: &[u8], path: &Path) -> Result<Vec<(Digest, Vec<Chunk
         for _ in 0..count {
             let (id, len) = (reader.bytes()?.try_into().ok(), reader.u64()?);
             let len = u32::try_from(len).ok();
-            let len = len.filter(|&len| len > 0 && len as usize <= MAX);
+            let len = len.filter(|&len| len > 0 && len as usize <= MAX_CHUNK);
             let (Some(id), Some(len)) = (id, len) else {
                 return Err(reader.damaged("a bad chunk"));
             };

@@ -19,6 +19,7 @@ use crate::observer::{Observer, Progress};
 use crate::path::TreePath;
 use crate::push::base::Base;
 use crate::push::cache::{self, Cache};
+use crate::push::fine::Fine;
 use crate::push::library::Library;
 use crate::push::outbox::Outbox;
 use crate::push::past::Past;
@@ -48,6 +49,8 @@ pub(crate) struct Pusher<'a> {
     pub(crate) inbox: crossbeam_channel::Receiver<Down>,
     /// Where the chunks of large files are remembered.
     pub(crate) memory: PathBuf,
+    /// The same of small files, on a slow link.
+    pub(crate) fine: PathBuf,
     /// Is there while a session was cut off in the midst of content.
     pub(crate) mark: PathBuf,
     /// What the server may have kept of earlier trees.
@@ -96,7 +99,11 @@ impl Pusher<'_> {
     ) -> Result<Pushed, PushError> {
         let committed: Vec<Entry> = paths.values().flatten().cloned().collect();
         let names: Vec<TreePath> = paths.keys().cloned().collect();
-        let base = Base::under((&committed, paths), &tree.entries, &self.memory);
+        let base = Base::under(
+            (&committed, paths),
+            &tree.entries,
+            (&self.memory, &self.fine),
+        );
         self.resend(tree, &names, Batch::new(self.outbox, &base));
         self.going()?;
         keep_unread(tree, paths);
@@ -107,6 +114,10 @@ impl Pusher<'_> {
         store::remove(&self.mark)?;
         self.remember_chunks(&tree.entries)?;
         Ok(self.pushed(summary, tree.special, tree.unreadable.clone()))
+    }
+
+    fn base<'b>(&'b self, entries: &'b [Entry]) -> Base<'b> {
+        Base::of(entries, &self.memory, &self.fine)
     }
 
     fn pushed(&self, summary: Summary, special: u64, unreadable: Vec<Unreadable>) -> Pushed {
@@ -155,10 +166,10 @@ impl Pusher<'_> {
         self.remember_chunks(entries)
     }
 
-    /// Writes down of which chunks large files are, of those that were cut up.
+    /// Writes down of which chunks files are, of those that were cut up.
     fn remember_chunks(&self, entries: &[Entry]) -> Result<(), StoreError> {
-        let cut = self.outbox.take_cut();
-        if cut.is_empty() {
+        let (cut, fine) = (self.outbox.take_cut(), self.outbox.take_fine());
+        if cut.is_empty() && fine.is_empty() {
             return Ok(());
         }
         let contents: HashSet<&Digest> = entries
@@ -169,11 +180,17 @@ impl Pusher<'_> {
             })
             .collect();
         let is_there = |hash: &Digest| contents.contains(hash);
+        if !fine.is_empty() {
+            Fine::load(&self.fine).save(&self.fine, fine, is_there)?;
+        }
+        if cut.is_empty() {
+            return Ok(());
+        }
         Library::load(&self.memory, is_there).save(&self.memory, &cut, is_there)
     }
 
     fn scan(&self, base: &[Entry]) -> Result<Scanned, PushError> {
-        let base = Base::of(base, &self.memory);
+        let base = self.base(base);
         let batch = |_| Batch::new(self.outbox, &base);
         let sinks = (0..self.options.threads.clamp(1, 16)).map(batch).collect();
         let dir = self
@@ -287,7 +304,7 @@ impl Pusher<'_> {
         let base = self.manifest()?;
         self.outbox.rebase()?;
         protect(tree, &base);
-        let known = Base::of(&base, &self.memory);
+        let known = self.base(&base);
         let changed = |entry: &&Entry| {
             known
                 .get(&entry.path)

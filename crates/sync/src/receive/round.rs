@@ -5,13 +5,13 @@ use std::collections::HashMap;
 use bytes::Bytes;
 
 use crate::commit::stage::{MAX_OPEN, Offered, Part, Work};
-use crate::error::protocol;
+use crate::error::{protocol, too_much};
 use crate::manifest::{self, Entry, NotATree};
 use crate::message::{Data, Delta, MAX_PAGE, Node, Range, Refusal, Reuse};
+use crate::pack::unpack::Unpacker;
 use crate::path::{MAX_PATH, TreePath};
 use crate::receive::Options;
 use crate::receive::room::Tally;
-use crate::receive::unpack::Unpacker;
 
 /// Bytes that the path and link target of an entry have on average at most, four times those of real trees; and of all entries
 /// where few are allowed.
@@ -51,13 +51,6 @@ pub(crate) struct Rounds<'a> {
     pub(crate) round: u32,
     /// What comes is against a base that the server does not have.
     pub(crate) void: bool,
-}
-
-pub(crate) fn too_much(what: &str, limit: u64) -> Refusal {
-    Refusal::TooMuch {
-        what: what.to_owned(),
-        limit,
-    }
 }
 
 fn checked(path: Vec<u8>) -> Result<TreePath, Refusal> {
@@ -122,6 +115,7 @@ impl<'a> Rounds<'a> {
                 self.names += target.len() as u64;
                 check_target(&path, target)?;
             }
+            self.check_size(&path, &put.node)?;
             let mtime_ns = self.keep_mtimes_until.map(|now| put.mtime_ns.min(now));
             let unsent = !put.send && !self.void;
             if let (true, Some(mtime_ns), Node::File { .. }) = (unsent, mtime_ns, &put.node) {
@@ -176,6 +170,18 @@ impl<'a> Rounds<'a> {
             return Err(too_much("bytes of names", names));
         }
         Ok((!empty.is_empty()).then_some(Work::Whole(empty)))
+    }
+
+    /// A file may be so large, sent or made of what is here.
+    fn check_size(&self, path: &TreePath, node: &Node) -> Result<(), Refusal> {
+        let limit = self.options.max_file_bytes;
+        match node {
+            Node::File { size, .. } if *size > limit => {
+                let what = format!("bytes in {}", path.to_path_buf().display());
+                Err(too_much(&what, limit))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Takes a frame of content.

@@ -61,6 +61,7 @@ fn pulled_from(
         globs: vec!["dist/**".to_owned()],
         force: true,
         pushed: None,
+        compress: legwork_sync::push::Compress::default(),
     };
     let record = bench.temp.path().join("record");
     let (client, server) = link::pair(64);

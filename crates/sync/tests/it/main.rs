@@ -6,11 +6,13 @@
     reason = "tests fail by panicking, in their helpers too, and say what they skip"
 )]
 
+mod blocks;
 mod bringing;
 mod closed;
 mod compressed;
 mod crash;
 mod exact;
+mod fine;
 mod frozen;
 mod hostile;
 mod ignored;
