@@ -116,7 +116,7 @@ def test_a_watch_keeps_it_identical(site: Site) -> None:
     exact = ("--workspace", "site", "--delete", "exact")
     with Mirroring(anna, *exact) as mirror:
         same(anna.project, site.path, ())
-        # Made, edited in place and by a rename, moved, copied, deleted; a link, a mode, an empty directory.
+        # Made, edited in place and by a rename, deleted; a link, a mode, an empty directory.
         anna.write("new/deep/er/page", "new\n")
         anna.write("pages/p1", "edited\n")
         (anna.project / "pages/.p2.swp").write_text("saved\n")

@@ -230,7 +230,12 @@ def test_11_one_bad_entry_stops_nothing(host: Host) -> None:
     host.write("dir/old", "1")
     host.ok("sync")
     project = host.project
-    for name, target in (("abs", "/etc/passwd"), ("up", "../../../x"), ("dead", "no"), ("me", "me")):
+    for name, target in (
+        ("abs", "/etc/passwd"),
+        ("up", "../../../x"),
+        ("dead", "no"),
+        ("me", "me"),
+    ):
         (project / name).symlink_to(target)
     os.mkfifo(project / "fifo")
     (project / "gone").unlink()

@@ -79,7 +79,7 @@ class Mirroring:
         return sum(event["event"] == name for event in self.seen)
 
     def sent(self) -> int:
-        """Bytes of content that were sent since the beginning, for all that was changed until now."""
+        """Bytes of content that were sent since the beginning for what was changed until now."""
         # An update is told after it is made. So this has to be told of, and is the last.
         name = f"told-{os.urandom(4).hex()}"
         self.host.write(name, "")
