@@ -60,6 +60,9 @@ pub mod digest;
 pub mod error;
 pub mod explain;
 pub mod faults;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod link;
 pub mod manifest;
 pub mod message;

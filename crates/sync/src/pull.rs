@@ -6,7 +6,7 @@
 
 pub(crate) mod globs;
 mod puller;
-mod record;
+pub(crate) mod record;
 mod serve;
 
 use std::path::{Path, PathBuf};

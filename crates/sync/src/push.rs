@@ -10,7 +10,7 @@ pub(crate) mod cache;
 mod chunks;
 mod fine;
 mod large;
-mod library;
+pub(crate) mod library;
 mod outbox;
 pub(crate) mod past;
 mod planned;

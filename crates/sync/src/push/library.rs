@@ -13,7 +13,7 @@ use crate::push::chunks::{Chunk, Id, Place};
 use crate::store::codec::{Format, Reader, Writer};
 use crate::store::{self, Replacement};
 
-const FORMAT: Format = Format {
+pub(crate) const FORMAT: Format = Format {
     magic: *b"lwchunk\0",
     version: 1,
 };
@@ -115,7 +115,7 @@ fn encode(files: &HashMap<&Digest, &[Chunk]>) -> Vec<u8> {
     writer.finish()
 }
 
-fn decode(bytes: &[u8], path: &Path) -> Result<Vec<(Digest, Vec<Chunk>)>, StoreError> {
+pub(crate) fn decode(bytes: &[u8], path: &Path) -> Result<Vec<(Digest, Vec<Chunk>)>, StoreError> {
     let mut reader = Reader::new(FORMAT, bytes, path)?;
     let (mut files, mut left) = (Vec::new(), MAX_CHUNKS as u64);
     for _ in 0..reader.u64()? {
