@@ -16,6 +16,7 @@ PACKAGES = {
     "tsp": "task-spooler",
     "conmon": "conmon",
     "rsync": "rsync",
+    "lsyncd": "lsyncd",
     "cc": "gcc",
     "ssh": "openssh-client",
     "sshd": "openssh-server",

@@ -218,6 +218,11 @@ impl Server {
         Guard::inside(self.shared, routes, principal)
     }
 
+    /// Writes what waits in logs of records and closes them: for a process that has done what it came for.
+    pub async fn close_logs(&self) {
+        self.shared.records.streams.close().await;
+    }
+
     /// Ends the background work of the libraries, and writes what waits; jobs go on.
     pub async fn close(&self) {
         self.shared.records.streams.close().await;

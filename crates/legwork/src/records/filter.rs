@@ -20,7 +20,7 @@ use crate::error::CommandError;
 /// How long a filter may take for the lines of one message.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Bytes that the process may take for its data once there is a filter.
-const MEMORY: u64 = 4 << 30;
+const MEMORY: u64 = 1 << 30;
 
 /// What is asked: lines, and whom to answer.
 type Question = (Bytes, oneshot::Sender<Kept>);

@@ -54,6 +54,7 @@ pub(crate) struct Input<R> {
     text: Vec<u8>,
     at: usize,
     line: u64,
+    begun: bool,
     ended: bool,
     form: Form,
 }
@@ -67,6 +68,7 @@ impl<R: Read> Input<R> {
             text: Vec::new(),
             at: 0,
             line: 1,
+            begun: false,
             ended: false,
             form: Form::Unknown,
         }
@@ -84,6 +86,9 @@ impl<R: Read> Input<R> {
 
     /// What is next. The record is appended to `out`.
     pub(crate) fn next(&mut self, out: &mut Vec<u8>) -> io::Result<Found> {
+        if !std::mem::replace(&mut self.begun, true) {
+            self.pass_mark()?;
+        }
         loop {
             let Some(byte) = self.peek()? else {
                 return Ok(match self.form {
@@ -165,6 +170,18 @@ impl<R: Read> Input<R> {
         }
     }
 
+    /// The mark that some programs put before UTF-8.
+    fn pass_mark(&mut self) -> io::Result<()> {
+        const MARK: &[u8] = b"\xef\xbb\xbf";
+        while !self.ended && MARK.starts_with(&self.text) && self.text.len() < MARK.len() {
+            self.fill()?;
+        }
+        if self.text.starts_with(MARK) {
+            self.at = MARK.len();
+        }
+        Ok(())
+    }
+
     /// The next byte that is not white space.
     fn peek(&mut self) -> io::Result<Option<u8>> {
         loop {
@@ -176,11 +193,7 @@ impl<R: Read> Input<R> {
             if found.is_some() || self.ended {
                 return Ok(found);
             }
-            let begins = self.line == 1 && self.at == 0;
             self.fill()?;
-            if begins && self.text.starts_with(b"\xef\xbb\xbf") {
-                self.at = 3;
-            }
         }
     }
 

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use legwork_records::{Clock, Log, SystemClock, Timestamp};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
 
 use super::figures::Alarms;
 use super::rules::StreamRule;
@@ -32,6 +33,7 @@ pub(crate) struct Stream {
     readers: Mutex<HashMap<u64, u64>>,
     next_reader: AtomicU64,
     alarms: Arc<Alarms>,
+    closing: TaskTracker,
 }
 
 /// A reader that is counted, with how far it is, until it is dropped.
@@ -52,6 +54,7 @@ impl Stream {
         rule: StreamRule,
         queue_bytes: usize,
         alarms: Arc<Alarms>,
+        closing: TaskTracker,
     ) -> Self {
         let permits = queue_bytes / PERMIT / 8 * 7;
         Self {
@@ -66,6 +69,7 @@ impl Stream {
             readers: Mutex::default(),
             next_reader: AtomicU64::new(0),
             alarms,
+            closing,
         }
     }
 
@@ -115,7 +119,10 @@ impl Drop for Stream {
         self.alarms.remember(&log.stats());
         // Its threads finish a sync first.
         match tokio::runtime::Handle::try_current() {
-            Ok(runtime) => drop(runtime.spawn_blocking(move || drop(log))),
+            Ok(runtime) => {
+                let closed = self.closing.spawn_blocking_on(move || drop(log), &runtime);
+                drop(closed);
+            }
             Err(_) => drop(log),
         }
     }

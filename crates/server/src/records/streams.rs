@@ -19,6 +19,7 @@ use std::time::Duration;
 use legwork_records::{Config, Log, OpenError};
 use serde_json::json;
 use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
 use tonic::Code;
 
 use super::figures::Alarms;
@@ -51,6 +52,8 @@ pub(crate) struct Streams {
     pub(super) rules: RecordRules,
     slots: Mutex<HashMap<String, Arc<tokio::sync::Mutex<Slot>>>>,
     resident: AtomicBool,
+    /// Logs that are being closed.
+    closing: TaskTracker,
     pub(crate) alarms: Arc<Alarms>,
 }
 
@@ -77,6 +80,7 @@ impl Streams {
             rules,
             slots: Mutex::default(),
             resident: AtomicBool::new(false),
+            closing: TaskTracker::new(),
             alarms: Arc::default(),
         }
     }
@@ -208,7 +212,15 @@ impl Streams {
                     tracing::info!(stream = %name, bytes, "a torn end was cut off");
                 }
                 let alarms = Arc::clone(&self.alarms);
-                Ok(Stream::new(name.to_owned(), log, rule, queue, alarms))
+                let closing = self.closing.clone();
+                Ok(Stream::new(
+                    name.to_owned(),
+                    log,
+                    rule,
+                    queue,
+                    alarms,
+                    closing,
+                ))
             }
             Err(OpenError::Busy { .. }) => Err(Opening::Busy),
             Err(error) => Err(Opening::Failed(error.into())),
@@ -331,6 +343,8 @@ impl Streams {
         if let Err(problem) = blocking(closing).await {
             tracing::error!(%problem, "logs of records were not closed in order");
         }
+        self.closing.close();
+        self.closing.wait().await;
     }
 }
 

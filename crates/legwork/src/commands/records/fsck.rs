@@ -69,5 +69,6 @@ pub(super) async fn run(app: &App, args: Fsck) -> Result<u8, CommandError> {
             ))?;
         }
     }
+    session.close_logs().await;
     Ok(code)
 }

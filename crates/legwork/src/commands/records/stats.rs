@@ -20,6 +20,7 @@ pub(super) async fn run(app: &App, args: Stats) -> Result<u8, CommandError> {
     let session = app.connect().await?;
     let Some(stream) = args.stream else {
         let streams = session.client.streams().await?;
+        session.close_logs().await;
         if app.out.json {
             let all: Vec<Value> = streams.iter().map(info).collect();
             app.out.json_line(&all)?;
@@ -29,6 +30,7 @@ pub(super) async fn run(app: &App, args: Stats) -> Result<u8, CommandError> {
         return Ok(0);
     };
     let stats = session.client.stream_stats(&stream).await?;
+    session.close_logs().await;
     if app.out.json {
         app.out.json_line(&to_json(&stats))?;
     } else {

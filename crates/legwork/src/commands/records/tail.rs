@@ -138,6 +138,7 @@ pub(super) async fn show_lines(
         failed: 0,
     };
     lines.all(&session.client, &options, &printer).await?;
+    session.close_logs().await;
     if lines.failed > 0 {
         app.out.note(&format!(
             "the filter failed on {} lines, which are not shown",
