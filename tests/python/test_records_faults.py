@@ -7,7 +7,6 @@ trouble told.
 import contextlib
 import json
 import os
-import re
 import shutil
 import subprocess
 from collections.abc import Iterator

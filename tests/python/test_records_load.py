@@ -24,7 +24,7 @@ pytestmark = pytest.mark.once
 STREAM = "crowd"
 BATCH = 50
 # Calls that send which one identity may have open.
-EACH = 50
+EACH = 25
 MIB = 1 << 20
 ID = re.compile(rb'"data":\{"id":"([^"]+)"')
 SEQ = re.compile(rb'^\{"seq":(\d+),')
@@ -34,7 +34,7 @@ ANSWERS = {
     "Pretty": {"3 accepted, "},
     "Deep": {"2 accepted, TOO_DEEP"},
     "LongLine": {"2 accepted, TOO_LARGE"},
-    "HugeLine": {"REFUSED TOO_LARGE"},
+    "HugeLine": {"REFUSED OUTOFRANGE"},
     "DuplicateKey": {"2 accepted, DUPLICATE_KEY"},
     "NotANumber": {"2 accepted, BAD_NUMBER"},
     "NotUtf8": {"2 accepted, NOT_UTF8"},

@@ -17,8 +17,9 @@ use crate::timestamp::Timestamp;
 
 /// So many last answers of a producer are kept.
 const RECENT_MAX: usize = 8;
-/// So many producers of one client are kept: nobody pushes out those of others with new ones.
-const EACH_MAX: usize = 32;
+/// So many producers of one client are kept: nobody pushes out those of others with new ones. More than one client has calls that send at a
+/// time: who is still there has to be known.
+const EACH_MAX: usize = 256;
 /// So many missing numbers of a producer are kept.
 const HOLES_MAX: usize = 64;
 
