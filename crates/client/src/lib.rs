@@ -33,6 +33,7 @@ mod lost;
 mod mirror;
 mod mirror_wire;
 mod options;
+mod records;
 mod spec;
 mod stream;
 mod target;
@@ -54,6 +55,11 @@ pub use logs::{
 };
 pub use mirror::{PullRequest, PullSource, PushRequest, WaitObserver};
 pub use options::{Listener, Notice, Options, Patience};
+pub use records::{
+    Ack, Batches, Durability, Expected, Feed, FromMemory, FromSpool, Gone, Heard, LogProblem,
+    LogReport, LogStats, Parcel, Refusal, Rejection, SendLimits, SendOptions, StreamInfo, Tail,
+    TailEvent, TailFrom, TailOptions,
+};
 pub use spec::{JobSpec, Place, Stdin, WorkspaceRef};
 pub use stream::ByteStream;
 pub use target::{Dialler, Target, TlsTarget};

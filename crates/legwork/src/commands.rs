@@ -9,6 +9,7 @@ pub(crate) mod logs;
 pub(crate) mod pause;
 pub(crate) mod ps;
 pub(crate) mod pull;
+pub(crate) mod records;
 pub(crate) mod revoke;
 pub(crate) mod rm;
 pub(crate) mod run;
@@ -61,6 +62,7 @@ pub(crate) async fn dispatch(mut app: App, command: Command) -> Result<u8, Comma
         Command::Pull(given) => at!(given, pull::run),
         Command::Trash(given) => at!(given, trash::run),
         Command::Workspaces(given) => at!(given, workspaces::run),
+        Command::Records(given) => at!(given, records::run),
         Command::Serve(given) => at!(given, serve::run),
         Command::Service(given) => at!(given, service::run),
         Command::Invite(given) => at!(given, invite::run),

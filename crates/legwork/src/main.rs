@@ -27,6 +27,7 @@ mod paths;
 mod printer;
 mod progress;
 mod project;
+mod records;
 mod remote;
 mod render;
 mod renewal;

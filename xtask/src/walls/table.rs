@@ -37,13 +37,19 @@ pub(super) const ROOMS: &[Room] = &[
     },
     Room {
         name: "legwork-client",
-        imports: &["legwork-identity", "legwork-proto", "legwork-sync"],
+        imports: &[
+            "legwork-identity",
+            "legwork-proto",
+            "legwork-records",
+            "legwork-sync",
+        ],
     },
     Room {
         name: "legwork-server",
         imports: &[
             "legwork-identity",
             "legwork-jobs",
+            "legwork-records",
             "legwork-sync",
             "legwork-proto",
         ],
@@ -54,6 +60,7 @@ pub(super) const ROOMS: &[Room] = &[
             "legwork-shim",
             "legwork-identity",
             "legwork-jobs",
+            "legwork-records",
             "legwork-sync",
             "legwork-identity",
             "legwork-proto",

@@ -26,6 +26,7 @@ pub(super) struct File {
     pub(super) retention: Retention,
     pub(super) jobs: super::rules::Jobs,
     pub(super) workspace: BTreeMap<String, Site>,
+    pub(super) records: super::records::Records,
 }
 
 /// A directory that is a workspace.
@@ -163,6 +164,8 @@ mod tests {
                 "[workspace.site]\npath = \"/srv/site\"\nwriter = [\"anna\"]",
                 "`writers`",
             ),
+            ("[records]\nsegment_byte = 1", "`segment_bytes`"),
+            ("[records.stream.a]\ndurabilty = \"os\"", "`durability`"),
         ] {
             let error = parse(text).unwrap_err();
             assert_eq!(error.reason, "BAD_CONFIG");
