@@ -367,6 +367,15 @@ def test_another_directory_may_not_write_while_one_is_watched(host: Host, shared
     assert (tree / "theirs.txt").exists()
 
 
+def test_a_run_takes_over(host: Host, shared: Path) -> None:
+    with Mirroring(host, "--workspace", "w") as mirror:
+        words = ("run", "-q", "--workspace", "w", "--takeover", "--", "cat", "theirs.txt")
+        assert host.ok(*words, cwd=shared) == "theirs\n"
+        host.write("main.txt", "mine\n")
+        assert mirror.process.wait(timeout=DEADLINE_S) == 1
+        assert "OTHER_WRITER" in mirror.log.read_text()
+
+
 def test_another_directory_takes_over(host: Host, shared: Path) -> None:
     with Mirroring(host, "--workspace", "w") as mirror:
         tree = the_tree(host)

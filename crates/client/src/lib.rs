@@ -14,6 +14,7 @@
 //! repeated without running anything twice.
 
 mod admin;
+mod at;
 mod client;
 mod clocks;
 mod connect;
@@ -22,6 +23,9 @@ mod convert;
 mod dial;
 mod enroll;
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod gather;
 mod in_process;
 mod input;
@@ -41,6 +45,7 @@ mod upkeep;
 mod watch;
 
 pub use admin::{Identity, Invited};
+pub use at::{AtQuery, ProcessesAt};
 pub use client::{Client, HostInfo};
 pub use clocks::skew;
 pub use connect::Heartbeat;

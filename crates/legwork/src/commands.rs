@@ -1,5 +1,6 @@
 //! The commands, a file each.
 
+pub(crate) mod agent;
 pub(crate) mod context;
 pub(crate) mod doctor;
 pub(crate) mod identities;
@@ -69,6 +70,7 @@ pub(crate) async fn dispatch(mut app: App, command: Command) -> Result<u8, Comma
         Command::Identities(given) => at!(given, identities::run),
         Command::Revoke(given) => at!(given, revoke::run),
         Command::Doctor(given) => at!(given, doctor::run),
+        Command::Agent(given) => at!(given, agent::run),
         Command::Join(args) => join::run(&app, args).await,
         Command::Context(args) => context::run(&app, args),
         Command::Version(args) => version::run(&app, args),

@@ -7,6 +7,7 @@
 //!
 //! Exit codes are part of the interface; `error` lists them.
 
+mod agent;
 mod app;
 mod choice;
 mod cli;

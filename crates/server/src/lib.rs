@@ -19,6 +19,9 @@ mod convert;
 mod enroll;
 mod export;
 mod floor;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod guard;
 mod health;
 mod host;

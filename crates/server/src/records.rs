@@ -214,7 +214,7 @@ impl RecordService for RecordRpc {
         request: Request<wire::AtRequest>,
     ) -> Result<Response<Self::AtStream>, Status> {
         let call = Call::of(&request)?;
-        let rows = at::at(&self.0, &call, request.into_inner()).await?;
+        let rows = at::at(self, &call, request.into_inner()).await?;
         Ok(Response::new(rows))
     }
 

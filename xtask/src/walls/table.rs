@@ -28,6 +28,10 @@ pub(super) const ROOMS: &[Room] = &[
         imports: &[],
     },
     Room {
+        name: "legwork-processes",
+        imports: &[],
+    },
+    Room {
         name: "legwork-identity",
         imports: &[],
     },
@@ -49,6 +53,7 @@ pub(super) const ROOMS: &[Room] = &[
         imports: &[
             "legwork-identity",
             "legwork-jobs",
+            "legwork-processes",
             "legwork-records",
             "legwork-sync",
             "legwork-proto",
@@ -60,6 +65,7 @@ pub(super) const ROOMS: &[Room] = &[
             "legwork-shim",
             "legwork-identity",
             "legwork-jobs",
+            "legwork-processes",
             "legwork-records",
             "legwork-sync",
             "legwork-identity",
@@ -73,6 +79,8 @@ pub(super) const ROOMS: &[Room] = &[
         imports: &[
             "legwork-shim",
             "legwork-jobs",
+            "legwork-processes",
+            "legwork-records",
             "legwork-sync",
             "legwork-identity",
             "legwork-proto",

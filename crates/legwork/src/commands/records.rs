@@ -1,8 +1,10 @@
 //! `legwork records`: a subcommand a file.
 
+mod at;
 mod export;
 mod fsck;
-mod send;
+mod processes;
+pub(crate) mod send;
 mod stats;
 mod tail;
 
@@ -27,6 +29,8 @@ enum Action {
     Send(send::Send),
     /// Show the last lines of a stream, and with -f those that come
     Tail(tail::Tail),
+    /// Show what ran on a host at a time
+    At(at::At),
     /// Write out the lines of a stream, as JSON on lines
     Export(export::Export),
     /// Look at every line of a stream's log
@@ -39,6 +43,7 @@ pub(crate) async fn run(app: &App, args: Records) -> Result<u8, CommandError> {
     match args.action {
         Action::Send(args) => send::run(app, args).await,
         Action::Tail(args) => tail::run(app, args).await,
+        Action::At(args) => at::run(app, args).await,
         Action::Export(args) => export::run(app, args).await,
         Action::Fsck(args) => fsck::run(app, args).await,
         Action::Stats(args) => stats::run(app, args).await,

@@ -15,6 +15,7 @@ use serde_json::json;
 use tokio::sync::oneshot;
 
 use super::STREAM;
+use super::processes::{self, Snapshot};
 use crate::app::App;
 use crate::error::{CommandError, FAILED, INTERRUPTED};
 use crate::interrupt::Interrupts;
@@ -48,6 +49,8 @@ pub(super) struct Send {
     /// What this machine is called in the stamps; else its name
     #[arg(long, value_name = "NAME")]
     host_name: Option<String>,
+    #[command(flatten)]
+    snapshot: Snapshot,
 }
 
 /// Where records come from.
@@ -211,6 +214,10 @@ impl Sum {
 }
 
 pub(super) async fn run(app: &App, args: Send) -> Result<u8, CommandError> {
+    if args.snapshot.is_wanted() {
+        let host = args.host_name.unwrap_or_else(host_name);
+        return processes::send(app, &args.stream, host, args.snapshot).await;
+    }
     let source = Source::open(args.file.as_ref())?;
     let session = app.connect().await?;
     let told = Told {
@@ -348,7 +355,7 @@ fn comes(source: &Source) -> bool {
 }
 
 /// What this machine calls itself.
-fn host_name() -> String {
+pub(crate) fn host_name() -> String {
     rustix::system::uname()
         .nodename()
         .to_string_lossy()
