@@ -23,6 +23,9 @@ mod convert;
 mod dial;
 mod enroll;
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod gather;
 mod in_process;
 mod input;

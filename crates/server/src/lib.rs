@@ -17,6 +17,9 @@ mod authority;
 mod convert;
 mod enroll;
 mod floor;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod guard;
 mod health;
 mod host;

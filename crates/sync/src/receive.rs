@@ -2,7 +2,7 @@
 //!
 //! `round` checks what the client sends and hands content to the writers of `commit`; when a round
 //! ends, `turn` decides what follows from it: more content is needed, the lease must be waited for,
-//! or the tree is committed. `cut` keeps what came before a session was cut off, `unpack` makes frames plain, `tell` is what the client is told meanwhile, `room` counts what the workspace comes to hold, `summary` tells the client what that did.
+//! or the tree is committed. `cut` keeps what came before a session was cut off, `tell` is what the client is told meanwhile, `room` counts what the workspace comes to hold, `summary` tells the client what that did.
 
 mod cut;
 mod room;
@@ -10,7 +10,6 @@ mod round;
 mod summary;
 mod tell;
 mod turn;
-mod unpack;
 
 use std::collections::VecDeque;
 use std::mem::MaybeUninit;
@@ -46,6 +45,8 @@ pub struct Options {
     pub max_entries: u64,
     /// Bytes of content that one session may send.
     pub max_bytes: u64,
+    /// Bytes of one file.
+    pub max_file_bytes: u64,
     /// Threads that write, and that look for drift; 1 to 16.
     pub threads: usize,
     /// Bytes of what commits replaced and removed that a workspace keeps for when they come back, about; 0 for none.
@@ -61,6 +62,7 @@ impl Default for Options {
         Self {
             max_entries: 2_000_000,
             max_bytes: 1 << 40,
+            max_file_bytes: u64::MAX,
             threads: 2,
             past_bytes: 256 << 20,
             room: None,

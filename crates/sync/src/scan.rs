@@ -26,7 +26,7 @@ use crate::stat::FileStat;
 use crate::tree::walk::{Visitor, Walk};
 use crate::tree::{Dir, Name, hash, read};
 
-/// Bytes of the largest file that is read whole; a larger one is sent in parts.
+/// Bytes of the largest file that is read whole, unless the sink says otherwise; a larger one is sent in parts.
 const WHOLE: usize = 256 << 10;
 /// How often a small file that changes while it is read is read again.
 const TRIES: usize = 3;
@@ -60,6 +60,11 @@ pub(crate) trait Sink: Send {
 
     /// An entry that was looked at anew. The sink takes the content, or cuts the buffer back.
     fn offer(&mut self, path: &TreePath, node: &Node, mtime_ns: i64, content: Content<'_>);
+
+    /// Bytes of the largest file that is read whole.
+    fn whole(&self) -> usize {
+        WHOLE
+    }
 
     /// Whether to give up.
     fn stop(&self) -> bool;
@@ -417,7 +422,8 @@ impl<'a, S: Sink> Worker<'a, S> {
 
     /// Appends a small file to the sink's buffer; `None`, and back at its start, if it is not small.
     fn read_whole(&mut self, file: &OwnedFd, expected: u64) -> rustix::io::Result<Option<usize>> {
-        let Some(expected) = usize::try_from(expected).ok().filter(|&size| size <= WHOLE) else {
+        let whole = self.sink.whole();
+        let Some(expected) = usize::try_from(expected).ok().filter(|&size| size <= whole) else {
             return Ok(None);
         };
         let buffer = self.sink.buffer();
@@ -426,7 +432,7 @@ impl<'a, S: Sink> Worker<'a, S> {
         loop {
             let read = read::append(file, buffer).inspect_err(|_| buffer.truncate(start))?;
             let len = buffer.len() - start;
-            if len > WHOLE {
+            if len > whole {
                 buffer.truncate(start);
                 rustix::fs::seek(file, rustix::fs::SeekFrom::Start(0))?;
                 return Ok(None);

@@ -94,6 +94,8 @@ pub(super) struct Limits {
     pub(super) staging_bytes_each: Option<u64>,
     pub(super) tree_entries: Option<u64>,
     pub(super) commit_bytes: Option<u64>,
+    pub(super) file_bytes: Option<u64>,
+    pub(super) past_bytes: Option<u64>,
     pub(super) trash_age_s: Option<u64>,
     pub(super) trash_bytes: Option<u64>,
     pub(super) trash_commits: Option<usize>,

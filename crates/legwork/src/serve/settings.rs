@@ -256,6 +256,8 @@ fn limits(file: &file::Limits) -> Limits {
                 .unwrap_or(usual.quotas.staging_bytes),
             tree_entries: file.tree_entries.unwrap_or(usual.quotas.tree_entries),
             commit_bytes: file.commit_bytes.unwrap_or(usual.quotas.commit_bytes),
+            file_bytes: file.file_bytes.unwrap_or(usual.quotas.file_bytes),
+            past_bytes: file.past_bytes.unwrap_or(usual.quotas.past_bytes),
             trash: trash(file, usual.quotas.trash),
         },
     }

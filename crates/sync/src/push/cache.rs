@@ -13,7 +13,7 @@ use crate::push::past::Past;
 use crate::store::codec::{Format, Reader, Writer};
 use crate::store::{self, Replacement};
 
-const FORMAT: Format = Format {
+pub(crate) const FORMAT: Format = Format {
     magic: *b"lwcache\0",
     version: 1,
 };
@@ -40,7 +40,7 @@ pub(crate) fn load(path: &Path) -> Result<Option<Cache>, StoreError> {
     }
 }
 
-fn decode(bytes: &[u8], path: &Path) -> Result<Cache, StoreError> {
+pub(crate) fn decode(bytes: &[u8], path: &Path) -> Result<Cache, StoreError> {
     let mut reader = Reader::new(FORMAT, bytes, path)?;
     let (root, entries) = (reader.digest()?, reader.entries()?);
     let (mut peer, mut past) = (1, Past::default());

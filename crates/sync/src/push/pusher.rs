@@ -1,5 +1,6 @@
 //! The client's part in the conversation, from the scan to the last word.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, HashSet};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -18,12 +19,14 @@ use crate::observer::{Observer, Progress};
 use crate::path::TreePath;
 use crate::push::base::Base;
 use crate::push::cache::{self, Cache};
+use crate::push::fine::Fine;
 use crate::push::library::Library;
 use crate::push::outbox::Outbox;
 use crate::push::past::Past;
 use crate::push::planned::Planned;
 use crate::push::send::Batch;
-use crate::push::{Options, Pushed, TICK, Unreadable, since_epoch};
+use crate::push::told::{Told, forget_untold, offered, own, unexpected};
+use crate::push::{Options, Pushed, TICK, Unreadable, since_epoch, told};
 use crate::scan::rules::Rules;
 use crate::scan::{self, Guide, Index, Keeper, Scanned, Worker};
 use crate::stat::RACY_NS;
@@ -46,12 +49,16 @@ pub(crate) struct Pusher<'a> {
     pub(crate) inbox: crossbeam_channel::Receiver<Down>,
     /// Where the chunks of large files are remembered.
     pub(crate) memory: PathBuf,
+    /// The same of small files, on a slow link.
+    pub(crate) fine: PathBuf,
     /// Is there while a session was cut off in the midst of content.
     pub(crate) mark: PathBuf,
     /// What the server may have kept of earlier trees.
     pub(crate) past: &'a Past,
     /// Hears of the directories that the scan keeps.
     pub(crate) keeper: Option<&'a dyn Keeper>,
+    /// The server's answer to our first message came.
+    pub(crate) welcomed: Cell<bool>,
 }
 
 impl Pusher<'_> {
@@ -68,13 +75,13 @@ impl Pusher<'_> {
         }
         let mut tree = self.scan(&base)?;
         protect(&mut tree, &base);
-        if based && self.outbox.void.load(Ordering::Relaxed) {
-            self.rebase(&mut tree)?;
+        let root = if based && self.outbox.void.load(Ordering::Relaxed) {
             based = false;
+            self.rebase(&mut tree)?
         } else {
-            self.end(&base, &tree)?;
-        }
-        let summary = self.converse(&mut tree, based)?;
+            self.end(&base, &tree)?
+        };
+        let summary = self.converse(&mut tree, root, based)?;
         if !self.options.dry_run {
             store::remove(&self.mark)?;
         }
@@ -92,17 +99,25 @@ impl Pusher<'_> {
     ) -> Result<Pushed, PushError> {
         let committed: Vec<Entry> = paths.values().flatten().cloned().collect();
         let names: Vec<TreePath> = paths.keys().cloned().collect();
-        let base = Base::of(&committed, &self.memory);
+        let base = Base::under(
+            (&committed, paths),
+            &tree.entries,
+            (&self.memory, &self.fine),
+        );
         self.resend(tree, &names, Batch::new(self.outbox, &base));
         self.going()?;
         keep_unread(tree, paths);
         let gone = |path: &&TreePath| manifest::find(&tree.entries, path.as_bytes()).is_none();
         let was = committed.iter().map(|entry| &entry.path);
-        self.finish(was.filter(gone), tree)?;
-        let summary = self.converse(tree, true)?;
+        let root = self.finish(was.filter(gone), tree)?;
+        let summary = self.converse(tree, root, true)?;
         store::remove(&self.mark)?;
         self.remember_chunks(&tree.entries)?;
         Ok(self.pushed(summary, tree.special, tree.unreadable.clone()))
+    }
+
+    fn base<'b>(&'b self, entries: &'b [Entry]) -> Base<'b> {
+        Base::of(entries, &self.memory, &self.fine)
     }
 
     fn pushed(&self, summary: Summary, special: u64, unreadable: Vec<Unreadable>) -> Pushed {
@@ -151,10 +166,10 @@ impl Pusher<'_> {
         self.remember_chunks(entries)
     }
 
-    /// Writes down of which chunks large files are, of those that were cut up.
+    /// Writes down of which chunks files are, of those that were cut up.
     fn remember_chunks(&self, entries: &[Entry]) -> Result<(), StoreError> {
-        let cut = self.outbox.take_cut();
-        if cut.is_empty() {
+        let (cut, fine) = (self.outbox.take_cut(), self.outbox.take_fine());
+        if cut.is_empty() && fine.is_empty() {
             return Ok(());
         }
         let contents: HashSet<&Digest> = entries
@@ -165,11 +180,17 @@ impl Pusher<'_> {
             })
             .collect();
         let is_there = |hash: &Digest| contents.contains(hash);
+        if !fine.is_empty() {
+            Fine::load(&self.fine).save(&self.fine, fine, is_there)?;
+        }
+        if cut.is_empty() {
+            return Ok(());
+        }
         Library::load(&self.memory, is_there).save(&self.memory, &cut, is_there)
     }
 
     fn scan(&self, base: &[Entry]) -> Result<Scanned, PushError> {
-        let base = Base::of(base, &self.memory);
+        let base = self.base(base);
         let batch = |_| Batch::new(self.outbox, &base);
         let sinks = (0..self.options.threads.clamp(1, 16)).map(batch).collect();
         let dir = self
@@ -218,50 +239,42 @@ impl Pusher<'_> {
     }
 
     fn next(&self) -> Result<Down, PushError> {
-        loop {
+        // Also where messages never end.
+        while !self.observer.cancelled() {
             match self.inbox.recv_timeout(TICK) {
                 Ok(Down::Refused(refusal)) => return Err(PushError::Refused(refusal)),
+                Ok(Down::Welcome(welcome)) => {
+                    return told::welcome(welcome, self.welcomed.replace(true));
+                }
                 Ok(message) => return Ok(message),
                 Err(RecvTimeoutError::Disconnected) => return Err(Closed.into()),
-                Err(RecvTimeoutError::Timeout) if self.observer.cancelled() => {
-                    return Err(PushError::Cancelled);
-                }
                 Err(RecvTimeoutError::Timeout) => {}
             }
         }
+        Err(PushError::Cancelled)
     }
 
     /// What the server tracks, in full.
     fn manifest(&self) -> Result<Vec<Entry>, PushError> {
-        let mut entries = Vec::new();
+        let mut told = Told::default();
         loop {
             match self.next()? {
                 Down::Welcome(_) | Down::Held(_) => {}
                 Down::Waiting(reason) => self.observer.waiting(reason),
                 Down::Manifest(page) => {
-                    for (path, node) in page.entries {
-                        let path = TreePath::new(path)
-                            .map_err(|bad| PushError::Protocol(bad.to_string()))?;
-                        entries.push(Entry {
-                            path,
-                            node,
-                            stat: None,
-                        });
-                    }
-                    if page.last {
-                        break;
+                    let last = page.last;
+                    told.add(page)?;
+                    if last {
+                        return told.tree();
                     }
                 }
                 other => return Err(unexpected(&other)),
             }
         }
-        manifest::check(manifest::pairs(&entries))
-            .map_err(|bad| PushError::Protocol(bad.to_string()))?;
-        Ok(entries)
     }
 
-    /// Sends what is gone, and the end of the round.
-    fn end(&self, base: &[Entry], tree: &Scanned) -> Result<(), PushError> {
+    /// Sends what is gone, and the end of the round, whose root this is.
+    fn end(&self, base: &[Entry], tree: &Scanned) -> Result<Digest, PushError> {
         self.finish(missing(base, &tree.entries).into_iter(), tree)
     }
 
@@ -269,7 +282,7 @@ impl Pusher<'_> {
         &self,
         gone: impl Iterator<Item = &'p TreePath>,
         tree: &Scanned,
-    ) -> Result<(), PushError> {
+    ) -> Result<Digest, PushError> {
         let gone: Vec<&TreePath> = gone.collect();
         for page in gone.chunks(MAX_PAGE) {
             let deletes = page.iter().map(|path| path.as_bytes().to_vec()).collect();
@@ -282,15 +295,16 @@ impl Pusher<'_> {
         let unread = tree.unreadable.iter();
         let unread = Unread::of(unread.map(|unread| unread.path.as_os_str().as_bytes()));
         let unread = unread.paths().map(<[u8]>::to_vec).collect();
-        Ok(self.outbox.send(Up::End(End { root, unread }))?)
+        self.outbox.send(Up::End(End { root, unread }))?;
+        Ok(root)
     }
 
     /// Begins again from what the server tracks: the cached base is not what it has.
-    fn rebase(&self, tree: &mut Scanned) -> Result<(), PushError> {
+    fn rebase(&self, tree: &mut Scanned) -> Result<Digest, PushError> {
         let base = self.manifest()?;
         self.outbox.rebase()?;
         protect(tree, &base);
-        let known = Base::of(&base, &self.memory);
+        let known = self.base(&base);
         let changed = |entry: &&Entry| {
             known
                 .get(&entry.path)
@@ -337,19 +351,28 @@ impl Pusher<'_> {
         }
     }
 
-    /// Answers the server until it says its last word.
-    fn converse(&self, tree: &mut Scanned, based: bool) -> Result<Summary, PushError> {
+    /// Answers the server until it says its last word, which has to be about the tree whose root we told it last.
+    fn converse(
+        &self,
+        tree: &mut Scanned,
+        mut root: Digest,
+        based: bool,
+    ) -> Result<Summary, PushError> {
         let (mut rounds, mut needed) = (0, Vec::new());
+        let is_dry = self.options.dry_run;
         let mut plan = Planned::default();
         loop {
             match self.next()? {
                 Down::Welcome(welcome) if welcome.base_known || !based => {}
-                Down::Welcome(_) => self.rebase(tree)?,
+                Down::Welcome(_) => root = self.rebase(tree)?,
                 Down::Held(_) => {}
                 Down::Waiting(reason) => self.observer.waiting(reason),
                 Down::Need(need) => {
                     for path in need.paths {
                         needed.push(offered(&tree.entries, path)?);
+                    }
+                    if needed.len() > tree.entries.len() {
+                        return Err(told::bad("asked for more files than there are"));
                     }
                     if !need.last {
                         continue;
@@ -363,35 +386,22 @@ impl Pusher<'_> {
                         return Err(PushError::KeepsChanging { path });
                     }
                     let before = tree.entries.clone();
+                    forget_untold(tree, &mut needed);
                     let nothing = Base::default();
                     let batch = Batch::asked(self.outbox, &nothing);
                     self.resend(tree, &std::mem::take(&mut needed), batch);
                     self.going()?;
-                    self.end(&before, tree)?;
+                    root = self.end(&before, tree)?;
                 }
-                Down::Plan(page) if self.options.dry_run => plan.add(page)?,
-                Down::Planned(summary) => return Ok(plan.complete(summary)),
-                Down::Committed(summary) => return Ok(summary),
+                Down::Plan(page) if is_dry => plan.add(page)?,
+                Down::Planned(summary) if is_dry => {
+                    return own(plan.complete(summary), &root);
+                }
+                Down::Committed(summary) if !is_dry => return own(summary, &root),
                 other => return Err(unexpected(&other)),
             }
         }
     }
-}
-
-/// A path that the server asks for must be a file of the tree that it was told about.
-fn offered(entries: &[Entry], path: Vec<u8>) -> Result<TreePath, PushError> {
-    match manifest::find(entries, &path) {
-        Some(entry) if matches!(entry.node, Node::File { .. }) => Ok(entry.path.clone()),
-        _ => Err(PushError::Protocol(
-            "asked for a file that was not offered".to_owned(),
-        )),
-    }
-}
-
-fn unexpected(message: &Down) -> PushError {
-    let mut text = format!("{message:?}");
-    text.truncate(text.find(['(', '{']).unwrap_or(text.len()));
-    PushError::Protocol(format!("unexpected {text}"))
 }
 
 /// Paths of `base` that are not in `entries`; both sorted.

@@ -18,7 +18,7 @@ use crate::stat::FileStat;
 use crate::store::codec::{Format, Reader, Writer};
 use crate::store::{self, Replacement};
 
-const FORMAT: Format = Format {
+pub(crate) const FORMAT: Format = Format {
     magic: *b"lwindex\0",
     version: 1,
 };
@@ -89,7 +89,7 @@ pub(crate) fn load(path: &Path, boot_id: &str) -> Result<Index, StoreError> {
     }
 }
 
-fn decode(bytes: &[u8], path: &Path) -> Result<Index, StoreError> {
+pub(crate) fn decode(bytes: &[u8], path: &Path) -> Result<Index, StoreError> {
     let mut reader = Reader::new(FORMAT, bytes, path)?;
     Ok(Index {
         boot_id: reader.bytes()?.to_vec(),

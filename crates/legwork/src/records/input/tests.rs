@@ -19,8 +19,11 @@ impl Read for Slow<'_> {
     }
 }
 
+/// With its line.
+type Placed<T> = Vec<(u64, T)>;
+
 /// The records with their lines, and the lines and reasons of those that are none.
-fn read(text: &[u8], piece: usize) -> (Vec<(u64, String)>, Vec<(u64, Reason)>) {
+fn read(text: &[u8], piece: usize) -> (Placed<String>, Placed<Reason>) {
     let mut input = Input::new(Slow(text, piece), Limits::default());
     let (mut good, mut bad) = (Vec::new(), Vec::new());
     loop {
