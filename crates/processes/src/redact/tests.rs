@@ -126,7 +126,7 @@ fn the_rest_is_left_alone() {
     for words in [
         "x|--password-file=/etc/x|--token-ttl=5m",
         "x|--password-stdin|y",
-        "env|PWD=/home/x|OLDPWD=/|y",
+        "env|PWD=/srv/x|OLDPWD=/|y",
         "ls|-p|dir",
         "mkdir|-p|a/b",
         "ssh|-p|22|me@host",
