@@ -1,9 +1,9 @@
 """A snapshot of some 300 processes, in time of a processor, against `ps aux`.
 
 Both read the same process table, which is filled up by sleepers. `ps aux` is a whole process, whose
-output is dropped. Legwork's side is the snapshot that an agent makes again and again: what one costs,
-from `/proc` to the JSON of its records, where one was made before. The first one, which
-has nothing to remember, is told beside.
+output is dropped. Legwork's side is the snapshot that an agent makes again and again: from `/proc`
+to the JSON of its records, where one was made before. The first one, which has nothing to remember,
+is told beside.
 """
 
 import os

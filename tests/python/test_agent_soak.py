@@ -100,7 +100,8 @@ class Check:
         self.moments += 1
         others = []
         for pid, process in listed.items():
-            if process.age_s <= before - seen + 2:
+            # Of what has just begun, it may be told an age below zero, as a large number.
+            if not before - seen + 2 < process.age_s < 1 << 31:
                 continue
             if wrong := self.compare(pid, process, told.get(pid)):
                 others.append((pid, process, wrong))

@@ -20,7 +20,7 @@ SYS_PTRACE = 1 << 19
 
 def _install(server: Server) -> dict[str, Any]:
     """Have it join by an invite, and start it."""
-    invite = server.call("invite", "node", "--role", "report")
+    invite = run(BINARY, "--state", server.state, "invite", "node", "--role", "report")
     words = [BINARY, "--json", "service", "install", "--agent", "--every", "500ms"]
     done = subprocess.run(words, input=invite, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done

@@ -1,8 +1,8 @@
 //! Going through `/proc`.
 //!
-//! Of each process its directory is held while its files are read, so that they are all of one process: a number that changes hands in
-//! between makes reads fail, and what has ended is left out. All files are read into one buffer. What is dear to read and rarely changes is
-//! read when the process, its name or its user is new, and else now and then, of some processes in each snapshot: see [`REFRESH`].
+//! Of each process its directory is held while its files are read, and of most until the next snapshot, so that they are all of one process: a
+//! number that changes hands in between makes reads fail, and what has ended is left out. All files are read into one buffer. What is dear to read and rarely changes is
+//! read when the process, its name, its words or its user is new, and else now and then, of some processes in each snapshot: see [`REFRESH`].
 
 use std::collections::HashMap;
 use std::io;
@@ -22,7 +22,11 @@ use crate::{job, redact, tty};
 /// Bytes of a command line that are collected.
 const CMDLINE_BYTES: usize = 4096;
 /// Real user, swap, program and control group of a process are read at least in every so many snapshots.
-const REFRESH: u64 = 4;
+const REFRESH: u64 = 16;
+/// And in the first snapshots of it: what begins is often moved to its place then.
+const YOUNG: u64 = 2;
+/// Processes of which files are held from one snapshot to the next, at most: two each, of the 1024 that a process usually may have.
+const HELD: usize = 400;
 /// Names of users are asked for again after so many snapshots.
 const USERS_REFRESH: u64 = 240;
 /// Of a process: it is one of the kernel's (`PF_KTHREAD` of linux/sched.h).
@@ -80,6 +84,8 @@ pub struct Collector {
     settings: Settings,
     users: Users,
     known: HashMap<u32, Known>,
+    /// Processes of which files are held.
+    held: usize,
     buffer: Vec<u8>,
     entries: Vec<MaybeUninit<u8>>,
     pids: Vec<u32>,
@@ -88,11 +94,22 @@ pub struct Collector {
     tick_ms: u64,
 }
 
+/// What is held of a process.
+#[derive(Debug)]
+struct Files {
+    dir: OwnedFd,
+    stat: OwnedFd,
+}
+
 /// What is remembered of a process.
 #[derive(Debug)]
 struct Known {
+    /// They are its own for as long as they are held.
+    files: Option<Files>,
     /// In which snapshot it was seen last.
     round: u64,
+    /// In how many it was seen before that.
+    age: u64,
     raw_cmdline: Vec<u8>,
     process: Process,
 }
@@ -115,6 +132,7 @@ impl Collector {
             settings,
             users: Users::default(),
             known: HashMap::new(),
+            held: 0,
             buffer,
             entries: vec![MaybeUninit::uninit(); 32 << 10],
             pids: Vec::new(),
@@ -149,6 +167,11 @@ impl Collector {
         self.pids = pids;
         let round = self.round;
         self.known.retain(|_, known| known.round == round);
+        self.held = self
+            .known
+            .values()
+            .filter(|known| known.files.is_some())
+            .count();
         job::mark(&mut processes);
         Ok(Snapshot {
             host,
@@ -209,53 +232,86 @@ impl Collector {
     }
 
     fn look(&mut self, pid: u32, has_swap: bool) -> Result<Process, Errno> {
+        let mut before = self.known.remove(&pid);
+        if let Some(files) = before.as_mut().and_then(|known| known.files.take()) {
+            self.held -= 1;
+            match self.look_in(files, pid, has_swap, before.take()) {
+                // That one has ended, and its number may be another's by now.
+                Err(Errno::NOENT | Errno::SRCH) => {}
+                looked => return looked,
+            }
+        }
         let mut name = [0; 12];
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let dir = openat(&self.proc, decimal(pid, &mut name), flags, Mode::empty())?;
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let stat = openat(&dir, "stat", flags, Mode::empty())?;
+        self.look_in(Files { dir, stat }, pid, has_swap, before)
+    }
+
+    fn look_in(
+        &mut self,
+        files: Files,
+        pid: u32,
+        has_swap: bool,
+        before: Option<Known>,
+    ) -> Result<Process, Errno> {
         // The directory belongs to the effective user, whatever else the process hides.
-        let euid = statat(&dir, "", AtFlags::EMPTY_PATH)?.st_uid;
+        let dir = &files.dir;
+        let euid = statat(dir, "", AtFlags::EMPTY_PATH)?.st_uid;
         let mut text = [0; 1024];
-        let length = file(&dir, "stat", &mut text)?;
+        let length = rustix::io::pread(&files.stat, &mut text, 0)?;
         let stat = read::stat(&text[..length]).ok_or(Errno::SRCH)?;
-        let before = self
-            .known
-            .remove(&pid)
-            .filter(|known| known.process.start == stat.start);
-        let (was, raw) = before.map_or_else(Default::default, |known| {
-            (Some(known.process), known.raw_cmdline)
+        let before = before.filter(|known| known.process.start == stat.start);
+        let (was, raw, age) = before.map_or_else(Default::default, |known| {
+            (known.process, known.raw_cmdline, known.age + 1)
         });
         let comm = String::from_utf8_lossy(stat.comm);
-        let due = was.as_ref().is_none_or(|was| {
-            was.euid != euid
-                || was.comm != comm
-                || stat.state == b'Z'
-                || (u64::from(pid) + self.round).is_multiple_of(REFRESH)
-        });
-        let mut process = self.fresh(pid, euid, &stat, was.unwrap_or_default());
+        let is_other = age <= YOUNG || was.euid != euid || was.comm != comm;
+        let mut process = self.fresh(pid, euid, &stat, was);
         if process.comm != comm {
             process.comm = comm.into_owned();
         }
-        let raw_cmdline = self.cmdline(&dir, &stat, &mut process, raw);
-        if due || (has_swap && !is_kernels(&stat)) {
-            let status = file(&dir, "status", &mut self.buffer)
-                .ok()
-                .and_then(|length| read::status(&self.buffer[..length]));
-            let status = status.unwrap_or(Status {
-                uid: euid,
-                swap_kb: 0,
-            });
-            (process.uid, process.swap_kb) = (status.uid, status.swap_kb);
+        let (raw_cmdline, has_other_words) = self.cmdline(dir, &stat, &mut process, raw);
+        let due = is_other
+            || has_other_words
+            || stat.state == b'Z'
+            || (u64::from(pid) + self.round).is_multiple_of(REFRESH);
+        if is_kernels(&stat) {
+            // None of this changes, though their names do.
+            if age == 0 {
+                process.uid = euid;
+                self.place(dir, &stat, &mut process);
+            }
+        } else {
+            if due || has_swap {
+                self.status(dir, &mut process);
+            }
+            if due {
+                self.place(dir, &stat, &mut process);
+            }
         }
-        if due {
-            self.place(&dir, &stat, &mut process);
-        }
+        let is_kept = self.held < HELD;
+        self.held += usize::from(is_kept);
         let known = Known {
+            files: is_kept.then_some(files),
             round: self.round,
+            age,
             raw_cmdline,
             process: process.clone(),
         };
         self.known.insert(pid, known);
         Ok(process)
+    }
+
+    /// What only `status` says.
+    fn status(&mut self, dir: &OwnedFd, process: &mut Process) {
+        let length = file(dir, "status", &mut self.buffer).unwrap_or(0);
+        let status = read::status(&self.buffer[..length]).unwrap_or(Status {
+            uid: process.euid,
+            swap_kb: 0,
+        });
+        (process.uid, process.swap_kb) = (status.uid, status.swap_kb);
     }
 
     /// What `stat` says.
@@ -291,29 +347,29 @@ impl Collector {
         }
     }
 
-    /// Reads the command line; its bytes as they are. What has ended has none any more, and none that is remembered either.
+    /// Reads the command line; its bytes as they are, and whether they are other than before. What has ended has none any more.
     fn cmdline(
         &mut self,
         dir: &OwnedFd,
         stat: &Stat<'_>,
         process: &mut Process,
         before: Vec<u8>,
-    ) -> Vec<u8> {
+    ) -> (Vec<u8>, bool) {
         if !self.settings.cmdline || is_kernels(stat) || stat.state == b'Z' {
             process.cmdline.clear();
-            return Vec::new();
+            return (Vec::new(), false);
         }
         let length = file(dir, "cmdline", &mut self.buffer).unwrap_or(0);
         let raw = &self.buffer[..length];
         if raw == before {
-            return before;
+            return (before, false);
         }
         process.cmdline = if self.settings.redact {
             redact::cmdline(raw)
         } else {
             redact::plain(raw)
         };
-        raw.to_vec()
+        (raw.to_vec(), true)
     }
 
     /// Its program and its control group.

@@ -71,17 +71,12 @@ struct Agent {
     /// role `report`, which is read from standard input, unless it has joined already
     #[arg(long, conflicts_with_all = ["user", "service_state", "listen", "advertise", "run_user", "allow_root"])]
     agent: bool,
-    /// How often the agent makes a snapshot
-    #[arg(long, requires = "agent", value_name = "DURATION", default_value = "15s", value_parser = crate::commands::agent::interval)]
-    every: Duration,
-    /// The stream to which the agent sends
-    #[arg(
-        long,
-        requires = "agent",
-        value_name = "NAME",
-        default_value = "process"
-    )]
-    stream: String,
+    /// How often the agent makes a snapshot; else 15s
+    #[arg(long, value_name = "DURATION", value_parser = crate::commands::agent::interval)]
+    every: Option<Duration>,
+    /// The stream to which the agent sends; else `process`
+    #[arg(long, value_name = "NAME")]
+    stream: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -124,6 +119,9 @@ fn install(app: &App, args: Install) -> Result<u8, CommandError> {
     if args.agent.agent {
         return install_agent(app, args);
     }
+    if args.agent.every.is_some() || args.agent.stream.is_some() {
+        return Err(CommandError::usage("--every and --stream are for --agent"));
+    }
     let how = How {
         force: args.force,
         start: !args.no_start,
@@ -145,8 +143,8 @@ fn install(app: &App, args: Install) -> Result<u8, CommandError> {
 
 fn install_agent(app: &App, args: Install) -> Result<u8, CommandError> {
     let wanted = agent::Wanted {
-        every: args.agent.every,
-        stream: args.agent.stream,
+        every: args.agent.every.unwrap_or(Duration::from_secs(15)),
+        stream: args.agent.stream.unwrap_or_else(|| "process".to_owned()),
     };
     if args.print {
         let unit = agent::unit(&wanted)?;
