@@ -1,10 +1,10 @@
 //! Records: sending them so that none is lost and none is there twice, and reading them so that each comes once.
 //!
-//! [`Client::send_records`] sends what a source of [`Batches`] has: [`FromMemory`] for what somebody hands in, [`FromSpool`] for what waits in
+//! [`Client::send_records`](crate::Client::send_records) sends what a source of [`Batches`] has: [`FromMemory`] for what somebody hands in, [`FromSpool`] for what waits in
 //! a spool on disk. Connections may break as often as they like: what was not acknowledged is sent again, byte for byte and under the same
 //! numbers, by which the server knows what it has.
 //!
-//! [`Client::tail`] reads a stream, and goes on where it was.
+//! [`Client::tail`](crate::Client::tail) reads a stream, and goes on where it was.
 
 mod admin;
 mod answers;
