@@ -13,16 +13,18 @@ use tonic_health::server::{HealthReporter, HealthService};
 use crate::enroll::EnrollRpc;
 use crate::host::HostRpc;
 use crate::jobs::JobRpc;
+use crate::otlp::LogsService;
 use crate::records::RecordRpc;
 use crate::sync::SyncRpc;
 
 /// What may be asked for: the server as a whole, and each of its services.
-const NAMES: [&str; 6] = [
+const NAMES: [&str; 7] = [
     "",
     JobServiceServer::<JobRpc>::NAME,
     SyncServiceServer::<SyncRpc>::NAME,
     RecordServiceServer::<RecordRpc>::NAME,
     HostServiceServer::<HostRpc>::NAME,
+    LogsService::NAME,
     EnrollServiceServer::<EnrollRpc>::NAME,
 ];
 

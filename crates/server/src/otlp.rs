@@ -147,12 +147,8 @@ async fn export(
     let call = Call::of(&request)?;
     let stream = stream(&shared, &request)?;
     call.about(&stream);
-    let open = wire::IngestOpen {
-        stream,
-        ..wire::IngestOpen::default()
-    };
     // Before the request is read: whoever has as many calls as it may have is not listened to.
-    let session = Session::open(shared, call.principal()?, open).await;
+    let session = Session::unary(shared, call.principal()?, stream).await;
     let mut session = session.map_err(answer::problem)?;
     let mut messages = request.into_inner();
     let message = match tokio::time::timeout(ARRIVAL, messages.message()).await {

@@ -109,13 +109,24 @@ impl Session {
     pub(crate) async fn open(
         shared: Arc<Shared>,
         caller: &Principal,
+        mut open: wire::IngestOpen,
+    ) -> Result<Self, Problem> {
+        if open.host.is_empty() {
+            open.host = client_name(caller);
+        }
+        let from = open.host.clone();
+        Self::open_from(shared, caller, open, &from).await
+    }
+
+    /// The same for somebody who counts as sending from this host; from any, if it has no name.
+    async fn open_from(
+        shared: Arc<Shared>,
+        caller: &Principal,
         open: wire::IngestOpen,
+        from: &str,
     ) -> Result<Self, Problem> {
         let client = client_name(caller);
-        let host = match open.host.is_empty() {
-            true => client.clone(),
-            false => open.host.clone(),
-        };
+        let host = open.host;
         let producer = Some(&open.producer).filter(|producer| !producer.is_empty());
         for (what, name) in [
             ("client", Some(&client)),
@@ -130,7 +141,7 @@ impl Session {
         let limit = records.streams.rules.senders_each;
         let sender = records
             .senders
-            .enter(caller, &open.host, limit, &records.streams.alarms)?;
+            .enter(caller, from, limit, &records.streams.alarms)?;
         let limited = caller.via == Via::Certificate;
         let owner = caller.owner();
         let stream = records

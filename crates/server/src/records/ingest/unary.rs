@@ -1,17 +1,34 @@
 //! Batches of calls that are no conversation: without credit and numbers, one after the other.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use legwork_identity::Principal;
 use legwork_proto::v1 as wire;
 use legwork_records::Limits;
 
 use super::super::convert;
 use super::super::rates::Rate;
-use super::{Session, acquire, rate};
+use super::{Session, acquire, client_name, rate};
 use crate::problem::Problem;
+use crate::server::Shared;
 
 impl Session {
+    /// For a call that brings what programs of a host say, or of many: it does not tell from where.
+    pub(crate) async fn unary(
+        shared: Arc<Shared>,
+        caller: &Principal,
+        stream: String,
+    ) -> Result<Self, Problem> {
+        let open = wire::IngestOpen {
+            stream,
+            host: client_name(caller),
+            ..wire::IngestOpen::default()
+        };
+        Self::open_from(shared, caller, open, "").await
+    }
+
     /// What a record may be.
     pub(crate) fn limits(&self) -> &Limits {
         let rules = &self.shared.records.streams.rules;
@@ -50,8 +67,8 @@ impl Session {
     ) -> Result<wire::ingest_response::Message, Problem> {
         let stream = self.stream().await?;
         let bytes = records.len() as u64;
-        let shared = std::sync::Arc::clone(&self.shared);
-        let under_way = std::sync::Arc::clone(&shared.records.under_way);
+        let shared = Arc::clone(&self.shared);
+        let under_way = Arc::clone(&shared.records.under_way);
         let under_way = acquire(under_way, shared.records.permits(records.len())).await?;
         let batch = wire::IngestBatch {
             records,
