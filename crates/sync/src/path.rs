@@ -14,6 +14,8 @@ use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
+
 /// Bytes in a path at most, one less than the system's own limit with its final NUL.
 pub const MAX_PATH: usize = 4095;
 /// Bytes in one name at most.
@@ -23,9 +25,10 @@ pub const MAX_DEPTH: usize = 256;
 /// Names that begin so are the mirror's temporary files: never mirrored, never accepted.
 pub const RESERVED: &[u8] = b".legwork-tmp.";
 
-/// A path below a tree's root.
+/// A path below a tree's root. Copies share its bytes, and those of one list may be one piece of memory: a tree is in several
+/// lists at once.
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub struct TreePath(Box<[u8]>);
+pub struct TreePath(Bytes);
 
 /// What is wrong with a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -75,7 +78,14 @@ impl TreePath {
     /// # Errors
     /// [`BadPath`] says which rule they break.
     pub fn new(bytes: impl Into<Box<[u8]>>) -> Result<Self, BadPath> {
-        let bytes = bytes.into();
+        Self::part_of(bytes.into().into())
+    }
+
+    /// Checks bytes that may be shared.
+    ///
+    /// # Errors
+    /// As [`TreePath::new`].
+    pub(crate) fn part_of(bytes: Bytes) -> Result<Self, BadPath> {
         if bytes.len() > MAX_PATH {
             return Err(BadPath::LongPath);
         }
@@ -97,7 +107,7 @@ impl TreePath {
     pub fn join(parent: &[u8], name: &[u8]) -> Result<Self, BadPath> {
         check_name(name)?;
         if parent.is_empty() {
-            return Ok(Self(name.into()));
+            return Ok(Self(name.to_vec().into()));
         }
         let len = parent.len() + 1 + name.len();
         if len > MAX_PATH {
@@ -111,6 +121,11 @@ impl TreePath {
         bytes.push(b'/');
         bytes.extend_from_slice(name);
         Ok(Self(bytes.into()))
+    }
+
+    /// Bytes that were checked as what they are part of.
+    pub(crate) fn checked(bytes: Bytes) -> Self {
+        Self(bytes)
     }
 
     /// The bytes.

@@ -14,6 +14,7 @@ mod pack;
 pub(crate) mod past;
 mod planned;
 mod pusher;
+mod seen;
 mod send;
 
 use std::collections::BTreeMap;
@@ -168,7 +169,7 @@ where
     S: Sending<Up>,
     R: Receiving<Down>,
 {
-    let known = cache::load(cache)?;
+    let known = cache::open(cache)?;
     let hello = hello(options, known.as_ref().map(|known| known.root));
     let past = known.as_ref().map(|known| known.past.clone());
     let way = Way {

@@ -216,13 +216,18 @@ impl Workspace {
         index::load(&self.index_path(), &self.boot_id)
     }
 
+    /// The same without the entries.
+    pub(crate) fn index_head(&self) -> Result<Index, StoreError> {
+        index::head(&self.index_path(), &self.boot_id)
+    }
+
     /// The root that is committed and in place; `None` before the first commit, in a new boot, and
     /// while a commit is being applied or was interrupted.
     ///
     /// # Errors
     /// [`StoreError`] if the index is unusable.
     pub fn root(&self) -> Result<Option<Digest>, StoreError> {
-        let index = self.index()?;
+        let index = self.index_head()?;
         let same_boot = index.boot_id == self.boot_id.as_bytes();
         let settled = same_boot && index.generation > 0 && !self.journal_path().exists();
         Ok(settled.then_some(index.root))
@@ -300,7 +305,7 @@ impl Workspace {
         let journal = journal::load_undamaged(&self.journal_path())?;
         let puts = journal.map_or_else(Vec::new, |journal| journal.puts);
         let kept = Kept::look(&self.held.staging).map_err(cannot)?.bytes();
-        let held = self.index()?.held().and(kept);
+        let held = self.held()?.and(kept);
         Ok(Held {
             bytes: held.bytes.saturating_add(manifest::bytes(&puts)),
             entries: held.entries.saturating_add(puts.len() as u64),
@@ -338,7 +343,7 @@ impl Workspace {
         }
         let trash = &self.held.trash;
         let from = trash.child(name.as_bytes(), Use::List).map_err(cannot)?;
-        let into = trash::name(self.index()?.generation);
+        let into = trash::name(self.index_head()?.generation);
         let into = || trash.make_beneath(into.as_bytes());
         let restored = restore::restore(&from, &self.held.tree, wanted, &into).map_err(cannot)?;
         // Not empty where something stayed.
@@ -365,11 +370,18 @@ impl Workspace {
     /// # Errors
     /// [`StoreError`] if the index is unusable.
     pub fn contents(&self) -> Result<Contents, StoreError> {
-        let index = self.index()?;
         Ok(Contents {
-            generation: index.generation,
-            held: index.held(),
+            generation: self.index_head()?.generation,
+            held: self.held()?,
         })
+    }
+
+    /// How much the mirror wrote.
+    pub(crate) fn held(&self) -> Result<Held, StoreError> {
+        match index::open(&self.index_path())? {
+            Some(stored) => Ok(stored.held()),
+            None => Ok(self.index()?.held()),
+        }
     }
 
     /// Removes the workspace with all that is in it; a tree that is elsewhere stays.

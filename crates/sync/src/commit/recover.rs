@@ -116,7 +116,7 @@ fn redo(
 /// What is staged, by its content.
 pub(crate) fn staged_files(dir: Dir) -> StagedFiles {
     let guide = scan::Guide {
-        known: &scan::Index::new(),
+        known: scan::Known::Index(&scan::Index::new()),
         excluded: &[],
         horizon_ns: i64::MAX,
         keeper: None,

@@ -16,16 +16,17 @@ use crate::manifest::{self, Entry};
 use crate::message::{Delta, Down, End, MAX_PAGE, Node, Summary, Up};
 use crate::observer::{Observer, Progress};
 use crate::path::TreePath;
-use crate::push::base::Base;
-use crate::push::cache::{self, Cache};
+use crate::push::base::{Base, Ground};
+use crate::push::cache::{self, Stored};
 use crate::push::library::Library;
 use crate::push::outbox::Outbox;
 use crate::push::past::Past;
 use crate::push::planned::Planned;
+use crate::push::seen::{Seen, Tree};
 use crate::push::send::Batch;
 use crate::push::{Options, Pushed, TICK, Unreadable, since_epoch};
 use crate::scan::rules::Rules;
-use crate::scan::{self, Guide, Index, Keeper, Scanned, Worker};
+use crate::scan::{self, Guide, Index, Keeper, Known, Scanned, Worker};
 use crate::stat::RACY_NS;
 use crate::store;
 use crate::tree::{Dir, Use};
@@ -56,32 +57,40 @@ pub(crate) struct Pusher<'a> {
 
 impl Pusher<'_> {
     /// Pushes against `known`, what was committed last, or against what the server says.
-    pub(crate) fn run(&self, known: Option<Cache>, cache: &Path) -> Result<Pushed, PushError> {
+    pub(crate) fn run(&self, known: Option<Stored>, cache: &Path) -> Result<Pushed, PushError> {
         let was_cut = self.mark.exists();
-        let (base, mut based) = match known {
+        let (base, root) = match known {
             // What came before the cut need not be sent again, which only the server can tell.
-            Some(known) if !was_cut || self.welcome()? => (known.entries, true),
-            _ => (self.manifest()?, false),
+            Some(known) if !was_cut || self.welcome()? => {
+                (Ground::stored(known.list), Some(known.root))
+            }
+            _ => (Ground::told(self.manifest()?), None),
         };
+        let mut based = root.is_some();
         if !based {
             self.outbox.rebase()?;
         }
         let mut tree = self.scan(&base)?;
-        protect(&mut tree, &base);
         if based && self.outbox.void.load(Ordering::Relaxed) {
-            self.rebase(&mut tree)?;
+            self.rebase(tree.whole())?;
             based = false;
+        } else if let Some(root) = root.filter(|_| tree.is_same()) {
+            self.claim(root, &[])?;
         } else {
-            self.end(&base, &tree)?;
+            self.end(base.entries(), tree.whole())?;
         }
         let summary = self.converse(&mut tree, based)?;
         if !self.options.dry_run {
             store::remove(&self.mark)?;
         }
-        if !self.options.dry_run && (!based || base != tree.entries) {
-            self.remember(cache, &summary.root, (&base, &tree.entries))?;
+        let unchanged =
+            based && (tree.is_same() || base.entries() == tree.whole().entries.as_slice());
+        if !self.options.dry_run && !unchanged {
+            let entries = &tree.whole().entries;
+            self.remember(cache, &summary.root, (base.entries(), entries))?;
         }
-        Ok(self.pushed(summary, tree.special, tree.unreadable))
+        let told = tree.told();
+        Ok(self.pushed(summary, told.special, told.unreadable))
     }
 
     /// Pushes the `paths` of a tree that is known, with what was committed there.
@@ -92,7 +101,9 @@ impl Pusher<'_> {
     ) -> Result<Pushed, PushError> {
         let committed: Vec<Entry> = paths.values().flatten().cloned().collect();
         let names: Vec<TreePath> = paths.keys().cloned().collect();
-        let base = Base::of(&committed, &self.memory);
+        let base = Ground::told(committed);
+        let committed = base.entries();
+        let base = Base::of(&base, &self.memory);
         self.resend(tree, &names, Batch::new(self.outbox, &base));
         self.going()?;
         keep_unread(tree, paths);
@@ -168,8 +179,8 @@ impl Pusher<'_> {
         Library::load(&self.memory, is_there).save(&self.memory, &cut, is_there)
     }
 
-    fn scan(&self, base: &[Entry]) -> Result<Scanned, PushError> {
-        let base = Base::of(base, &self.memory);
+    fn scan<'g>(&self, ground: &'g Ground) -> Result<Seen<'g>, PushError> {
+        let base = Base::of(ground, &self.memory);
         let batch = |_| Batch::new(self.outbox, &base);
         let sinks = (0..self.options.threads.clamp(1, 16)).map(batch).collect();
         let dir = self
@@ -179,16 +190,21 @@ impl Pusher<'_> {
                 path: PathBuf::from("."),
                 source: errno.into(),
             })?;
+        let index = match ground.list() {
+            Some(_) => Index::new(),
+            None => scan::index(ground.entries()),
+        };
         let horizon = since_epoch(self.options.now).saturating_sub(RACY_NS);
         let guide = Guide {
-            known: &base.index,
+            known: ground.list().map_or(Known::Index(&index), Known::Packed),
             excluded: &self.excluded,
             horizon_ns: horizon,
             keeper: self.keeper,
         };
-        let tree = scan::scan_with(dir, Arc::clone(&self.rules), guide, sinks);
+        let found = scan::look_with(dir, Arc::clone(&self.rules), guide, sinks);
+        let mut tree = Seen::new(ground, found);
         self.observer.scanned(Progress {
-            files: manifest::count_files(&tree.entries),
+            files: tree.files(),
             bytes: 0,
         });
         self.going()?;
@@ -279,7 +295,12 @@ impl Pusher<'_> {
             }))?;
         }
         let root = manifest::root(manifest::pairs(&tree.entries));
-        let unread = tree.unreadable.iter();
+        self.claim(root, &tree.unreadable)
+    }
+
+    /// Ends a round.
+    fn claim(&self, root: Digest, unreadable: &[Unreadable]) -> Result<(), PushError> {
+        let unread = unreadable.iter();
         let unread = Unread::of(unread.map(|unread| unread.path.as_os_str().as_bytes()));
         let unread = unread.paths().map(<[u8]>::to_vec).collect();
         Ok(self.outbox.send(Up::End(End { root, unread }))?)
@@ -287,9 +308,9 @@ impl Pusher<'_> {
 
     /// Begins again from what the server tracks: the cached base is not what it has.
     fn rebase(&self, tree: &mut Scanned) -> Result<(), PushError> {
-        let base = self.manifest()?;
+        let base = Ground::told(self.manifest()?);
         self.outbox.rebase()?;
-        protect(tree, &base);
+        protect(tree, base.entries());
         let known = Base::of(&base, &self.memory);
         let changed = |entry: &&Entry| {
             known
@@ -304,7 +325,7 @@ impl Pusher<'_> {
             .collect();
         self.resend(tree, &paths, Batch::new(self.outbox, &known));
         self.going()?;
-        self.end(&base, tree)
+        self.end(base.entries(), tree)
     }
 
     /// Looks at `paths` again and offers them to `batch`. What cannot be read any more is dropped from the tree.
@@ -338,16 +359,17 @@ impl Pusher<'_> {
     }
 
     /// Answers the server until it says its last word.
-    fn converse(&self, tree: &mut Scanned, based: bool) -> Result<Summary, PushError> {
+    fn converse(&self, tree: &mut impl Tree, based: bool) -> Result<Summary, PushError> {
         let (mut rounds, mut needed) = (0, Vec::new());
         let mut plan = Planned::default();
         loop {
             match self.next()? {
                 Down::Welcome(welcome) if welcome.base_known || !based => {}
-                Down::Welcome(_) => self.rebase(tree)?,
+                Down::Welcome(_) => self.rebase(tree.whole())?,
                 Down::Held(_) => {}
                 Down::Waiting(reason) => self.observer.waiting(reason),
                 Down::Need(need) => {
+                    let tree = tree.whole();
                     for path in need.paths {
                         needed.push(offered(&tree.entries, path)?);
                     }

@@ -152,7 +152,7 @@ impl Context<'_> {
         leased: bool,
     ) -> Result<Turn, Refusal> {
         let (index, wanted, root) = (self.index, &target.wanted, target.root);
-        let nothing = summary::unchanged(root, index.generation, wanted);
+        let nothing = summary::unchanged(root, index.generation, wanted.len() as u64);
         // Even an empty tree is committed once: until then no job finds its root.
         let committed = index.generation > 0 || self.hello.dry_run;
         if root == index.root

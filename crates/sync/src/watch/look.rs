@@ -14,7 +14,7 @@ use crate::message::Node;
 use crate::path::TreePath;
 use crate::push::{Unreadable, protect};
 use crate::scan::rules::Rules;
-use crate::scan::{self, Discard, Guide, Index, Keeper, Scanned, Worker};
+use crate::scan::{self, Discard, Guide, Index, Keeper, Known, Scanned, Worker};
 use crate::tree::{Dir, Name, Use};
 use crate::watch::kept::Kept;
 
@@ -142,7 +142,7 @@ impl<'a> Look<'a> {
         'a: 'i,
     {
         Guide {
-            known,
+            known: Known::Index(known),
             excluded: self.excluded,
             horizon_ns: self.horizon_ns,
             keeper: Some(self.kept as &dyn Keeper),

@@ -14,7 +14,7 @@ use crate::error::PushError;
 use crate::manifest;
 use crate::path::TreePath;
 use crate::push::{self, inside, protect, since_epoch};
-use crate::scan::{self, Discard, Guide};
+use crate::scan::{self, Discard, Guide, Known};
 use crate::stat::RACY_NS;
 use crate::tree::Dir;
 
@@ -237,7 +237,7 @@ impl Watch {
         let options = self.options_now();
         let known = scan::index(&self.tree.entries);
         let guide = Guide {
-            known: &known,
+            known: Known::Index(&known),
             excluded: &inside(&self.root, &options.exclude),
             horizon_ns: since_epoch(options.now).saturating_sub(RACY_NS),
             keeper: Some(&self.kept),
