@@ -173,9 +173,19 @@ pub(crate) fn to_path_buf(bytes: &[u8]) -> PathBuf {
     Path::new(OsStr::from_bytes(bytes)).to_path_buf()
 }
 
+/// How many bytes at their beginnings are the same.
+pub(crate) fn common(a: &[u8], b: &[u8]) -> usize {
+    let (wide, _) = a.as_chunks::<8>();
+    let (other, _) = b.as_chunks::<8>();
+    let mut words = wide.iter().zip(other);
+    let same = words.by_ref().take_while(|(a, b)| a == b).count() * 8;
+    let (a, b) = (&a[same..], &b[same..]);
+    same + a.iter().zip(b).take_while(|(a, b)| a == b).count()
+}
+
 /// The order of [`TreePath`]s, for their bytes.
 pub(crate) fn order(a: &[u8], b: &[u8]) -> Ordering {
-    let common = a.iter().zip(b).take_while(|(a, b)| a == b).count();
+    let common = common(a, b);
     match (a.get(common), b.get(common)) {
         (None, None) => Ordering::Equal,
         (None, _) => Ordering::Less,
@@ -260,6 +270,14 @@ mod tests {
                 prop_assert!(path.is_below(parent));
                 prop_assert!(!path.is_below(path.as_bytes()));
             }
+        }
+
+        #[test]
+        fn what_is_common_ends_where_something_differs(a in "[ab]{0,30}", b in "[ab]{0,30}", same in 0_usize..30) {
+            let same = same.min(a.len());
+            let b = [&a[..same], &b].concat();
+            let simple = a.bytes().zip(b.bytes()).take_while(|(a, b)| a == b).count();
+            prop_assert_eq!(super::common(a.as_bytes(), b.as_bytes()), simple);
         }
 
         #[test]

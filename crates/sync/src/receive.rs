@@ -15,8 +15,9 @@ mod unpack;
 
 use std::collections::VecDeque;
 use std::mem::MaybeUninit;
-use std::sync::Arc;
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, Scope};
 use std::time::{Duration, SystemTime};
 
@@ -108,6 +109,8 @@ where
         sender: &mut sender,
         receiver: &mut receiver,
         early,
+        marked: false,
+        gone: Vec::new(),
     };
     let received = session.serve();
     match &received {
@@ -152,6 +155,10 @@ struct Session<'a> {
     receiver: &'a mut dyn Receiving<Up>,
     /// Came while the session waited for something else.
     early: VecDeque<Up>,
+    /// No job ran when the look at the tree began, and it will be known if one did since.
+    marked: bool,
+    /// Removed files that are freed when the session is over.
+    gone: Vec<OwnedFd>,
 }
 
 impl From<StoreError> for ReceiveError {
@@ -234,6 +241,7 @@ impl Session<'_> {
             past: past.as_ref(),
             now_ns: since_epoch((self.clock)()),
             tally: &tally,
+            gone: Mutex::default(),
         };
         let mut staged = StagedFiles::new();
         let received = self.rounds(&context, (known, looking), &mut staged);
@@ -252,6 +260,8 @@ impl Session<'_> {
             }
             tally.rest();
         }
+        let gone = context.gone.into_inner();
+        self.gone = gone.unwrap_or_else(PoisonError::into_inner);
         received
     }
 
@@ -312,10 +322,15 @@ impl Session<'_> {
             loop {
                 let end = self.collect(scope, &stage, &mut rounds, staged)?;
                 let target = context.target(&mut rounds, &end, staged)?;
+                let early = looking.is_some() && self.marked;
                 let mut drift = match looking.take() {
                     Some(looked) => looked(),
                     None => context.look_for(&target),
                 };
+                if early {
+                    // No job ran since before the look: it need not be repeated.
+                    lease = self.workspace.undisturbed()?;
+                }
                 let mut may_open = !context.hello.dry_run;
                 loop {
                     let leased = lease.is_some() || context.hello.live;
@@ -328,7 +343,12 @@ impl Session<'_> {
                             }
                             return Ok(Received::Planned(*summary));
                         }
-                        Ok(Turn::Need(paths)) => break self.need(&paths, rounds.round)?,
+                        Ok(Turn::Need(paths)) => {
+                            if early {
+                                lease = None;
+                            }
+                            break self.need(&paths, rounds.round)?;
+                        }
                         Ok(Turn::Lease) => false,
                         Err(refused) if may_open && access::is_closed(&refused) => true,
                         Err(refused) => return Err(refused.into()),

@@ -27,7 +27,7 @@ use crate::manifest::{Entry, NodeRef};
 use crate::message::Node;
 use crate::path::{TreePath, to_path_buf};
 use crate::push::Unreadable;
-use crate::stat::FileStat;
+use crate::stat::{FileStat, Horizon};
 use crate::store::packed::{Child, Packed};
 use crate::tree::walk::{Visitor, Walk};
 use crate::tree::{Dir, Name, hash, read};
@@ -60,7 +60,7 @@ pub fn scan(root: &Path, known: &[Entry], horizon_ns: i64) -> std::io::Result<Sc
     let guide = Guide {
         known: Known::Index(&known),
         excluded: &[],
-        horizon_ns,
+        horizon: Horizon::at(horizon_ns),
         keeper: None,
     };
     Ok(scan_with(
@@ -112,8 +112,8 @@ pub(crate) struct Guide<'a> {
     pub(crate) known: Known<'a>,
     /// What lies at these paths is left out.
     pub(crate) excluded: &'a [TreePath],
-    /// What changed at or after this gets no recorded look; nanoseconds since the epoch.
-    pub(crate) horizon_ns: i64,
+    /// What changed after this gets no recorded look.
+    pub(crate) horizon: Horizon,
     /// Hears of the directories.
     pub(crate) keeper: Option<&'a dyn Keeper>,
 }
@@ -266,11 +266,11 @@ enum Seen {
 }
 
 impl<'a, S: Sink> Worker<'a, S> {
-    pub(crate) fn new(known: &'a Index<'a>, horizon_ns: i64, sink: S) -> Self {
+    pub(crate) fn new(known: &'a Index<'a>, horizon: Horizon, sink: S) -> Self {
         let guide = Guide {
             known: Known::Index(known),
             excluded: &[],
-            horizon_ns,
+            horizon,
             keeper: None,
         };
         Self::guided(guide, sink)
@@ -416,7 +416,7 @@ impl<'a, S: Sink> Worker<'a, S> {
                 Content::File(&file)
             };
             self.sink.offer(&path, &node, after.mtime_ns, content);
-            let stat = (before == after && after.is_before(self.guide.horizon_ns)).then_some(after);
+            let stat = (before == after && self.guide.horizon.proves(&after)).then_some(after);
             return Ok(Entry { path, node, stat });
         }
     }

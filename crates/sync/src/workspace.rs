@@ -176,7 +176,7 @@ impl Workspace {
     }
 
     /// The file to lock (flock(2), `LOCK_SH`) while a job runs here. A starter that takes it by
-    /// itself must then find no [`journal_path`](Self::journal_path).
+    /// itself must then set its modification time to now, and find no [`journal_path`](Self::journal_path).
     #[must_use]
     pub fn lease_path(&self) -> PathBuf {
         self.dir.join("lease")
@@ -206,6 +206,18 @@ impl Workspace {
 
     pub(crate) fn lock_writer(&self) -> Result<Option<Lock>, StoreError> {
         lease::try_lock(&self.writer_path(), Kind::Exclusive)
+    }
+
+    /// Whether no job runs, which is noted: if none was started until the lease is taken, [`Self::undisturbed`] gives it.
+    pub(crate) fn mark_lease(&self) -> Result<bool, StoreError> {
+        let lock = self.lock_lease()?;
+        Ok(lock.is_some_and(|lock| lock.mark_unused().is_ok()))
+    }
+
+    /// The lease, if no job had it since it was marked.
+    pub(crate) fn undisturbed(&self) -> Result<Option<Lock>, StoreError> {
+        let lock = self.lock_lease()?;
+        Ok(lock.filter(|lock| lock.is_unused().is_ok_and(|unused| unused)))
     }
 
     pub(crate) fn lock_lease(&self) -> Result<Option<Lock>, StoreError> {
@@ -239,9 +251,12 @@ impl Workspace {
     /// # Errors
     /// [`StoreError`] if the lease cannot be opened or locked.
     pub fn share(&self, root: &Digest) -> Result<Option<SharedLease>, StoreError> {
-        let Some(lock) = lease::try_lock(&self.lease_path(), Kind::Shared)? else {
+        let path = self.lease_path();
+        let Some(lock) = lease::try_lock(&path, Kind::Shared)? else {
             return Ok(None);
         };
+        lock.mark_used()
+            .map_err(|errno| failed("touch", &path)(errno.into()))?;
         let current = self.root()?;
         Ok((current.as_ref() == Some(root)).then_some(SharedLease { _lock: lock }))
     }

@@ -27,7 +27,7 @@ use crate::push::send::Batch;
 use crate::push::{Options, Pushed, TICK, Unreadable, since_epoch};
 use crate::scan::rules::Rules;
 use crate::scan::{self, Guide, Index, Keeper, Known, Scanned, Worker};
-use crate::stat::RACY_NS;
+use crate::stat::Horizon;
 use crate::store;
 use crate::tree::{Dir, Use};
 use crate::unread::Unread;
@@ -194,11 +194,11 @@ impl Pusher<'_> {
             Some(_) => Index::new(),
             None => scan::index(ground.entries()),
         };
-        let horizon = since_epoch(self.options.now).saturating_sub(RACY_NS);
+        let horizon = Horizon::before_scan(&self.dir, since_epoch(self.options.now));
         let guide = Guide {
             known: ground.list().map_or(Known::Index(&index), Known::Packed),
             excluded: &self.excluded,
-            horizon_ns: horizon,
+            horizon,
             keeper: self.keeper,
         };
         let found = scan::look_with(dir, Arc::clone(&self.rules), guide, sinks);
@@ -331,7 +331,7 @@ impl Pusher<'_> {
     /// Looks at `paths` again and offers them to `batch`. What cannot be read any more is dropped from the tree.
     fn resend(&self, tree: &mut Scanned, paths: &[TreePath], batch: Batch<'_, '_>) {
         let nothing = Index::new();
-        let horizon = since_epoch(self.options.now).saturating_sub(RACY_NS);
+        let horizon = Horizon::before_scan(&self.dir, since_epoch(self.options.now));
         let mut worker = Worker::new(&nothing, horizon, batch);
         for path in paths {
             let at = tree.entries.binary_search_by(|entry| entry.path.cmp(path));

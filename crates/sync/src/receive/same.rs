@@ -44,9 +44,12 @@ impl Session<'_> {
         stored: &Stored,
     ) -> Result<Received, ReceiveError> {
         let (tree, threads) = (&self.workspace.held.tree, self.options.threads);
+        let hello = &begun.hello;
+        let looks = !hello.touched_only;
+        self.marked = looks && !hello.dry_run && !hello.live && self.workspace.mark_lease()?;
         thread::scope(|scope| {
             // What changes little says where to look, in the end.
-            let looking = (!begun.hello.touched_only).then(|| {
+            let looking = looks.then(|| {
                 let look = || drift::find_packed(tree, &stored.list, threads).map_err(turn::failed);
                 scope.spawn(look)
             });

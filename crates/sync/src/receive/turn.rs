@@ -1,6 +1,8 @@
 //! After a round: what follows from it.
 
 use std::collections::{HashMap, HashSet};
+use std::os::fd::OwnedFd;
+use std::sync::{Mutex, PoisonError};
 
 use crate::commit::drift::{self, Drift, Failed};
 use crate::commit::make::Maker;
@@ -48,6 +50,8 @@ pub(crate) struct Context<'a> {
     /// The clock, nanoseconds since the epoch.
     pub(crate) now_ns: i64,
     pub(crate) tally: &'a Tally<'a>,
+    /// Large files that are removed, and freed once the client has its answer.
+    pub(crate) gone: Mutex<Vec<OwnedFd>>,
 }
 
 /// What the client has, after a round.
@@ -213,7 +217,10 @@ impl Context<'_> {
         let (staging, most) = (&self.workspace.held.staging, self.options.past_bytes);
         let when = (commit.generation, self.now_ns);
         // What stays for now goes another time.
-        let _stays = past::prune(staging, applied.past, when, most);
+        if let Ok(gone) = past::prune(staging, applied.past, when, most) {
+            let mut later = self.gone.lock().unwrap_or_else(PoisonError::into_inner);
+            later.extend(gone);
+        }
         self.tally.committed(held, applied.past.bytes);
         summary::add(&mut summary.displaced, &applied.displaced);
         summary::add(&mut summary.kept, &applied.kept);

@@ -204,6 +204,7 @@ mod tests {
     use crate::push::past::Past;
     use crate::scan::rules::Rules;
     use crate::scan::{Discard, Guide, Known, Scanned, index, look_with, scan};
+    use crate::stat::Horizon;
     use crate::tree::Dir;
 
     /// Looks at `root` against what was there: whether that is the same, and all of it.
@@ -216,7 +217,7 @@ mod tests {
         let guide = Guide {
             known: Known::Packed(&list),
             excluded: &[],
-            horizon_ns: i64::MAX,
+            horizon: Horizon::at(i64::MAX),
             keeper: None,
         };
         let sinks = vec![Discard::default(), Discard::default()];
@@ -230,7 +231,7 @@ mod tests {
         let guide = Guide {
             known: Known::Index(&known),
             excluded: &[],
-            horizon_ns: i64::MAX,
+            horizon: Horizon::at(i64::MAX),
             keeper: None,
         };
         let dir = Dir::open_root(root).unwrap();

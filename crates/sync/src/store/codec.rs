@@ -19,7 +19,7 @@ use crate::digest::Digest;
 use crate::error::StoreError;
 use crate::manifest::{Entry, NodeRef};
 use crate::message::Node;
-use crate::path::{MAX_PATH, TreePath};
+use crate::path::{MAX_PATH, TreePath, common};
 use crate::stat::FileStat;
 
 const DIR: u8 = 0;
@@ -87,7 +87,7 @@ impl Writer {
 
     fn entry(&mut self, entry: &Entry, last: &[u8]) {
         let path = entry.path.as_bytes();
-        let shared = path.iter().zip(last).take_while(|(a, b)| a == b).count();
+        let shared = common(path, last);
         let kind = match &entry.node {
             Node::Dir => DIR,
             Node::File { exec: false, .. } => FILE,
