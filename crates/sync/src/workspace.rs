@@ -7,7 +7,8 @@
 //! <dir>/trash     what commits displaced, <commit>/<path>, as far as its bounds allow
 //! <dir>/index     the last commit: its manifest, and what the files looked like once written
 //! <dir>/journal   exists while a commit is being applied: the tree is neither old nor new
-//! <dir>/lease     flock(2): shared by running jobs, exclusive while a commit is applied
+//! <dir>/lease     flock(2): shared by running jobs, exclusive while a commit is applied; its mtime is when a job began, or zero if
+//!                 none did since a session looked
 //! <dir>/hold      which directory is being kept in step with the workspace, and until when it counts
 //! <dir>/writer    flock(2): exclusive for one session that writes; its mtime is when the workspace was last used
 //! ```
