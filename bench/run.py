@@ -69,6 +69,7 @@ def _write(found: list[Figure]) -> Path:
         "legwork": tools.version(str(tools.legwork()), "version"),
         "rsync": tools.version("rsync", "--version"),
         "conmon": tools.version("conmon", "--version"),
+        "lsyncd": tools.version("lsyncd", "--version"),
         "tsp": tools.version("tsp", "-V"),
         "figures": [figure.record() for figure in found],
     }

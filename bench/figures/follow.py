@@ -87,12 +87,12 @@ def count(words: list[str], env: dict[str, str], size: int | None = SIZE) -> flo
     return seconds(read_all)
 
 
-def write_blob(path: Path) -> None:
+def write_blob(path: Path, size: int = SIZE) -> None:
     """Write the bytes, which are the same each time."""
     chance = random.Random(1)
     words = [f"word{number}" for number in range(4000)]
     with path.open("wb") as file:
-        for _ in range(SIZE // PIECE // 2):
+        for _ in range(size // PIECE // 2):
             file.write(chance.randbytes(PIECE))
             text = " ".join(chance.choices(words, k=PIECE // 8)).encode()
             file.write((text + b" " * PIECE)[:PIECE])

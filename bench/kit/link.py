@@ -22,11 +22,16 @@ class Link:
 
     def passed(self) -> int:
         """Bytes in both directions until now."""
+        return sum(self.ways())
+
+    def ways(self) -> tuple[int, int]:
+        """Bytes until now, from this end to the other and back."""
         assert self.process.stdin
         assert self.process.stdout
         self.process.stdin.write("?\n")
         self.process.stdin.flush()
-        return sum(map(int, self.process.stdout.readline().split()))
+        up, down = map(int, self.process.stdout.readline().split())
+        return up, down
 
 
 @contextmanager

@@ -30,6 +30,14 @@ class Remote:
         )
         return done.stdout.decode()
 
+    def cpu_s(self) -> float:
+        """Processor time of the server so far, the kernel's on its behalf included."""
+        return tools.cpu_s(self.pid)
+
+    def peak_mib(self) -> float:
+        """The most resident memory that the server has had."""
+        return tools.peak_mib(self.pid)
+
     def memory_kb(self) -> float:
         """Resident memory of the server, file pages included."""
         text = Path(f"/proc/{self.pid}/status").read_text()

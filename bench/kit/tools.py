@@ -16,10 +16,14 @@ PACKAGES = {
     "tsp": "task-spooler",
     "conmon": "conmon",
     "rsync": "rsync",
+    "lsyncd": "lsyncd",
     "cc": "gcc",
     "ssh": "openssh-client",
     "sshd": "openssh-server",
 }
+
+
+Condition = Callable[[], bool]
 
 
 class MissingError(Exception):
@@ -57,13 +61,26 @@ def _find(program: str) -> str | None:
     return shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
 
 
-def wait_until(condition: Callable[[], bool], patience_s: float, problem: str) -> None:
+def wait_until(condition: Condition, patience_s: float, problem: str) -> None:
     """Wait for a condition; a tool that does not get there is as good as missing."""
     deadline = time.monotonic() + patience_s
     while not condition():
         if time.monotonic() > deadline:
             raise MissingError(problem)
         time.sleep(0.02)
+
+
+def cpu_s(pid: int) -> float:
+    """Processor time of a process and its threads so far, the kernel's on its behalf included."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def peak_mib(pid: int) -> float:
+    """The most resident memory that a process has had."""
+    text = Path(f"/proc/{pid}/status").read_text()
+    peak = next(line.split()[1] for line in text.splitlines() if line.startswith("VmHWM:"))
+    return float(peak) / 1024
 
 
 @functools.cache

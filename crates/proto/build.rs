@@ -5,11 +5,12 @@ use std::path::Path;
 
 use prost::Message;
 
-const FILES: [&str; 4] = [
+const FILES: [&str; 5] = [
     "legwork/v1/jobs.proto",
     "legwork/v1/sync.proto",
     "legwork/v1/host.proto",
     "legwork/v1/enroll.proto",
+    "legwork/v1/records.proto",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -1,19 +1,17 @@
 """A server that is killed at any of its system calls: what it has said stays true."""
 
-import itertools
 import os
-import signal
 import subprocess
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 
 import pytest
 from harness import faults, victim
-from harness.faults import Fault, places
-from harness.host import Host, Result
+from harness.faults import Fault
+from harness.host import Host
+from harness.mortal import Mortal
 from harness.serving import Away
-from harness.waiting import DEADLINE_S, until
+from harness.waiting import DEADLINE_S
 
 pytestmark = [
     pytest.mark.once,
@@ -23,66 +21,12 @@ pytestmark = [
 EXTENT = pytest.mark.parametrize(
     "most", [1, pytest.param(1 << 30, marks=pytest.mark.soak)], ids=["some", "all"]
 )
-# What changes something that stays, or tells somebody of it.
-LASTING = (
-    *("write", "writev", "pwrite64", "ftruncate", "fsync", "fdatasync", "mkdir", "mkdirat"),
-    *("rename", "renameat", "renameat2", "unlink", "unlinkat", "utimensat", "openat", "openat2"),
-    *("flock", "clone3", "copy_file_range"),
-)
 REFUSED = 4
 
 
 @dataclass
-class Mortal:
-    """A server that dies while it is asked something, and comes back."""
-
-    away: Away
-    laptop: Host
-    deaths: int = 0
-    numbers: "itertools.count[int]" = field(default_factory=itertools.count)
-
-    @property
-    def log(self) -> Path:
-        """What the server did."""
-        return self.away.host.tmp / "server.log"
-
-    def asked(self, asked: Callable[[], "subprocess.Popen[bytes]"], *these: Fault) -> Result:
-        """Ask something of a server that meets these faults; the answer, maybe of the next one."""
-        server = self.away.server.process
-        with faults.attached(server.pid, self.log, *these, threads=True):
-            process = asked()
-            over = (process, server)
-            until(lambda: any(one.poll() is not None for one in over), "answered, or dead")
-        self.deaths += faults.was_met(self.log)
-        # One that is about to die cannot be told from one that lives, so it dies in any case.
-        self.away.end(signal.SIGKILL)
-        self.away.again("--advertise", self.away.relay.address)
-        try:
-            out, err = process.communicate(timeout=DEADLINE_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            _, err = process.communicate()
-            raise AssertionError(f"not answered: {err!r}") from None
-        return Result(process.args, process.returncode, out, err)
-
-    def dies(self, most: int, round_: Callable[..., None]) -> None:
-        """Do the same in peace, and then with a death at each call, or at some of them."""
-        # The first has more to do than those that come after it.
-        round_()
-        round_()
-        calls = faults.counts(self.log)
-        chosen = [
-            Fault(kind, when) for kind in LASTING for when in places(calls.get(kind, 0), most)
-        ]
-        wrong = []
-        for fault in chosen:
-            try:
-                round_(fault)
-            except AssertionError as error:
-                wrong.append(f"{fault}: {error}")
-        assert not wrong, "\n".join(wrong)
-        # Which thread does what depends on who is idle.
-        assert self.deaths > len(chosen) // 2, f"{self.deaths} deaths of {len(chosen)}"
+class Guests(Mortal):
+    """Those who are let in by it."""
 
     def join(self, token: str, context: str) -> Callable[[], "subprocess.Popen[bytes]"]:
         """A command that joins by an invite."""
@@ -101,9 +45,9 @@ class Mortal:
 
 
 @pytest.fixture
-def mortal(away: Away, laptop: Host) -> Mortal:
+def mortal(away: Away, laptop: Host) -> Guests:
     """A server that is used from elsewhere."""
-    return Mortal(away, laptop)
+    return Guests(away, laptop)
 
 
 @EXTENT
@@ -146,7 +90,7 @@ def test_a_run_from_elsewhere(mortal: Mortal, laptop: Host, most: int) -> None:
 
 
 @EXTENT
-def test_an_invite(mortal: Mortal, most: int) -> None:
+def test_an_invite(mortal: Guests, most: int) -> None:
     host = mortal.away.host
 
     def round_(*these: Fault) -> None:
@@ -162,7 +106,7 @@ def test_an_invite(mortal: Mortal, most: int) -> None:
 
 
 @EXTENT
-def test_a_join(mortal: Mortal, most: int) -> None:
+def test_a_join(mortal: Guests, most: int) -> None:
     host = mortal.away.host
 
     def round_(*these: Fault) -> None:
@@ -180,7 +124,7 @@ def test_a_join(mortal: Mortal, most: int) -> None:
 
 
 @EXTENT
-def test_a_revocation(mortal: Mortal, most: int) -> None:
+def test_a_revocation(mortal: Guests, most: int) -> None:
     host = mortal.away.host
 
     def round_(*these: Fault) -> None:

@@ -91,7 +91,9 @@ def test_lines_for_people_and_silence(host: Host, project: Path, options: tuple[
                 new.write_text(os.urandom(4).hex())
                 return bool(until(lambda: (tree / new.name).read_text() == new.read_text(), "it"))
 
-            until(followed, "a save travels")
+            # The second only after the first was told.
+            for _ in range(2):
+                until(followed, "a save travels")
             process.send_signal(signal.SIGINT)
             out, err = process.communicate(timeout=DEADLINE_S)
         finally:
@@ -365,6 +367,15 @@ def test_another_directory_may_not_write_while_one_is_watched(host: Host, shared
     # And with its end anybody does.
     host.ok("sync", "--workspace", "w", cwd=shared)
     assert (tree / "theirs.txt").exists()
+
+
+def test_a_run_takes_over(host: Host, shared: Path) -> None:
+    with Mirroring(host, "--workspace", "w") as mirror:
+        words = ("run", "-q", "--workspace", "w", "--takeover", "--", "cat", "theirs.txt")
+        assert host.ok(*words, cwd=shared) == "theirs\n"
+        host.write("main.txt", "mine\n")
+        assert mirror.process.wait(timeout=DEADLINE_S) == 1
+        assert "OTHER_WRITER" in mirror.log.read_text()
 
 
 def test_another_directory_takes_over(host: Host, shared: Path) -> None:

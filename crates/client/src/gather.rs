@@ -166,11 +166,11 @@ mod tests {
         let mut stream = Gathered::new(wire.clone());
         stream.write_all(b"headers").await.unwrap();
         stream.write_all(b"message").await.unwrap();
-        assert_eq!(wire.sizes(), []);
+        assert!(wire.sizes().is_empty());
         stream.flush().await.unwrap();
         assert_eq!(wire.sizes(), [14]);
         stream.flush().await.unwrap();
-        assert_eq!(wire.sizes(), []);
+        assert!(wire.sizes().is_empty());
     }
 
     #[tokio::test]

@@ -14,6 +14,7 @@
 //! repeated without running anything twice.
 
 mod admin;
+mod at;
 mod client;
 mod clocks;
 mod connect;
@@ -22,6 +23,9 @@ mod convert;
 mod dial;
 mod enroll;
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod gather;
 mod in_process;
 mod input;
@@ -33,6 +37,7 @@ mod lost;
 mod mirror;
 mod mirror_wire;
 mod options;
+mod records;
 mod spec;
 mod stream;
 mod target;
@@ -40,6 +45,7 @@ mod upkeep;
 mod watch;
 
 pub use admin::{Identity, Invited};
+pub use at::{AtQuery, ProcessesAt};
 pub use client::{Client, HostInfo};
 pub use clocks::skew;
 pub use connect::Heartbeat;
@@ -54,6 +60,11 @@ pub use logs::{
 };
 pub use mirror::{PullRequest, PullSource, PushRequest, WaitObserver};
 pub use options::{Listener, Notice, Options, Patience};
+pub use records::{
+    Ack, Batches, Durability, Expected, Feed, FromMemory, FromSpool, Gone, Heard, LogProblem,
+    LogReport, LogStats, Parcel, Refusal, Rejection, SendLimits, SendOptions, StreamInfo, Tail,
+    TailEvent, TailFrom, TailOptions,
+};
 pub use spec::{JobSpec, Place, Stdin, WorkspaceRef};
 pub use stream::ByteStream;
 pub use target::{Dialler, Target, TlsTarget};

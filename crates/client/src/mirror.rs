@@ -33,6 +33,9 @@ const QUEUE: usize = 8;
 /// A server whose first answer took less is on this machine or beside it, on a link that takes more than can be compressed.
 const NEAR: Duration = Duration::from_millis(5);
 
+/// One whose first answer took longer than this is on a link on which bytes count.
+const FAR: Duration = Duration::from_millis(15);
+
 /// A directory to mirror.
 #[derive(Debug, Clone)]
 pub struct PushRequest {
@@ -248,7 +251,7 @@ impl Client {
                 |up| async move { service.commit(up).await },
             );
             let (mut asked, heard) = (request.clone(), Forward(Arc::clone(&observer)));
-            asked.options.compress = compress(asked.options.compress, &live);
+            suit(&mut asked.options, &live);
             let session = self.contact.tasks.spawn_blocking(move || {
                 push::push(&asked.root, &asked.options, &asked.cache, link, &heard)
             });
@@ -273,9 +276,13 @@ impl Client {
     /// Brings files back. When the connection breaks, it begins again; files that are here already are not fetched twice.
     ///
     /// # Errors
-    /// `JOB_NOT_FOUND`, `WORKSPACE_NOT_FOUND`, `NO_WORKSPACE`, `BAD_GLOB`, and what keeps the destination
-    /// from being written.
-    pub async fn pull(&self, request: PullRequest) -> Result<Pulled> {
+    /// `JOB_NOT_FOUND`, `WORKSPACE_NOT_FOUND`, `NO_WORKSPACE`, `BAD_GLOB`, what keeps the destination
+    /// from being written, and `CANCELLED`.
+    pub async fn pull(
+        &self,
+        request: PullRequest,
+        observer: Arc<dyn WaitObserver>,
+    ) -> Result<Pulled> {
         let by = match &request.source {
             PullSource::Job(id) => wire::pull_source::By::Job(id.clone()),
             PullSource::Workspace(reference) => {
@@ -290,9 +297,10 @@ impl Client {
                 begin(&self.contact.tasks, about.clone(), (), |up| async move {
                     service.pull(up).await
                 });
-            let asked = request.clone();
+            let (mut asked, heard) = (request.clone(), Forward(Arc::clone(&observer)));
+            asked.options.compress = compress(asked.options.compress, &live);
             let session = self.contact.tasks.spawn_blocking(move || {
-                pull::pull(&asked.into, &asked.options, &asked.record, link, &())
+                pull::pull(&asked.into, &asked.options, &asked.record, link, &heard)
             });
             match session.await {
                 Ok(Ok(pulled)) => {
@@ -342,6 +350,12 @@ fn compress(asked: Compress, live: &Live) -> Compress {
         (Compress::Auto, Some(answer)) if answer < NEAR => Compress::Near,
         (asked, _) => asked,
     }
+}
+
+/// Settles what depends on the connection.
+pub(crate) fn suit(options: &mut push::Options, live: &Live) {
+    options.compress = compress(options.compress, live);
+    options.slow |= live.first_answer.is_some_and(|answer| answer > FAR);
 }
 
 pub(crate) fn panicked(panic: &tokio::task::JoinError) -> CallError {

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use legwork_proto::v1 as wire;
 use legwork_sync::Digest;
 use legwork_sync::message as mirror;
+use legwork_sync::push::Compress;
 
 /// A message of a commit.
 pub(crate) fn up(message: mirror::Up) -> wire::commit_request::Message {
@@ -203,6 +204,12 @@ pub(crate) fn pull_up(message: mirror::PullUp) -> wire::pull_request::Message {
         mirror::PullUp::Ask(ask) => Message::Ask(wire::Ask {
             version: ask.version,
             globs: ask.globs,
+            compress: match ask.compress {
+                Compress::Nothing => wire::Compression::Unspecified.into(),
+                Compress::Auto => wire::Compression::Auto.into(),
+                Compress::Near => wire::Compression::Near.into(),
+                Compress::Zstd => wire::Compression::Zstd.into(),
+            },
         }),
         mirror::PullUp::Want(want) => Message::Want(wire::Want {
             files: want.files,

@@ -7,6 +7,10 @@
 //! business. What somebody may not see is told as *not found*, also to those who want to change it, so that nobody
 //! learns what exists. What they see and may not change is refused.
 //!
+//! Records are things of whoever sent them: whoever runs jobs or reports may send, and reads what it sent itself; `read` and `admin` read
+//! everything. What tells of a whole log (its figures) is for the latter two, and a look at all of its lines, which costs the disk
+//! as much as they are long, for `admin`.
+//!
 //! Whether an identity is revoked is not asked here: it then makes no [`Principal`].
 
 use crate::principal::{Principal, Role};
@@ -47,6 +51,7 @@ pub type Row = (&'static str, &'static str, Requirement);
 
 const JOBS: &str = "legwork.v1.JobService";
 const SYNC: &str = "legwork.v1.SyncService";
+const RECORDS: &str = "legwork.v1.RecordService";
 const HOST: &str = "legwork.v1.HostService";
 const ENROLL: &str = "legwork.v1.EnrollService";
 const HEALTH: &str = "grpc.health.v1.Health";
@@ -55,6 +60,8 @@ const REFLECTION: &str = "grpc.reflection.v1.ServerReflection";
 const ENROLLED: Requirement = Requirement::Roles(&Role::ALL);
 const WORKERS: Requirement = Requirement::Roles(&[Role::Admin, Role::Run]);
 const VIEWERS: Requirement = Requirement::Roles(&[Role::Admin, Role::Run, Role::Read]);
+const SENDERS: Requirement = Requirement::Roles(&[Role::Admin, Role::Run, Role::Report]);
+const WATCHERS: Requirement = Requirement::Roles(&[Role::Admin, Role::Read]);
 const ADMINS: Requirement = Requirement::Roles(&[Role::Admin]);
 
 /// Every method, and who may call it.
@@ -78,6 +85,12 @@ pub const TABLE: &[Row] = &[
     (SYNC, "RemoveWorkspace", WORKERS),
     (SYNC, "ListTrash", WORKERS),
     (SYNC, "RestoreTrash", WORKERS),
+    (RECORDS, "Ingest", SENDERS),
+    (RECORDS, "Tail", ENROLLED),
+    (RECORDS, "At", ENROLLED),
+    (RECORDS, "ListStreams", ENROLLED),
+    (RECORDS, "StreamStats", WATCHERS),
+    (RECORDS, "Fsck", ADMINS),
     (HOST, "Info", ENROLLED),
     (ENROLL, "Join", Requirement::Anyone),
     (ENROLL, "Renew", ENROLLED),

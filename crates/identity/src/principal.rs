@@ -12,7 +12,7 @@ pub enum Role {
     Admin,
     /// May run jobs and keep mirrors, and sees its own.
     Run,
-    /// May send records, and nothing else.
+    /// May send records, and read those that it sent.
     Report,
     /// Sees the jobs and records of all, and changes nothing.
     Read,

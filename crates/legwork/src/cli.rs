@@ -128,6 +128,10 @@ pub(crate) enum Command {
     Trash(In<commands::trash::Trash>),
     /// List or remove your mirrors on the server
     Workspaces(In<commands::workspaces::Workspaces>),
+    /// Records of JSON in a log that loses nothing it has acknowledged: send them, read them
+    Records(In<commands::records::Records>),
+    /// Report this host's processes, and keep on disk what the server cannot take
+    Agent(In<commands::agent::Agent>),
     /// Serve this state directory to others
     Serve(In<commands::serve::Serve>),
     /// Have systemd run the server of this host, and its jobs apart from it

@@ -1,5 +1,6 @@
 //! The commands, a file each.
 
+pub(crate) mod agent;
 pub(crate) mod context;
 pub(crate) mod doctor;
 pub(crate) mod identities;
@@ -9,6 +10,7 @@ pub(crate) mod logs;
 pub(crate) mod pause;
 pub(crate) mod ps;
 pub(crate) mod pull;
+pub(crate) mod records;
 pub(crate) mod revoke;
 pub(crate) mod rm;
 pub(crate) mod run;
@@ -61,12 +63,14 @@ pub(crate) async fn dispatch(mut app: App, command: Command) -> Result<u8, Comma
         Command::Pull(given) => at!(given, pull::run),
         Command::Trash(given) => at!(given, trash::run),
         Command::Workspaces(given) => at!(given, workspaces::run),
+        Command::Records(given) => at!(given, records::run),
         Command::Serve(given) => at!(given, serve::run),
         Command::Service(given) => at!(given, service::run),
         Command::Invite(given) => at!(given, invite::run),
         Command::Identities(given) => at!(given, identities::run),
         Command::Revoke(given) => at!(given, revoke::run),
         Command::Doctor(given) => at!(given, doctor::run),
+        Command::Agent(given) => at!(given, agent::run),
         Command::Join(args) => join::run(&app, args).await,
         Command::Context(args) => context::run(&app, args),
         Command::Version(args) => version::run(&app, args),

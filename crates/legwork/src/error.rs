@@ -201,7 +201,7 @@ fn hint(error: &CallError) -> Option<String> {
             "`legwork workspaces` lists those there are; `legwork sync --workspace NAME` makes one"
         }
         "OTHER_WRITER" => {
-            "`legwork sync --takeover` ends that and mirrors this directory; --workspace NAME uses another mirror"
+            "--takeover ends that and mirrors this directory; --workspace NAME uses another mirror"
         }
         "EMPTY_ROOT" | "MASS_DELETE" => {
             "look with `legwork sync --dry-run`; if it is right: `legwork sync --force-delete`"

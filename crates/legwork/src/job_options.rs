@@ -57,12 +57,15 @@ pub(crate) struct JobOptions {
     /// Let the mirror delete however much this directory no longer has
     #[arg(long)]
     pub(crate) force_delete: bool,
-    /// Whether the mirror's content is compressed on its way
+    /// Whether content is compressed on its way to the mirror, and back
     #[arg(long, value_enum, value_name = "HOW", conflicts_with_all = ["no_sync", "in_place"])]
     pub(crate) compress: Option<Compression>,
     /// Mirror this directory although it is `/` or a whole home directory
     #[arg(long, conflicts_with_all = ["no_sync", "in_place"])]
     pub(crate) whole: bool,
+    /// Mirror this directory even if another one is watched for the same mirror, which ends that
+    #[arg(long, conflicts_with_all = ["no_sync", "in_place"])]
+    pub(crate) takeover: bool,
     #[command(flatten)]
     limits: LimitOptions,
 }

@@ -77,6 +77,7 @@ fn server(state: &Path, tasks: &TaskTracker) -> Result<Server, Problem> {
         keeper: None,
         job_rules: JobRules::default(),
         sites: std::collections::BTreeMap::new(),
+        records: legwork_server::RecordRules::default(),
     };
     let server = Server::open(config, tasks.clone())?;
     server.warm();
@@ -148,6 +149,15 @@ fn user() -> Principal {
 }
 
 impl Session {
+    /// Closes the logs of records that a server in this process may have open, in order: whoever opens them next has less to do.
+    pub(crate) async fn close_logs(self) {
+        let Self { client, server, .. } = self;
+        drop(client);
+        if let Some(server) = server {
+            server.close_logs().await;
+        }
+    }
+
     /// This client's own random id: part of what tells its mirrors from other machines'.
     pub(crate) fn machine_id(&self) -> Result<String, CommandError> {
         let path = self.memory.join("machine-id");

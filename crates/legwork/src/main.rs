@@ -7,6 +7,7 @@
 //!
 //! Exit codes are part of the interface; `error` lists them.
 
+mod agent;
 mod app;
 mod choice;
 mod cli;
@@ -27,6 +28,7 @@ mod paths;
 mod printer;
 mod progress;
 mod project;
+mod records;
 mod remote;
 mod render;
 mod renewal;

@@ -12,7 +12,7 @@ use crate::app::App;
 use crate::error::{CommandError, FAILED};
 use crate::local::Session;
 use crate::output::{Output, printable};
-use crate::progress::Progress;
+use crate::progress::{CancelOnDrop, Progress, Way};
 use crate::project::Project;
 use crate::sync_settings::Rate;
 use crate::{paths, render};
@@ -54,7 +54,7 @@ pub(crate) async fn push(
     how: How,
 ) -> Result<Pushed, CommandError> {
     let request = request(session, project, workspace, how)?;
-    let progress = Arc::new(Progress::new(app.out));
+    let progress = Arc::new(Progress::of(app.out, Way::There));
     // A command that is interrupted does not wait for what is being read, and leaves no line behind.
     let _over = CancelOnDrop(Arc::clone(&progress));
     let pushed = session.client.push(request, progress).await;
@@ -95,15 +95,6 @@ fn writer(session: &Session, project: &Project, how: How) -> Result<Writer, Comm
     })
 }
 
-struct CancelOnDrop(Arc<Progress>);
-
-impl Drop for CancelOnDrop {
-    fn drop(&mut self) {
-        self.0.cancel();
-        self.0.finish();
-    }
-}
-
 /// What is mirrored of a project, and how.
 pub(crate) fn options(
     session: &Session,
@@ -122,6 +113,7 @@ pub(crate) fn options(
         writer: Some(writer(session, project, how)?),
         exclude,
         compress: how.compress,
+        blocks: sync.blocks(),
         with_git: sync.with_git.unwrap_or_default(),
         include: sync.include.clone().unwrap_or_default(),
         bwlimit: sync.bwlimit.map(|Rate(bytes)| bytes),

@@ -1,7 +1,7 @@
 //! How far a transfer is: on a terminal, once there is something to see.
 
 use std::sync::atomic::Ordering;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -11,10 +11,20 @@ use legwork_sync::observer::{self, Observer};
 
 use crate::output::Output;
 
+/// Which way files travel.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Way {
+    /// To the mirror.
+    There,
+    /// From it.
+    Back,
+}
+
 /// One line on standard error that is redrawn while files travel.
 #[derive(Debug)]
 pub(crate) struct Progress {
     out: Output,
+    way: Way,
     bar: OnceLock<ProgressBar>,
     files: std::sync::atomic::AtomicU64,
     reused: std::sync::atomic::AtomicU64,
@@ -23,9 +33,10 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    pub(crate) fn new(out: Output) -> Self {
+    pub(crate) fn of(out: Output, way: Way) -> Self {
         Self {
             out,
+            way,
             bar: OnceLock::new(),
             files: 0.into(),
             reused: 0.into(),
@@ -74,8 +85,11 @@ impl Progress {
         self.out.decorates().then(|| {
             self.bar.get_or_init(|| {
                 let bar = ProgressBar::new_spinner().with_message("files");
-                let style = "{spinner} mirroring {msg}, {bytes} sent, {bytes_per_sec}";
-                // The template is a constant that a test renders.
+                let style = match self.way {
+                    Way::There => "{spinner} mirroring {msg}, {bytes} sent, {bytes_per_sec}",
+                    Way::Back => "{spinner} pulling {msg}, {bytes} received, {bytes_per_sec}",
+                };
+                // The templates are constants that a test renders.
                 bar.set_style(
                     ProgressStyle::with_template(style)
                         .unwrap_or_else(|_| ProgressStyle::default_spinner()),
@@ -84,6 +98,17 @@ impl Progress {
                 bar
             })
         })
+    }
+}
+
+/// Ends what it shows when whoever waits for it waits no more. A command that is interrupted does not wait for what is being
+/// read, and leaves no line behind.
+pub(crate) struct CancelOnDrop(pub(crate) Arc<Progress>);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.cancel();
+        self.0.finish();
     }
 }
 

@@ -143,6 +143,7 @@ pub(crate) async fn place(
         compress: Compression::chosen(options.compress.or(project.sync.compress)),
         delete: project.sync.delete(),
         whole: options.whole,
+        takeover: options.takeover,
         ..mirror::How::default()
     };
     // Nothing was started yet, however contact was lost.

@@ -1,6 +1,6 @@
 //! A server elsewhere: how it is reached, and what this client keeps about it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use legwork_client::{Client, Target, TlsTarget};
@@ -20,9 +20,7 @@ pub(crate) async fn open(app: &App, choice: &Choice) -> Result<Session, CommandE
         Choice::Local => Err(CommandError::usage("this needs a server")),
         Choice::Socket { label, path } => {
             let target = Target::Unix(path.clone());
-            let key = format!("unix {}", path.display());
-            let key = legwork_sync::Digest::of(key.as_bytes()).to_string();
-            session(app, target, label, &key[..32]).await
+            session(app, target, label, &socket_key(path)).await
         }
         Choice::Network { context, address } => {
             let contexts = Contexts::open()?;
@@ -45,6 +43,30 @@ pub(crate) async fn open(app: &App, choice: &Choice) -> Result<Session, CommandE
     }
 }
 
+/// Where what is to be remembered of a server is kept, whether it can be reached or not.
+pub(crate) fn memory_of(app: &App, choice: &Choice) -> Result<PathBuf, CommandError> {
+    let state = app.state_dir()?;
+    match choice {
+        Choice::Local => {
+            files::private_dir(&state)?;
+            Ok(state)
+        }
+        Choice::Socket { path, .. } => memory(&state, &socket_key(path)),
+        Choice::Network { context, .. } => {
+            let contexts = Contexts::open()?;
+            match contexts.get(context)?.place {
+                Place::Network { server, .. } => memory(&state, &server.to_string()),
+                Place::Socket(_) => Err(contexts.unknown(context)),
+            }
+        }
+    }
+}
+
+fn socket_key(path: &Path) -> String {
+    let key = format!("unix {}", path.display());
+    legwork_sync::Digest::of(key.as_bytes()).to_string()[..32].to_owned()
+}
+
 async fn session(
     app: &App,
     target: Target,
@@ -64,7 +86,7 @@ async fn session(
 }
 
 /// What is remembered of one server: nothing that another one could connect with it.
-fn memory(state: &std::path::Path, key: &str) -> Result<PathBuf, CommandError> {
+fn memory(state: &Path, key: &str) -> Result<PathBuf, CommandError> {
     let dir = state.join("servers").join(key);
     files::private_dir(&dir)?;
     Ok(dir)

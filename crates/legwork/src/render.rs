@@ -7,6 +7,8 @@ pub(crate) mod json;
 mod limits;
 mod log_json;
 pub(crate) mod logs;
+pub(crate) mod moment;
+pub(crate) mod processes;
 pub(crate) mod stats;
 pub(crate) mod table;
 

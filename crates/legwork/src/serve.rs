@@ -2,6 +2,7 @@
 
 mod file;
 mod logs;
+mod records;
 mod rules;
 mod settings;
 
@@ -91,6 +92,7 @@ pub(crate) async fn run(app: &App, args: Serve) -> Result<u8, CommandError> {
         keeper: settings.keeper.clone(),
         job_rules: settings.job_rules.clone(),
         sites: settings.sites.clone(),
+        records: settings.records.clone(),
     };
     let server = Server::open_for(config, &settings.run_as, app.tasks.clone())
         .await

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use clap::ValueEnum;
 use legwork_sync::message::Delete;
+use legwork_sync::push::Blocks;
 use serde::{Deserialize, Serialize};
 
 use crate::compress::Compression;
@@ -29,6 +30,12 @@ pub(crate) struct SyncSettings {
     /// Whether content is compressed on its way.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) compress: Option<Compression>,
+    /// Bytes of a chunk of a large file, on average.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) chunk: Option<Chunk>,
+    /// Bytes of content at which a frame is closed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) frame: Option<Frame>,
 }
 
 impl SyncSettings {
@@ -40,7 +47,22 @@ impl SyncSettings {
             include: self.include.or(weaker.include),
             bwlimit: self.bwlimit.or(weaker.bwlimit),
             compress: self.compress.or(weaker.compress),
+            chunk: self.chunk.or(weaker.chunk),
+            frame: self.frame.or(weaker.frame),
         }
+    }
+
+    /// How large the pieces are in which content travels.
+    pub(crate) fn blocks(&self) -> Blocks {
+        let mut blocks = Blocks::default();
+        if let Some(Chunk(bytes)) = self.chunk {
+            // It was tried when it was read.
+            blocks = blocks.with_chunk(bytes).unwrap_or(blocks);
+        }
+        if let Some(Frame(bytes)) = self.frame {
+            blocks = blocks.with_frame(bytes).unwrap_or(blocks);
+        }
+        blocks
     }
 
     /// What happens to mirrored files that are gone here.
@@ -98,9 +120,51 @@ impl From<Rate> for String {
     }
 }
 
+/// A size that a chunk may have, written like `64K`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub(crate) struct Chunk(u64);
+
+/// A size that a frame may have, written like `512K`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub(crate) struct Frame(u64);
+
+impl TryFrom<String> for Chunk {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let bytes = size(&text).map_err(|error| format!("{text:?}: {error}"))?;
+        let blocks = Blocks::default().with_chunk(bytes);
+        blocks.map_err(|bad| bad.to_string()).map(|_| Self(bytes))
+    }
+}
+
+impl TryFrom<String> for Frame {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let bytes = size(&text).map_err(|error| format!("{text:?}: {error}"))?;
+        let blocks = Blocks::default().with_frame(bytes);
+        blocks.map_err(|bad| bad.to_string()).map(|_| Self(bytes))
+    }
+}
+
+impl From<Chunk> for String {
+    fn from(Chunk(bytes): Chunk) -> Self {
+        bytes.to_string()
+    }
+}
+
+impl From<Frame> for String {
+    fn from(Frame(bytes): Frame) -> Self {
+        bytes.to_string()
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{Policy, Rate, SyncSettings};
+    use super::{Blocks, Policy, Rate, SyncSettings};
 
     #[test]
     fn rates_are_written_as_people_do() {
@@ -115,6 +179,28 @@ mod tests {
         }
         for text in ["", "0", "0K/s", "fast", "1KB/h", "-1"] {
             assert!(text.parse::<Rate>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn only_sizes_that_can_be_are_taken() {
+        let read = |text: &str| toml::from_str::<SyncSettings>(text);
+        let settings = read("chunk = \"32K\"\nframe = \"128KiB\"").unwrap();
+        let blocks = Blocks::default().with_chunk(32 << 10).unwrap();
+        assert_eq!(settings.blocks(), blocks.with_frame(128 << 10).unwrap());
+        assert_eq!(
+            toml::from_str(&toml::to_string(&settings).unwrap()),
+            Ok(settings)
+        );
+        assert_eq!(read("").unwrap().blocks(), Blocks::default());
+        for (bad, why) in [
+            ("chunk = \"48K\"", "16, 32, 64 or 128 KiB"),
+            ("chunk = \"1M\"", "16, 32, 64 or 128 KiB"),
+            ("frame = \"1M\"", "between 64 and 512 KiB"),
+            ("frame = \"large\"", "expected a number"),
+        ] {
+            let error = read(bad).unwrap_err().to_string();
+            assert!(error.contains(why), "{error}");
         }
     }
 

@@ -25,7 +25,7 @@ use crate::interrupt::Interrupts;
 use crate::local::Session;
 use crate::mirror::{self, How};
 use crate::output::Output;
-use crate::progress::Progress;
+use crate::progress::{Progress, Way};
 use crate::project::Project;
 use crate::render;
 
@@ -131,7 +131,7 @@ impl Teller {
         Self {
             out,
             root: mirror::show(&project.root),
-            progress: Progress::new(out),
+            progress: Progress::of(out, Way::There),
             first: AtomicBool::new(true),
             stopped: AtomicBool::new(false),
             failed: Mutex::default(),

@@ -264,12 +264,7 @@ impl Split<'_> {
 
     fn refuse(&mut self, flaw: Flaw, start: usize) -> Result<(), BatchError> {
         let input = self.input;
-        self.push(|index| {
-            let field = place::pointer(input, start, flaw.at);
-            let at = flaw.at.saturating_sub(start);
-            let message = format!("{}: byte {at} of the record", flaw.reason.words());
-            Rejection::new(index, flaw.reason, field, message)
-        })
+        self.push(|index| flaw.rejection(index, input, start))
     }
 
     fn push(&mut self, make: impl FnOnce(u32) -> Rejection) -> Result<(), BatchError> {

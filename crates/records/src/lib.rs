@@ -68,6 +68,9 @@ mod config;
 mod error;
 pub mod faults;
 pub mod fsck;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod line;
 mod log;
 mod missing;

@@ -11,7 +11,7 @@ pub struct Gap {
     pub first: u64,
     /// How many records they had.
     pub records: u64,
-    /// When the first of them was taken by the sender.
+    /// When the first of them was observed, or else taken by the sender.
     pub from: Timestamp,
     /// When the last one was.
     pub to: Timestamp,

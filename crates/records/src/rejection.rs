@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::validate::place;
+
 /// Longest [`Rejection::field`] in bytes; longer ones are cut.
 pub(crate) const FIELD_MAX: usize = 128;
 /// Longest [`Rejection::message`] in bytes; longer ones are cut.
@@ -107,6 +109,16 @@ impl Rejection {
             field: cut(field, FIELD_MAX),
             message: cut(message, MESSAGE_MAX),
         }
+    }
+}
+
+impl Flaw {
+    /// The flaw of a record that begins at `start` of an input, in words.
+    pub fn rejection(self, index: u32, input: &[u8], start: usize) -> Rejection {
+        let field = place::pointer(input, start, self.at);
+        let at = self.at.saturating_sub(start);
+        let message = format!("{}: byte {at} of the record", self.reason.words());
+        Rejection::new(index, self.reason, field, message)
     }
 }
 

@@ -215,7 +215,8 @@ impl Spool {
             if entry.seq >= end {
                 break;
             }
-            let (Some((_, sequence)), Some(at)) = (entry.origin, entry.received()) else {
+            let at = entry.observed().or_else(|| entry.received());
+            let (Some((_, sequence)), Some(at)) = (entry.origin, at) else {
                 continue;
             };
             let dropped = dropped.get_or_insert(Dropped {
@@ -242,6 +243,12 @@ impl Spool {
     /// The producer under which batches are to be sent now.
     pub fn producer(&self) -> String {
         self.lock().producer.clone()
+    }
+
+    /// Batches that the server has not acknowledged, those included that were dropped and for which a gap stands.
+    pub fn waiting(&self) -> u64 {
+        let next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        *next - 1 - self.lock().acked.min(*next - 1)
     }
 
     /// The server has everything up to this number. What is behind a whole segment is removed.

@@ -46,6 +46,8 @@ pub struct Stats {
     pub sync_failures: u64,
     /// How long syncs took: the number in bucket n took up to 2^n microseconds.
     pub sync_times: [u64; SYNC_BUCKETS],
+    /// How long they took together, in microseconds.
+    pub sync_micros: u64,
 }
 
 /// Counts, added up by the writer.
@@ -59,6 +61,7 @@ pub(crate) struct Counters {
     syncs: AtomicU64,
     sync_failures: AtomicU64,
     sync_times: [AtomicU64; SYNC_BUCKETS],
+    sync_micros: AtomicU64,
     rejected: Mutex<BTreeMap<String, u64>>,
 }
 
@@ -71,6 +74,7 @@ impl Counters {
         add(&self.syncs, 1);
         add(&self.sync_failures, u64::from(failed));
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX).max(1);
+        add(&self.sync_micros, micros);
         let bucket = micros.next_power_of_two().trailing_zeros() as usize;
         add(&self.sync_times[bucket.min(SYNC_BUCKETS - 1)], 1);
     }
@@ -112,6 +116,7 @@ impl Counters {
             syncs: read(&self.syncs),
             sync_failures: read(&self.sync_failures),
             sync_times: std::array::from_fn(|n| read(&self.sync_times[n])),
+            sync_micros: read(&self.sync_micros),
             ..Stats::default()
         }
     }

@@ -79,13 +79,13 @@ impl Validator {
         Ok(())
     }
 
-    /// Checks the record that begins at `start`, appends its compact form, and tells where it ends.
-    pub(crate) fn one(
-        &mut self,
-        input: &[u8],
-        start: usize,
-        out: &mut Vec<u8>,
-    ) -> Result<usize, Flaw> {
+    /// Checks the record that begins at `start`, where there is no white space, appends its compact form, and tells where it ends: for
+    /// who reads records one behind the other from something that is not all there yet.
+    ///
+    /// # Errors
+    /// The first flaw, its place counted from the beginning of the input. Then nothing has been appended. What is only not there yet looks like an
+    /// [`UnexpectedEnd`](Reason::UnexpectedEnd), or like any other flaw in the last few bytes.
+    pub fn one(&mut self, input: &[u8], start: usize, out: &mut Vec<u8>) -> Result<usize, Flaw> {
         let length = out.len();
         let told = self.scan(input, start, out).and_then(|end| {
             if out.len() - length > self.limits.record_bytes {

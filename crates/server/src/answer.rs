@@ -21,6 +21,9 @@ use crate::quotas::Stream;
 /// The one whose last word is that the server stops.
 const WATCH: &str = "/grpc.health.v1.Health/Watch";
 
+/// The one that has to tell what became of what it was sent, and ends by itself once the server stops.
+const INGEST: &str = "/legwork.v1.RecordService/Ingest";
+
 /// The methods whose answers go on until somebody ends them.
 pub(crate) const STREAMS: &[&str] = &[
     "/legwork.v1.JobService/Run",
@@ -28,6 +31,9 @@ pub(crate) const STREAMS: &[&str] = &[
     "/legwork.v1.JobService/Input",
     "/legwork.v1.SyncService/Commit",
     "/legwork.v1.SyncService/Pull",
+    INGEST,
+    "/legwork.v1.RecordService/Tail",
+    "/legwork.v1.RecordService/At",
     WATCH,
     "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
 ];
@@ -170,7 +176,8 @@ impl Answer {
             watch.end();
         }
         let endless = STREAMS.contains(&watch.path.as_str());
-        let stop = endless.then(|| Box::pin(watch.watched.draining.clone().cancelled_owned()));
+        let stop = (endless && watch.path != INGEST)
+            .then(|| Box::pin(watch.watched.draining.clone().cancelled_owned()));
         let last_word = watch.path == WATCH;
         answer.map(|inner| {
             Body::new(Self {

@@ -1,4 +1,4 @@
-//! The services of legwork over its domain: jobs and mirrors.
+//! The services of legwork over its domain: jobs, mirrors and records.
 //!
 //! A [`Server`] is opened on a state directory and then serves any number of byte streams, each for the principal at its
 //! other end. One layer, `guard`, decides for every call whether its caller may make it; what of the server a call
@@ -17,6 +17,9 @@ mod authority;
 mod convert;
 mod enroll;
 mod floor;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod guard;
 mod health;
 mod host;
@@ -36,6 +39,7 @@ mod owners;
 pub mod problem;
 mod protocol;
 mod quotas;
+mod records;
 mod run_as;
 mod server;
 mod sessions;
@@ -50,10 +54,14 @@ mod workspaces;
 pub use access_log::{AccessLog, AccessLogWriter};
 pub use job_rules::{JobBounds, JobRule, JobRules};
 pub use legwork_jobs::{Cgroups, Keeper, KeptLauncher, Rebuilt, Retention};
+pub use legwork_records::{
+    BadSchema, Durability, Limits as RecordLimits, Retention as RecordRetention, Schema,
+};
 pub use legwork_sync::workspace::TrashBounds;
 pub use listen::{Limits, ServerLock, Sockets, connect};
 pub use problem::{Code, Problem};
 pub use quotas::Quotas;
+pub use records::{RecordRules, StreamRule};
 pub use run_as::RunAs;
 pub use server::{Config, Server};
 pub use sites::SiteRule;

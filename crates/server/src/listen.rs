@@ -235,6 +235,10 @@ impl Server {
         let draining = self.shared.draining.clone();
         self.shared.usage.limit(limits.quotas);
         let metrics = sockets.metrics.as_ref().map(|_| Metrics::new());
+        let keeping = Arc::clone(&self.shared);
+        drop(self.shared.tasks.spawn(async move {
+            keeping.records.stay(&keeping.draining).await;
+        }));
         let health = Health::serving().await;
         let listening = Arc::new(Listening {
             shared: Arc::clone(&self.shared),

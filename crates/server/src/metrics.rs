@@ -11,6 +11,7 @@
 
 mod http;
 mod page;
+mod records;
 mod usage;
 
 pub(crate) use self::http::{Askers, answer};

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use legwork_proto::v1 as wire;
 use legwork_sync::Digest;
 use legwork_sync::message as mirror;
+use legwork_sync::push::Compress;
 
 use crate::problem::Problem;
 
@@ -226,6 +227,12 @@ pub(crate) fn pull_up(message: wire::pull_request::Message) -> mirror::PullUp {
     match message {
         wire::pull_request::Message::Ask(ask) => mirror::PullUp::Ask(mirror::Ask {
             version: ask.version,
+            compress: match ask.compress() {
+                wire::Compression::Unspecified => Compress::Nothing,
+                wire::Compression::Auto => Compress::Auto,
+                wire::Compression::Near => Compress::Near,
+                wire::Compression::Zstd => Compress::Zstd,
+            },
             globs: ask.globs,
         }),
         wire::pull_request::Message::Want(want) => mirror::PullUp::Want(mirror::Want {
@@ -263,7 +270,10 @@ pub(crate) fn pull_down(message: mirror::PullDown) -> Result<wire::PullResponse,
                     len: piece.len,
                 })
                 .collect(),
-            packing: wire::Packing::Unspecified.into(),
+            packing: match data.packing {
+                mirror::Packing::Plain => wire::Packing::Unspecified.into(),
+                mirror::Packing::Zstd => wire::Packing::Zstd.into(),
+            },
             bytes: data.bytes,
         }),
         mirror::PullDown::Gone { files } => Message::Gone(wire::Gone { files }),

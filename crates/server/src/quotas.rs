@@ -33,6 +33,10 @@ pub struct Quotas {
     pub tree_entries: u64,
     /// Bytes of content that one commit may send.
     pub commit_bytes: u64,
+    /// Bytes of one file.
+    pub file_bytes: u64,
+    /// Bytes of what commits replaced and removed that each of its mirrors keeps for when they come back, about; 0 for none.
+    pub past_bytes: u64,
     /// What stays in the trash of each of its mirrors.
     pub trash: TrashBounds,
 }
@@ -47,6 +51,8 @@ impl Default for Quotas {
             staging_bytes: 64 << 30,
             tree_entries: receive::Options::default().max_entries,
             commit_bytes: receive::Options::default().max_bytes,
+            file_bytes: receive::Options::default().max_file_bytes,
+            past_bytes: receive::Options::default().past_bytes,
             trash: TrashBounds::default(),
         }
     }

@@ -13,6 +13,7 @@ use legwork_identity::Principal;
 use legwork_jobs::{Cgroups, Jobs, KeptLauncher, Launcher, Rebuilt};
 use legwork_proto::v1::enroll_service_server::EnrollServiceServer;
 use legwork_proto::v1::host_service_server::HostServiceServer;
+use legwork_proto::v1::record_service_server::RecordServiceServer;
 use legwork_proto::v1::sync_service_server::SyncServiceServer;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
@@ -34,6 +35,7 @@ use crate::names::Names;
 use crate::owners::Owners;
 use crate::problem::Problem;
 use crate::quotas::Usage;
+use crate::records::{INGEST_BYTES_MAX, RecordRpc, RecordRules, RecordShared};
 use crate::run_as::{self, Accounts, RunAs};
 use crate::sessions::Sessions;
 use crate::sites::{SiteRule, Sites};
@@ -67,6 +69,8 @@ pub struct Config {
     pub job_rules: JobRules,
     /// Directories that are workspaces, by the name under which they are.
     pub sites: BTreeMap<String, SiteRule>,
+    /// How records are kept.
+    pub records: RecordRules,
 }
 
 /// What every service works on.
@@ -83,6 +87,7 @@ pub(crate) struct Shared {
     pub(crate) job_rules: JobRules,
     pub(crate) space: Space,
     pub(crate) owners: Owners,
+    pub(crate) records: RecordShared,
     /// Cancelled when the server stops.
     pub(crate) draining: CancellationToken,
     pub(crate) tasks: TaskTracker,
@@ -143,6 +148,7 @@ impl Server {
         let owners = Owners::new(&config.state_dir, &workspaces);
         let workspaces = Workspaces::new(workspaces, Arc::clone(&accounts), sites)?;
         let space = Space::new(&config.state_dir);
+        let records = RecordShared::new(&config.state_dir, config.records);
         let authority = Arc::new(Authority::new(config.state_dir));
         Ok(Self {
             shared: Arc::new(Shared {
@@ -157,6 +163,7 @@ impl Server {
                 job_rules: config.job_rules,
                 space,
                 owners,
+                records,
                 draining: CancellationToken::new(),
                 tasks,
             }),
@@ -211,8 +218,14 @@ impl Server {
         Guard::inside(self.shared, routes, principal)
     }
 
-    /// Ends the background work of the library; jobs go on.
+    /// Writes what waits in logs of records and closes them: for a process that has done what it came for.
+    pub async fn close_logs(&self) {
+        self.shared.records.streams.close().await;
+    }
+
+    /// Ends the background work of the libraries, and writes what waits; jobs go on.
     pub async fn close(&self) {
+        self.shared.records.streams.close().await;
         self.shared.jobs.close().await;
     }
 
@@ -223,6 +236,10 @@ impl Server {
         Routes::new(JobCalls::new(&self.shared))
             .add_service(SyncServiceServer::new(SyncRpc(Arc::clone(&self.shared))))
             .add_service(HostServiceServer::new(HostRpc::new(&self.shared)))
+            .add_service(
+                RecordServiceServer::new(RecordRpc(Arc::clone(&self.shared)))
+                    .max_decoding_message_size(INGEST_BYTES_MAX),
+            )
             .add_service(enroll)
             .prepare()
     }

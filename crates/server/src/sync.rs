@@ -341,6 +341,8 @@ impl SyncRpc {
         let Quotas {
             tree_entries,
             commit_bytes,
+            file_bytes,
+            past_bytes,
             trash,
             ..
         } = limit.unwrap_or_default();
@@ -349,6 +351,8 @@ impl SyncRpc {
             trash,
             max_entries: tree_entries,
             max_bytes: commit_bytes,
+            max_file_bytes: file_bytes,
+            past_bytes,
             ..receive::Options::default()
         })
     }

@@ -20,6 +20,9 @@ extern crate std;
 pub mod bytestring;
 pub mod control;
 pub mod exit;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod handshake;
 pub mod index;
 pub mod journal;

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use crate::link::Closed;
 use crate::message::Refusal;
 
-pub(crate) use self::refusal::{protocol, refusal};
+pub(crate) use self::refusal::{protocol, refusal, too_much};
 
 /// A file of the mirror's own (index, journal, cache, record, lease) is unusable.
 #[derive(Debug, thiserror::Error)]

@@ -24,7 +24,7 @@
 //! # Modules, from the outside in
 //!
 //! - the sessions: [`push`] on the client and [`receive`] on the server; [`pull`] has both ends of its own
-//! - what they say: [`message`], [`link`], [`observer`], [`error`]
+//! - what they say: [`message`], [`link`], [`observer`], [`error`]; how content is packed: `pack`
 //! - the client's look at its tree, and what it leaves out: [`scan`]; told for one path: [`explain`]; a mirror that follows each
 //!   save: [`watch`]
 //! - the decisions, without a system call: [`reconcile`], over [`manifest`], [`path`], [`unread`], [`stat`] and [`digest`]
@@ -60,10 +60,14 @@ pub mod digest;
 pub mod error;
 pub mod explain;
 pub mod faults;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod link;
 pub mod manifest;
 pub mod message;
 pub mod observer;
+mod pack;
 pub mod path;
 pub mod pull;
 pub mod push;

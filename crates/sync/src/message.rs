@@ -42,6 +42,7 @@ use bytes::Bytes;
 
 pub use self::refusal::Refusal;
 use crate::digest::Digest;
+use crate::pack::Compress;
 
 /// The newest protocol version that this build speaks. What version 2 added: [`Up::Reuse`],
 /// [`Packing::Zstd`] and [`Down::Held`].
@@ -237,7 +238,8 @@ pub enum Packing {
     /// As it is.
     #[default]
     Plain,
-    /// One frame of zstd, whose content is as long as the pieces together. From a client, since version 2.
+    /// One frame of zstd, whose content is as long as the pieces together. From a client, since version 2; from a server, where the
+    /// client asked for it.
     Zstd,
 }
 
@@ -414,6 +416,8 @@ pub struct Ask {
     /// Patterns over paths in the workspace; `*` does not match `/`, `**` does. A pattern that
     /// matches a directory takes all below it, but for a `.git`, `.hg` or `.svn` that no pattern names.
     pub globs: Vec<String>,
+    /// Whether content is to be compressed on its way. A server that does not know this sends it as it is.
+    pub compress: Compress,
 }
 
 /// Files and links that match what was asked for, sorted over all pages.

@@ -24,7 +24,7 @@ pub trait Observer: Sync {
         let _unused = reason;
     }
 
-    /// Whether to give up; asked between files.
+    /// Whether to give up; asked again and again.
     fn cancelled(&self) -> bool {
         false
     }

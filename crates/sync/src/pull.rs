@@ -6,7 +6,7 @@
 
 pub(crate) mod globs;
 mod puller;
-mod record;
+pub(crate) mod record;
 mod serve;
 
 use std::path::{Path, PathBuf};
@@ -21,6 +21,7 @@ use crate::error::PullError;
 use crate::link::{Link, Receiving, Sending};
 use crate::message::{Ask, MAX_PAGE, PullDown, PullUp, VERSION, Want};
 use crate::observer::Observer;
+use crate::pack::Compress;
 use crate::push::Unreadable;
 use crate::tree::Dir;
 
@@ -35,6 +36,8 @@ pub struct Options {
     /// The cache of the pushes that went from this very directory to that workspace. Local files that
     /// are as they were pushed may be replaced: they hold nothing that nobody else has seen.
     pub pushed: Option<PathBuf>,
+    /// Whether content is compressed on its way.
+    pub compress: Compress,
 }
 
 /// What a pull came to. Paths are relative to the destination.
@@ -44,6 +47,8 @@ pub struct Pulled {
     pub written: Vec<PathBuf>,
     /// Bytes of those.
     pub written_bytes: u64,
+    /// Bytes of content as they came: fewer than they are, if they were compressed.
+    pub wire_bytes: u64,
     /// Files that were there already, identical.
     pub same: u64,
     /// Left alone, because something else is there that no earlier pull brought.
@@ -87,6 +92,7 @@ where
     sender.send(PullUp::Ask(Ask {
         version: VERSION,
         globs: options.globs.clone(),
+        compress: options.compress,
     }))?;
     let known = Known::new(load(record)?, options);
     let mut puller = Puller::new(&dir, known, &mut receiver, observer);

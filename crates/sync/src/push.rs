@@ -5,18 +5,21 @@
 //! Files that changed in between are read again, for a few rounds.
 
 mod base;
+mod blocks;
 pub(crate) mod cache;
 mod chunks;
+pub(crate) mod fine;
 mod large;
-mod library;
+pub(crate) mod library;
 mod outbox;
-mod pack;
 pub(crate) mod past;
 mod planned;
 mod pusher;
 mod seen;
 mod send;
+mod told;
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 use std::os::unix::ffi::OsStrExt;
@@ -28,8 +31,8 @@ use std::time::{Duration, SystemTime};
 
 use ignore::gitignore::gitconfig_excludes_path;
 
+pub use self::blocks::{BadBlocks, Blocks};
 use self::outbox::Outbox;
-pub use self::pack::Compress;
 use self::past::Past;
 use self::pusher::Pusher;
 pub(crate) use self::pusher::protect;
@@ -40,6 +43,7 @@ use crate::link::{Link, Receiving, Sending};
 use crate::manifest::Entry;
 use crate::message::{Delete, Down, Hello, Summary, Up, VERSION, Writer};
 use crate::observer::Observer;
+pub use crate::pack::Compress;
 use crate::path::TreePath;
 use crate::pull::globs::Globs;
 use crate::scan::rules::{Choice, Rules};
@@ -76,6 +80,10 @@ pub struct Options {
     /// Patterns for what is taken although the ignore files leave it out, as those of a pull: `*` does not match `/`,
     /// `**` does; one that matches a directory takes all below it.
     pub include: Vec<String>,
+    /// How large the pieces are in which content travels.
+    pub blocks: Blocks,
+    /// The link is slow: a byte that need not travel is worth looking for, also in small files.
+    pub slow: bool,
     /// Bytes per second that are sent at most; `None` for as many as the link takes.
     pub bwlimit: Option<NonZeroU64>,
 }
@@ -98,6 +106,8 @@ impl Options {
             compress: Compress::Auto,
             with_git: false,
             include: Vec::new(),
+            blocks: Blocks::default(),
+            slow: false,
             bwlimit: None,
         }
     }
@@ -182,9 +192,8 @@ where
         past: &past.unwrap_or_default(),
         keeper,
     };
-    session(way, hello, link, observer, |pusher| {
-        pusher.run(known, cache)
-    })
+    let talk = |pusher: &Pusher<'_>| pusher.run(known, cache);
+    session(way, hello, link, observer, talk)
 }
 
 /// Mirrors what `unsent` names over `link`, without a look at anything else in the tree: of all else `tree` says how it
@@ -289,10 +298,12 @@ where
             outbox,
             observer,
             inbox,
-            memory: beside(way.cache, "chunks"),
+            memory: beside(way.cache, &way.options.blocks.memory()),
+            fine: beside(way.cache, "fine"),
             mark: mark.clone(),
             past: way.past,
             keeper: way.keeper,
+            welcomed: Cell::new(false),
         };
         let mut pushed = talk(&pusher);
         if matches!(pushed, Err(PushError::Closed(_))) {
@@ -410,7 +421,10 @@ fn listen(
         };
         let Some(message) = message else { continue };
         if let Down::Welcome(welcome) = &message {
-            outbox.welcomed(welcome.version);
+            // One that nobody speaks is refused, and not taken for an older server's.
+            if (1..=VERSION).contains(&welcome.version) {
+                outbox.welcomed(welcome.version);
+            }
             if !welcome.base_known {
                 outbox.void.store(true, Ordering::Relaxed);
             }

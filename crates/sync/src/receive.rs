@@ -2,7 +2,7 @@
 //!
 //! `round` checks what the client sends and hands content to the writers of `commit`; when a round
 //! ends, `turn` decides what follows from it: more content is needed, the lease must be waited for,
-//! or the tree is committed. `cut` keeps what came before a session was cut off, `unpack` makes frames plain, `tell` is what the client is told meanwhile, `room` counts what the workspace comes to hold, `same` serves who has nothing new, `summary` tells the client what that did.
+//! or the tree is committed. `cut` keeps what came before a session was cut off, `tell` is what the client is told meanwhile, `room` counts what the workspace comes to hold, `same` serves who has nothing new, `summary` tells the client what that did.
 
 mod cut;
 mod room;
@@ -11,7 +11,6 @@ mod same;
 mod summary;
 mod tell;
 mod turn;
-mod unpack;
 
 use std::collections::VecDeque;
 use std::mem::MaybeUninit;
@@ -48,6 +47,8 @@ pub struct Options {
     pub max_entries: u64,
     /// Bytes of content that one session may send.
     pub max_bytes: u64,
+    /// Bytes of one file.
+    pub max_file_bytes: u64,
     /// Threads that write, and that look for drift; 1 to 16.
     pub threads: usize,
     /// Bytes of what commits replaced and removed that a workspace keeps for when they come back, about; 0 for none.
@@ -63,6 +64,7 @@ impl Default for Options {
         Self {
             max_entries: 2_000_000,
             max_bytes: 1 << 40,
+            max_file_bytes: u64::MAX,
             threads: 2,
             past_bytes: 256 << 20,
             room: None,
@@ -204,11 +206,6 @@ impl Session<'_> {
         }
     }
 
-    fn serve_on(&mut self, begun: Begun, index: &Index) -> Result<Received, ReceiveError> {
-        let known = self.welcome(&begun.hello, index, &begun.kept)?;
-        self.rounds_on(begun, index, (known, None))
-    }
-
     /// Serves a session that has been welcomed, against the last commit; `known` is whether that is the client's base.
     fn rounds_on(
         &mut self,
@@ -260,8 +257,10 @@ impl Session<'_> {
             }
             tally.rest();
         }
-        let gone = context.gone.into_inner();
-        self.gone = gone.unwrap_or_else(PoisonError::into_inner);
+        self.gone = context
+            .gone
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner);
         received
     }
 

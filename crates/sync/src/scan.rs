@@ -32,8 +32,6 @@ use crate::store::packed::{Child, Packed};
 use crate::tree::walk::{Visitor, Walk};
 use crate::tree::{Dir, Name, hash, read};
 
-/// Bytes of the largest file that is read whole; a larger one is sent in parts.
-const WHOLE: usize = 256 << 10;
 /// How often a small file that changes while it is read is read again.
 const TRIES: usize = 3;
 
@@ -443,7 +441,8 @@ impl<'a, S: Sink> Worker<'a, S> {
 
     /// Appends a small file to the sink's buffer; `None`, and back at its start, if it is not small.
     fn read_whole(&mut self, file: &OwnedFd, expected: u64) -> rustix::io::Result<Option<usize>> {
-        let Some(expected) = usize::try_from(expected).ok().filter(|&size| size <= WHOLE) else {
+        let whole = self.sink.whole();
+        let Some(expected) = usize::try_from(expected).ok().filter(|&size| size <= whole) else {
             return Ok(None);
         };
         let buffer = self.sink.buffer();
@@ -452,7 +451,7 @@ impl<'a, S: Sink> Worker<'a, S> {
         loop {
             let read = read::append(file, buffer).inspect_err(|_| buffer.truncate(start))?;
             let len = buffer.len() - start;
-            if len > WHOLE {
+            if len > whole {
                 buffer.truncate(start);
                 rustix::fs::seek(file, rustix::fs::SeekFrom::Start(0))?;
                 return Ok(None);

@@ -140,6 +140,7 @@ fn open(state_dir: PathBuf, tasks: &TaskTracker) -> Result<Server, Problem> {
         keeper: None,
         job_rules: JobRules::default(),
         sites: std::collections::BTreeMap::new(),
+        records: legwork_server::RecordRules::default(),
     };
     Server::open(config, tasks.clone())
 }

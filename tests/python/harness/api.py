@@ -243,6 +243,7 @@ class Client:
         seen = grpc.intercept_channel(channel, recorder)
         self.jobs = stubs.jobs.JobServiceStub(seen)
         self.sync = stubs.sync.SyncServiceStub(seen)
+        self.records = stubs.records.RecordServiceStub(seen)
         self.host = stubs.host.HostServiceStub(seen)
         self.enroll = stubs.enroll.EnrollServiceStub(seen)
         self.health = stubs.health.HealthStub(seen)

@@ -28,6 +28,10 @@ pub(super) const ROOMS: &[Room] = &[
         imports: &[],
     },
     Room {
+        name: "legwork-processes",
+        imports: &[],
+    },
+    Room {
         name: "legwork-identity",
         imports: &[],
     },
@@ -37,13 +41,20 @@ pub(super) const ROOMS: &[Room] = &[
     },
     Room {
         name: "legwork-client",
-        imports: &["legwork-identity", "legwork-proto", "legwork-sync"],
+        imports: &[
+            "legwork-identity",
+            "legwork-proto",
+            "legwork-records",
+            "legwork-sync",
+        ],
     },
     Room {
         name: "legwork-server",
         imports: &[
             "legwork-identity",
             "legwork-jobs",
+            "legwork-processes",
+            "legwork-records",
             "legwork-sync",
             "legwork-proto",
         ],
@@ -54,6 +65,8 @@ pub(super) const ROOMS: &[Room] = &[
             "legwork-shim",
             "legwork-identity",
             "legwork-jobs",
+            "legwork-processes",
+            "legwork-records",
             "legwork-sync",
             "legwork-identity",
             "legwork-proto",
@@ -66,6 +79,8 @@ pub(super) const ROOMS: &[Room] = &[
         imports: &[
             "legwork-shim",
             "legwork-jobs",
+            "legwork-processes",
+            "legwork-records",
             "legwork-sync",
             "legwork-identity",
             "legwork-proto",

@@ -105,12 +105,11 @@ async fn a_pull_that_is_cut_in_the_middle_brings_everything() {
             into: into.clone(),
             options: pull::Options {
                 globs: vec!["**".into()],
-                force: false,
-                pushed: None,
+                ..pull::Options::default()
             },
             record: far.host.scratch("records").join(after.to_string()),
         };
-        client.pull(request).await.unwrap();
+        client.pull(request, Arc::new(Silent)).await.unwrap();
         for file in ["big", "small0", "small49"] {
             let (here, there) = (into.join(file), root.join(file));
             assert!(std::fs::read(here).unwrap() == std::fs::read(there).unwrap());

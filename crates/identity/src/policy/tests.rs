@@ -37,6 +37,12 @@ const EXPECTED: &[(&str, [u8; 5])] = &[
     ("legwork.v1.SyncService/RemoveWorkspace", [0, 1, 1, 0, 0]),
     ("legwork.v1.SyncService/ListTrash", [0, 1, 1, 0, 0]),
     ("legwork.v1.SyncService/RestoreTrash", [0, 1, 1, 0, 0]),
+    ("legwork.v1.RecordService/Ingest", [0, 1, 1, 1, 0]),
+    ("legwork.v1.RecordService/Tail", [0, 1, 1, 1, 1]),
+    ("legwork.v1.RecordService/At", [0, 1, 1, 1, 1]),
+    ("legwork.v1.RecordService/ListStreams", [0, 1, 1, 1, 1]),
+    ("legwork.v1.RecordService/StreamStats", [0, 1, 0, 0, 1]),
+    ("legwork.v1.RecordService/Fsck", [0, 1, 0, 0, 0]),
     ("legwork.v1.HostService/Info", [0, 1, 1, 1, 1]),
     ("legwork.v1.EnrollService/Join", [1, 1, 1, 1, 1]),
     ("legwork.v1.EnrollService/Renew", [0, 1, 1, 1, 1]),
@@ -119,8 +125,8 @@ fn others_things_are_not_found() {
 #[test]
 fn what_reads_only_changes_nothing() {
     let changing = [
-        "Start", "Input", "Stop", "Signal", "Pause", "Resume", "Remove", "Commit", "Invite",
-        "Revoke",
+        "Start", "Input", "Stop", "Signal", "Pause", "Resume", "Remove", "Commit", "Ingest",
+        "Invite", "Revoke",
     ];
     for (_, method, requirement) in TABLE {
         if changing.contains(method)

@@ -1,6 +1,9 @@
 //! `legwork pull`.
 
 use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Args;
 use legwork_client::{Client, Job, PullRequest, PullSource, WorkspaceRef};
@@ -8,11 +11,16 @@ use legwork_sync::pull::{Options, Pulled};
 use serde_json::json;
 
 use crate::app::App;
-use crate::error::{CommandError, FAILED};
-use crate::interrupt::unless_interrupted;
+use crate::compress::Compression;
+use crate::error::{CommandError, FAILED, INTERRUPTED};
+use crate::interrupt::Interrupts;
 use crate::local::Session;
+use crate::progress::{CancelOnDrop, Progress, Way};
 use crate::project::{self, Project};
 use crate::{mirror, render};
+
+/// How long a pull that was interrupted has to remove what it did not complete.
+const TIDYING: Duration = Duration::from_millis(500);
 
 /// Bring files back from the mirror that a job ran in.
 ///
@@ -33,6 +41,9 @@ pub(crate) struct Pull {
     /// Replace files that were changed here
     #[arg(long)]
     force: bool,
+    /// Whether content is compressed on its way
+    #[arg(long, value_enum, value_name = "HOW")]
+    compress: Option<Compression>,
 }
 
 pub(crate) async fn run(app: &App, args: Pull) -> Result<u8, CommandError> {
@@ -58,9 +69,11 @@ pub(crate) async fn run(app: &App, args: Pull) -> Result<u8, CommandError> {
     let options = Options {
         globs,
         force: args.force,
-        pushed: None,
+        ..Options::default()
     };
-    unless_interrupted(pull(app, &session, source, into, options)).await
+    let mut interrupts = Interrupts::listen()?;
+    let asked = (source, into, args.compress);
+    unless_stopped(app, &session, asked, options, &mut interrupts).await
 }
 
 /// `run --pull`: into the project that was mirrored.
@@ -68,31 +81,51 @@ pub(crate) async fn after_run(
     app: &App,
     session: &Session,
     job: &Job,
-    globs: &[String],
-    force: bool,
+    (globs, force, compress): (&[String], bool, Option<Compression>),
+    interrupts: &mut Interrupts,
 ) -> Result<u8, CommandError> {
     let project = Project::find(&project::here()?)?;
     let options = Options {
         globs: globs.to_vec(),
         force,
-        pushed: None,
+        ..Options::default()
     };
-    pull(
-        app,
-        session,
-        PullSource::Job(job.id.to_string()),
-        project.root,
-        options,
-    )
-    .await
+    let source = PullSource::Job(job.id.to_string());
+    let asked = (source, project.root, compress);
+    unless_stopped(app, session, asked, options, interrupts).await
+}
+
+/// From where, into which directory, and whether compressed.
+type Asked = (PullSource, PathBuf, Option<Compression>);
+
+/// Pulls until it is done or somebody interrupts it.
+async fn unless_stopped(
+    app: &App,
+    session: &Session,
+    asked: Asked,
+    options: Options,
+    interrupts: &mut Interrupts,
+) -> Result<u8, CommandError> {
+    let progress = Arc::new(Progress::of(app.out, Way::Back));
+    let _over = CancelOnDrop(Arc::clone(&progress));
+    let mut pulling = pin!(pull(app, session, asked, options, &progress));
+    tokio::select! {
+        pulled = &mut pulling => return pulled,
+        () = interrupts.next() => {}
+    }
+    progress.cancel();
+    // Which of both it comes to is the same for whoever interrupted it.
+    drop(tokio::time::timeout(TIDYING, pulling).await);
+    let message = "stopped: files that had come are here, and of others nothing";
+    Err(CommandError::new(INTERRUPTED, "INTERRUPTED", message).hint("pull again for the others"))
 }
 
 async fn pull(
     app: &App,
     session: &Session,
-    source: PullSource,
-    into: PathBuf,
+    (source, into, compress): Asked,
     mut options: Options,
+    progress: &Arc<Progress>,
 ) -> Result<u8, CommandError> {
     std::fs::create_dir_all(&into).map_err(|e| {
         CommandError::new(FAILED, "DESTINATION", format!("{}: {e}", into.display()))
@@ -101,6 +134,8 @@ async fn pull(
     let workspace = workspace_key(&session.client, &source).await?;
     let key = format!("{workspace} {}", into.display());
     let record = session.memory(key.as_bytes(), "pulled")?;
+    let settled = Project::find(&into)?.sync.compress;
+    options.compress = Compression::chosen(compress.or(settled));
     options.pushed = pushed(session, &source, &workspace, &into)?;
     let (asked, forced) = (options.globs.join(" "), options.force);
     let request = PullRequest {
@@ -109,7 +144,8 @@ async fn pull(
         options,
         record,
     };
-    let pulled = session.client.pull(request).await?;
+    let progress = Arc::clone(progress);
+    let pulled = session.client.pull(request, progress).await?;
     if app.out.json {
         app.out.json_line(&to_json(&pulled))?;
     } else {
@@ -228,6 +264,7 @@ fn to_json(pulled: &Pulled) -> serde_json::Value {
     json!({
         "written": paths(&pulled.written),
         "writtenBytes": pulled.written_bytes,
+        "wireBytes": pulled.wire_bytes,
         "same": pulled.same,
         "refused": paths(&pulled.refused),
         "gone": paths(&pulled.gone),

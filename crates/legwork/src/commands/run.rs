@@ -88,7 +88,8 @@ pub(crate) async fn run(app: &App, args: Run) -> Result<u8, CommandError> {
             let code = conclude(app, &job)?;
             let ran = !matches!(job.finish().map(|f| &f.cause), Some(Cause::NotStarted(_)));
             if ran && !args.pull.is_empty() {
-                let pulled = pull::after_run(app, &session, &job, &args.pull, args.force).await;
+                let asked = (&args.pull[..], args.force, args.options.compress);
+                let pulled = pull::after_run(app, &session, &job, asked, &mut interrupts).await;
                 if code == 0 {
                     pulled?;
                 } else if let Err(failure) = pulled {

@@ -129,6 +129,7 @@ fn settings(args: &Sync) -> SyncSettings {
         include: (!args.include.is_empty()).then(|| args.include.clone()),
         bwlimit: args.bwlimit,
         compress: args.compress,
+        ..SyncSettings::default()
     }
 }
 

@@ -26,6 +26,7 @@ pub(super) struct File {
     pub(super) retention: Retention,
     pub(super) jobs: super::rules::Jobs,
     pub(super) workspace: BTreeMap<String, Site>,
+    pub(super) records: super::records::Records,
 }
 
 /// A directory that is a workspace.
@@ -93,6 +94,8 @@ pub(super) struct Limits {
     pub(super) staging_bytes_each: Option<u64>,
     pub(super) tree_entries: Option<u64>,
     pub(super) commit_bytes: Option<u64>,
+    pub(super) file_bytes: Option<u64>,
+    pub(super) past_bytes: Option<u64>,
     pub(super) trash_age_s: Option<u64>,
     pub(super) trash_bytes: Option<u64>,
     pub(super) trash_commits: Option<usize>,
@@ -163,6 +166,8 @@ mod tests {
                 "[workspace.site]\npath = \"/srv/site\"\nwriter = [\"anna\"]",
                 "`writers`",
             ),
+            ("[records]\nsegment_byte = 1", "`segment_bytes`"),
+            ("[records.stream.a]\ndurabilty = \"os\"", "`durability`"),
         ] {
             let error = parse(text).unwrap_err();
             assert_eq!(error.reason, "BAD_CONFIG");

@@ -6,10 +6,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use legwork_identity::invite::{ADDRESSES_MAX, Address};
-use legwork_server::{Cgroups, JobRules, Limits, Quotas, Retention, RunAs, SiteRule, TrashBounds};
+use legwork_server::{
+    Cgroups, JobRules, Limits, Quotas, RecordRules, Retention, RunAs, SiteRule, TrashBounds,
+};
 
 use super::file::{self, File};
-use super::rules;
+use super::{records, rules};
 use crate::commands::serve::Serve;
 use crate::error::CommandError;
 use crate::paths;
@@ -40,6 +42,7 @@ pub(super) struct Settings {
     pub(super) retention: Retention,
     pub(super) job_rules: JobRules,
     pub(super) sites: BTreeMap<String, SiteRule>,
+    pub(super) records: RecordRules,
 }
 
 /// When a log's file is begun anew.
@@ -105,6 +108,7 @@ impl Settings {
             retention: retention(&file.retention),
             job_rules: rules::of(&file.jobs),
             sites: sites(file.workspace),
+            records: records::rules(&file.records)?,
         })
     }
 
@@ -252,6 +256,8 @@ fn limits(file: &file::Limits) -> Limits {
                 .unwrap_or(usual.quotas.staging_bytes),
             tree_entries: file.tree_entries.unwrap_or(usual.quotas.tree_entries),
             commit_bytes: file.commit_bytes.unwrap_or(usual.quotas.commit_bytes),
+            file_bytes: file.file_bytes.unwrap_or(usual.quotas.file_bytes),
+            past_bytes: file.past_bytes.unwrap_or(usual.quotas.past_bytes),
             trash: trash(file, usual.quotas.trash),
         },
     }

@@ -49,8 +49,13 @@ struct Open {
 /// What a look at the next line says.
 enum Step {
     Line(Range<usize>),
-    Missing { to: u64, damaged: bool },
+    Missing {
+        to: u64,
+        damaged: bool,
+    },
     End,
+    /// It has read as much as it may at once.
+    Later,
 }
 
 impl Reader {
@@ -95,8 +100,18 @@ impl Reader {
     /// # Errors
     /// The disk failed. The reader can be asked again.
     pub fn next_item(&mut self) -> Result<Option<Item<'_>>, ReadError> {
-        match self.step()? {
-            Step::End => Ok(None),
+        let mut reads = u32::MAX;
+        self.next_within(&mut reads)
+    }
+
+    /// The same, reading from the disk so many times at most, each time some 256 KiB; they are counted down. `None` with none of them left
+    /// means that there may be more: whoever searches for what is rare comes up for air.
+    ///
+    /// # Errors
+    /// As [`Self::next_item`].
+    pub fn next_within(&mut self, reads: &mut u32) -> Result<Option<Item<'_>>, ReadError> {
+        match self.step(reads)? {
+            Step::End | Step::Later => Ok(None),
             Step::Missing { to, damaged } => {
                 let from = self.next;
                 self.next = to + 1;
@@ -140,7 +155,7 @@ impl Reader {
         Ok(lines)
     }
 
-    fn step(&mut self) -> Result<Step, ReadError> {
+    fn step(&mut self, reads: &mut u32) -> Result<Step, ReadError> {
         loop {
             while let Some(length) = memchr::memchr(b'\n', &self.chunk[self.done..]) {
                 let place = self.done..self.done + length;
@@ -171,9 +186,13 @@ impl Reader {
                     return Ok(Step::Line(place));
                 }
             }
+            let Some(left) = reads.checked_sub(1) else {
+                return Ok(Step::Later);
+            };
             if let Some(step) = self.fill()? {
                 return Ok(step);
             }
+            *reads = left;
         }
     }
 

@@ -12,9 +12,12 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::Metrics;
+use super::records;
 use super::usage::Usage;
 use crate::authority::now;
 use crate::listen::Listening;
+use crate::records::{Now, Sums};
+use crate::workspaces::blocking;
 
 const DAY: f64 = 86_400.0;
 
@@ -33,6 +36,7 @@ struct Found {
     /// `None` when the jobs cannot be read: no figure is better than a wrong one.
     jobs: Option<Vec<(&'static str, u64)>>,
     usage: Option<Usage>,
+    records: Option<(Sums, Now)>,
     connections: Vec<(&'static str, u64)>,
     /// Bytes that the server's user may still write, and that the file system has in all.
     disk: Option<(u64, u64)>,
@@ -76,10 +80,16 @@ impl Page {
         if let Err(error) = &usage {
             tracing::warn!(%error, "jobs cannot be measured");
         }
+        let streams = Arc::clone(&shared.records.streams);
+        let records = blocking(move || streams.figures()).await;
+        if let Err(error) = &records {
+            tracing::warn!(%error, "records cannot be counted");
+        }
         let disk = rustix::fs::statvfs(shared.jobs.state_dir()).ok();
         Found {
             jobs: jobs.ok(),
             usage: usage.ok(),
+            records: records.ok(),
             connections: self.listening.connections().to_vec(),
             disk: disk.map(|disk| {
                 let bytes = |blocks: u64| blocks.saturating_mul(disk.f_frsize);
@@ -119,6 +129,9 @@ impl Found {
         }
         if let Some(usage) = &self.usage {
             usage.register(&mut registry);
+        }
+        if let Some((sums, now)) = &self.records {
+            records::register(&mut registry, sums, now);
         }
         let help = "Connections, by who is at their other end";
         registry.register("connections", help, gauges("peer", &self.connections));

@@ -13,6 +13,7 @@ mod metrics;
 mod mirrors;
 mod net;
 mod quotas;
+mod records;
 mod refusals;
 mod roles;
 mod run_as;

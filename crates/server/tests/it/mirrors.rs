@@ -84,12 +84,11 @@ async fn there_and_back() {
         into: into.clone(),
         options: pull::Options {
             globs: vec!["out/*".into()],
-            force: false,
-            pushed: None,
+            ..pull::Options::default()
         },
         record: host.scratch("cache").join("pulled"),
     };
-    let pulled = client.pull(request).await.unwrap();
+    let pulled = client.pull(request, Arc::new(Silent)).await.unwrap();
     assert_eq!(pulled.written, [Path::new("out/both")]);
     assert_eq!(
         std::fs::read_to_string(into.join("out/both")).unwrap(),
@@ -120,12 +119,15 @@ async fn what_is_not_there_cannot_be_pulled() {
             into: host.scratch("results"),
             options: pull::Options {
                 globs: vec!["x".into()],
-                force: false,
-                pushed: None,
+                ..pull::Options::default()
             },
             record: host.scratch("cache").join("pulled"),
         };
-        client.pull(request).await.unwrap_err().reason
+        client
+            .pull(request, Arc::new(Silent))
+            .await
+            .unwrap_err()
+            .reason
     };
     let named = PullSource::Workspace(WorkspaceRef::Name("none".into()));
     assert_eq!(pull(named).await, "WORKSPACE_NOT_FOUND");

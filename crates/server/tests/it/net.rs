@@ -15,7 +15,7 @@ use legwork_identity::store::{NewInvite, Store};
 use legwork_identity::tls::{self, Credentials, HandshakeError};
 use legwork_identity::{CertificateRequest, PrivateKey, Role, SystemClock, UnixTime};
 use legwork_server::{
-    Cgroups, Config, JobRules, Limits, Problem, RunAs, Server, ServerLock, Sockets,
+    Cgroups, Config, JobRules, Limits, Problem, RecordRules, RunAs, Server, ServerLock, Sockets,
 };
 use tempfile::TempDir;
 use tokio::net::TcpStream;
@@ -48,8 +48,23 @@ impl Net {
         Self::on(tempfile::tempdir().unwrap(), limits, None).await
     }
 
+    /// With rules for records.
+    pub(crate) async fn keeping(rules: RecordRules) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        Self::with(dir, Limits::default(), None, rules).await
+    }
+
     /// On a directory that an earlier one may have left; as root with users for its jobs.
     pub(crate) async fn on(dir: TempDir, limits: Limits, run_as: Option<&RunAs>) -> Self {
+        Self::with(dir, limits, run_as, RecordRules::default()).await
+    }
+
+    async fn with(
+        dir: TempDir,
+        limits: Limits,
+        run_as: Option<&RunAs>,
+        records: RecordRules,
+    ) -> Self {
         let state_dir = dir.path().join("state");
         let tasks = TaskTracker::new();
         let config = Config {
@@ -58,6 +73,7 @@ impl Net {
             keeper: None,
             job_rules: JobRules::default(),
             sites: std::collections::BTreeMap::new(),
+            records,
         };
         let server = match run_as {
             Some(run_as) => Server::open_for(config, run_as, tasks.clone()).await,

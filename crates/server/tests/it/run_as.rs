@@ -119,12 +119,11 @@ impl World {
             into: into.clone(),
             options: pull::Options {
                 globs: vec![glob.into()],
-                force: false,
-                pushed: None,
+                ..pull::Options::default()
             },
             record: into.join(".record"),
         };
-        let pulling = tokio::time::timeout(PATIENCE, client.pull(request));
+        let pulling = tokio::time::timeout(PATIENCE, client.pull(request, Arc::new(Silent)));
         (pulling.await.unwrap().unwrap(), into)
     }
 

@@ -152,6 +152,12 @@ impl Cgroup {
 
     /// Removes it, with the groups that the job has made in it. One that still has processes stays.
     fn remove(&self) {
+        let path = self.path.as_bytes();
+        let remove = || rustix::fs::unlinkat(CWD, path, AtFlags::REMOVEDIR);
+        // Hardly any job makes groups, and to look for them costs more than to be told so.
+        if remove().is_ok() {
+            return;
+        }
         // The deepest come last.
         let mut below = self.with_groups_below();
         while let Some(group) = below.pop() {
@@ -159,8 +165,7 @@ impl Cgroup {
                 best_effort(rustix::fs::unlinkat(&group, name, AtFlags::REMOVEDIR));
             }
         }
-        let path = self.path.as_bytes();
-        best_effort(rustix::fs::unlinkat(CWD, path, AtFlags::REMOVEDIR));
+        best_effort(remove());
     }
 
     /// Its own directory and those below, parents before children.

@@ -57,3 +57,11 @@ pub(crate) fn protocol(what: &str) -> Refusal {
         what: what.to_owned(),
     }
 }
+
+/// The client said more than is taken.
+pub(crate) fn too_much(what: &str, limit: u64) -> Refusal {
+    Refusal::TooMuch {
+        what: what.to_owned(),
+        limit,
+    }
+}

@@ -11,8 +11,9 @@ use rustix::io::Errno;
 use crate::error::PullError;
 use crate::link::Receiving;
 use crate::manifest::Entry;
-use crate::message::{Data, MAX_FRAME, Node, Packing, PullDown};
+use crate::message::{Data, Node, PullDown};
 use crate::observer::{Observer, Progress};
+use crate::pack::unpack::Unpacker;
 use crate::path::{TreePath, to_path_buf};
 use crate::pull::Pulled;
 use crate::pull::globs::Globs;
@@ -40,6 +41,7 @@ pub(crate) struct Puller<'a> {
     pub(crate) known: Known,
     receiver: &'a mut dyn Receiving<PullDown>,
     observer: &'a dyn Observer,
+    unpacker: Unpacker,
     pub(crate) pulled: Pulled,
     /// Files that have begun to come; `None` for those that were given up.
     arriving: HashMap<u32, Option<Arriving>>,
@@ -69,6 +71,7 @@ impl<'a> Puller<'a> {
             known,
             receiver,
             observer,
+            unpacker: Unpacker::default(),
             pulled,
             arriving,
         }
@@ -226,29 +229,48 @@ impl<'a> Puller<'a> {
         }
         loop {
             match self.next()? {
-                PullDown::Data(data) if data.packing == Packing::Plain => {
-                    self.data(offered, wanted, &data)?;
+                PullDown::Data(data) => {
+                    self.pulled.wire_bytes += data.bytes.len() as u64;
+                    let plain = self.unpacker.plain(data);
+                    let plain = plain.map_err(|bad| PullError::Protocol(bad.to_string()))?;
+                    self.data(offered, wanted, &plain)?;
                 }
                 PullDown::Gone { files } => {
                     for number in files {
-                        let entry = offered_file(offered, number)?;
-                        self.forget(number, entry);
-                        self.pulled.gone.push(entry.path.to_path_buf());
+                        self.gone(offered, wanted, number)?;
                     }
                 }
-                PullDown::Done => return Ok(()),
-                PullDown::Data(_) | PullDown::Offer(_) | PullDown::Refused(_) => {
+                PullDown::Done => {
+                    let is_over = |number| matches!(self.arriving.get(number), Some(None));
+                    if !wanted.iter().all(is_over) {
+                        let early = "it says that it has sent what it has not".to_owned();
+                        return Err(PullError::Protocol(early));
+                    }
+                    return Ok(());
+                }
+                PullDown::Offer(_) | PullDown::Refused(_) => {
                     return Err(PullError::Protocol("a message out of place".to_owned()));
                 }
             }
         }
     }
 
+    /// A file that was wanted does not come. Of one that is over there is nothing more to tell.
+    fn gone(&mut self, offered: &[Entry], wanted: &[u32], number: u32) -> Result<(), PullError> {
+        let entry = offered_file(offered, number)?;
+        if wanted.binary_search(&number).is_err() {
+            let what = "gone is what was not wanted".to_owned();
+            return Err(PullError::Protocol(what));
+        }
+        if !matches!(self.arriving.get(&number), Some(None)) {
+            self.forget(number, entry);
+            self.pulled.gone.push(entry.path.to_path_buf());
+        }
+        Ok(())
+    }
+
     fn data(&mut self, offered: &[Entry], wanted: &[u32], data: &Data) -> Result<(), PullError> {
         let bad = |what: &str| PullError::Protocol(what.to_owned());
-        if data.bytes.len() > MAX_FRAME {
-            return Err(bad("an oversized frame"));
-        }
         let mut at = 0;
         for piece in &data.pieces {
             let entry = offered_file(offered, piece.file)?;
@@ -278,6 +300,9 @@ impl<'a> Puller<'a> {
                 .ok_or_else(|| bad("more pieces than bytes"))?;
             at = to;
             self.piece(piece.file, entry, piece.offset, bytes);
+        }
+        if at != data.bytes.len() {
+            return Err(bad("more bytes than pieces"));
         }
         Ok(())
     }
@@ -320,6 +345,10 @@ impl<'a> Puller<'a> {
         write::append(&arriving.file, bytes)?;
         arriving.hasher.update(bytes);
         arriving.received += bytes.len() as u64;
+        self.observer.transferred(Progress {
+            files: 0,
+            bytes: bytes.len() as u64,
+        });
         if arriving.received < size {
             return Ok(());
         }
@@ -332,10 +361,7 @@ impl<'a> Puller<'a> {
         self.place(entry, &temporary)?;
         self.arriving.insert(number, None);
         self.pulled.written_bytes += size;
-        self.observer.transferred(Progress {
-            files: 1,
-            bytes: size,
-        });
+        self.observer.transferred(Progress { files: 1, bytes: 0 });
         Ok(())
     }
 

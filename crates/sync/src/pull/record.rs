@@ -14,7 +14,7 @@ use crate::push::cache;
 use crate::store::codec::{Format, Reader, Writer};
 use crate::store::{self, Replacement};
 
-const FORMAT: Format = Format {
+pub(crate) const FORMAT: Format = Format {
     magic: *b"lwpulls\0",
     version: 1,
 };
@@ -64,7 +64,7 @@ pub(crate) fn load(path: &Path) -> Result<Record, PullError> {
     let Some(bytes) = store::read(path)? else {
         return Ok(Record::new());
     };
-    match Reader::new(FORMAT, &bytes, path).and_then(|mut reader| reader.entries()) {
+    match decode(&bytes, path) {
         Ok(entries) => Ok(entries
             .into_iter()
             .map(|entry| (entry.path, entry.node))
@@ -73,6 +73,10 @@ pub(crate) fn load(path: &Path) -> Result<Record, PullError> {
         Err(StoreError::Damaged { .. }) => Ok(Record::new()),
         Err(error) => Err(error.into()),
     }
+}
+
+pub(crate) fn decode(bytes: &[u8], path: &Path) -> Result<Vec<Entry>, StoreError> {
+    Reader::new(FORMAT, bytes, path)?.entries()
 }
 
 /// Remembers.

@@ -1,8 +1,7 @@
 //! The server's side of a pull.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use rustix::fs::FileType;
 use rustix::io::Errno;
 
@@ -13,6 +12,7 @@ use crate::message::{
     Data, MAX_PAGE, Node, Offer, Packing, Piece, PullDown, PullUp, Put, Refusal, TARGET_FRAME,
     VERSION,
 };
+use crate::pack::{Compress, Pace, Packer};
 use crate::path::TreePath;
 use crate::pull::globs::Globs;
 use crate::scan::{self, Discard, Index, Worker};
@@ -41,6 +41,9 @@ where
         workspace,
         sender: &mut sender,
         receiver: &mut receiver,
+        packer: Packer::default(),
+        pace: Pace::new(Compress::Nothing, 1),
+        begun: Instant::now(),
     };
     let served = server.serve();
     if let Err(ReceiveError::Refused(refusal)) = &served {
@@ -54,6 +57,11 @@ struct Server<'a> {
     workspace: &'a Workspace,
     sender: &'a mut dyn Sending<PullDown>,
     receiver: &'a mut dyn Receiving<PullUp>,
+    packer: Packer,
+    /// Whether content is compressed now.
+    pace: Pace,
+    /// When content began to be sent.
+    begun: Instant,
 }
 
 impl Server<'_> {
@@ -91,14 +99,21 @@ impl Server<'_> {
             let PullUp::Want(want) = self.next()? else {
                 return Err(protocol("a second question").into());
             };
-            wanted.extend(want.files);
-            if !wanted.is_sorted_by(|a, b| a < b) {
-                return Err(protocol("wants a file twice, or out of order").into());
+            for number in want.files {
+                if wanted.last().is_some_and(|last| *last >= number) {
+                    return Err(protocol("wants a file twice, or out of order").into());
+                }
+                wanted.push(number);
+            }
+            if wanted.len() > found.entries.len() {
+                return Err(protocol("wants more files than there are").into());
             }
             if want.last {
                 break;
             }
         }
+        self.pace = Pace::new(ask.compress, 1);
+        self.begun = Instant::now();
         self.send(&found.entries, &wanted)?;
         Ok(self.sender.send(PullDown::Done)?)
     }
@@ -210,14 +225,22 @@ impl Server<'_> {
     }
 
     fn flush(&mut self, pieces: &mut Vec<Piece>, buffer: &mut Vec<u8>) -> Result<(), ReceiveError> {
-        let (pieces, bytes) = (std::mem::take(pieces), Bytes::from(std::mem::take(buffer)));
-        if !pieces.is_empty() {
-            self.sender.send(PullDown::Data(Data {
-                pieces,
-                packing: Packing::Plain,
-                bytes,
-            }))?;
+        let (pieces, plain) = (std::mem::take(pieces), std::mem::take(buffer));
+        if pieces.is_empty() {
+            return Ok(());
         }
+        let (packing, bytes) = if self.pace.compresses() {
+            self.packer.pack(plain)
+        } else {
+            (Packing::Plain, plain.into())
+        };
+        let (len, handed) = (bytes.len() as u64, Instant::now());
+        self.sender.send(PullDown::Data(Data {
+            pieces,
+            packing,
+            bytes,
+        }))?;
+        self.pace.sent(len, handed.elapsed(), self.begun.elapsed());
         Ok(())
     }
 }

@@ -1,6 +1,6 @@
 //! What the server has, as far as the client knows: the tree of the last commit, and the contents of its files.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use std::sync::OnceLock;
 
@@ -8,6 +8,7 @@ use crate::digest::Digest;
 use crate::manifest::{self, Entry};
 use crate::message::Node;
 use crate::path::TreePath;
+use crate::push::fine::{Chunks, Fine};
 use crate::push::library::Library;
 use crate::store::packed::Packed;
 
@@ -54,14 +55,45 @@ pub(crate) struct Base<'a> {
     /// Where the chunks of its large files are remembered.
     memory: Option<&'a Path>,
     library: OnceLock<Library>,
+    /// Those of its small files.
+    fine: OnceLock<Fine>,
+    fine_memory: Option<&'a Path>,
 }
 
 impl<'a> Base<'a> {
-    pub(crate) fn of(tree: &'a Ground, memory: &'a Path) -> Self {
+    pub(crate) fn of(tree: &'a Ground, memory: &'a Path, fine: &'a Path) -> Self {
         Self {
             tree: Some(tree),
             memory: Some(memory),
+            fine_memory: Some(fine),
             ..Self::default()
+        }
+    }
+
+    /// A tree that was committed but for a few paths, of which the first says what was there. `tree` is how it is now.
+    pub(crate) fn under(
+        (ground, changed): (&'a Ground, &BTreeMap<TreePath, Option<Entry>>),
+        tree: &[Entry],
+        (memory, fine): (&'a Path, &'a Path),
+    ) -> Self {
+        let base = Self::of(ground, memory, fine);
+        let committed = ground.entries();
+        // One pass, and none of that is remembered but what may be asked for: a save is no reason to hash all names.
+        let content = |entry: &Entry| match &entry.node {
+            Node::File { hash, .. } => Some(key(hash)),
+            Node::Dir | Node::Symlink { .. } => None,
+        };
+        let now = |path| manifest::find(tree, TreePath::as_bytes(path)).and_then(content);
+        let offered: Contents = changed.keys().filter_map(now).collect();
+        let unchanged = |entry: &&Entry| {
+            content(entry).is_some_and(|key| offered.0.contains(&key))
+                && !changed.contains_key(&entry.path)
+        };
+        let others = tree.iter().filter(unchanged).filter_map(content);
+        let contents: Contents = committed.iter().filter_map(content).chain(others).collect();
+        Self {
+            contents: OnceLock::from(contents),
+            ..base
         }
     }
 
@@ -74,6 +106,18 @@ impl<'a> Base<'a> {
         let load = |path| Library::load(path, |hash| self.holds(hash));
         self.library
             .get_or_init(|| self.memory.map(load).unwrap_or_default())
+    }
+
+    /// What was at a path, if that was a small file whose chunks are remembered.
+    pub(crate) fn fine(&self, path: &TreePath) -> Option<(Digest, &Chunks)> {
+        let Node::File { hash, .. } = self.get(path)? else {
+            return None;
+        };
+        let load = |path| Fine::load(path);
+        let fine = self
+            .fine
+            .get_or_init(|| self.fine_memory.map(load).unwrap_or_default());
+        Some((*hash, fine.get(hash)?))
     }
 
     pub(crate) fn get(&self, path: &TreePath) -> Option<&'a Node> {

@@ -14,7 +14,7 @@ use crate::store::codec::{Format, Reader, Writer};
 use crate::store::packed::{self, Outline, Packed};
 use crate::store::{self, Replacement};
 
-const FORMAT: Format = Format {
+pub(crate) const FORMAT: Format = Format {
     magic: *b"lwcache\0",
     version: 1,
 };
@@ -87,7 +87,7 @@ pub(crate) fn load(path: &Path) -> Result<Option<Cache>, StoreError> {
     }
 }
 
-fn decode(bytes: &[u8], path: &Path) -> Result<Cache, StoreError> {
+pub(crate) fn decode(bytes: &[u8], path: &Path) -> Result<Cache, StoreError> {
     let mut reader = Reader::new(FORMAT, bytes, path)?;
     let (root, entries) = (reader.digest()?, reader.entries()?);
     let (peer, past) = end(&mut reader)?;

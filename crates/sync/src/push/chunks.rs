@@ -1,6 +1,6 @@
 //! Large files in chunks, whose ends follow from the content around them: what is put in or taken out moves few of them.
 //!
-//! `FastCDC` (2020) with chunks of 16 to 256 KiB, 64 KiB on average. The client remembers the chunks of what it sent (see `library`), so of a
+//! `FastCDC` (2020) with chunks of 16 to 256 KiB, 64 KiB on average, unless somebody settled other sizes. The client remembers the chunks of what it sent (see `library`), so of a
 //! changed file it sends those that no file of the last commit has, and for the others says where they are. No list of chunks ever
 //! travels, and the server need not know how they are made: it verifies the whole file. So a list that is wrong
 //! costs one more round trip, and so would another way to cut.
@@ -8,13 +8,8 @@
 use fastcdc::v2020::{FastCDC, Normalization};
 
 use crate::digest::Digest;
+use crate::push::blocks::Blocks;
 use crate::push::library::Library;
-
-/// Bytes of the smallest chunk, but for the last of a file.
-const MIN: usize = 16 << 10;
-const AVERAGE: usize = 64 << 10;
-/// Bytes of the largest chunk.
-pub(crate) const MAX: usize = 256 << 10;
 
 /// The first half of a chunk's BLAKE3: enough to tell chunks of one's own files apart.
 pub(crate) type Id = [u8; 16];
@@ -51,6 +46,8 @@ pub(crate) struct Place {
 #[derive(Debug)]
 pub(crate) struct Cutter<'a> {
     library: &'a Library,
+    /// Bytes of the smallest chunk but the last, of one on average, and of the largest.
+    sizes: (usize, usize, usize),
     /// What came and is not cut.
     rest: Vec<u8>,
     /// Where the chunk that comes next was before: list and position. Most often it follows the one before.
@@ -59,9 +56,10 @@ pub(crate) struct Cutter<'a> {
 }
 
 impl<'a> Cutter<'a> {
-    pub(crate) fn new(library: &'a Library) -> Self {
+    pub(crate) fn new(library: &'a Library, blocks: Blocks) -> Self {
         Self {
             library,
+            sizes: blocks.chunks(),
             rest: Vec::new(),
             expected: None,
             chunks: Vec::new(),
@@ -94,15 +92,16 @@ impl<'a> Cutter<'a> {
     ) -> Result<(), E> {
         let rest = std::mem::take(&mut self.rest);
         let mut left = &rest[..];
+        let (_, _, largest) = self.sizes;
         // Where the next chunk ends depends on no more than the largest.
-        while left.len() >= MAX || end && !left.is_empty() {
+        while left.len() >= largest || end && !left.is_empty() {
             let (len, id, place) = self.next(left, end);
             let (chunk, after) = left.split_at(len);
             let offset = self
                 .chunks
                 .last()
                 .map_or(0, |last| last.offset + u64::from(last.len));
-            let len = u32::try_from(len).expect("a chunk is at most 256 KiB");
+            let len = u32::try_from(len).expect("a chunk is at most 512 KiB");
             self.chunks.push(Chunk { id, offset, len });
             each(chunk, place)?;
             left = after;
@@ -127,8 +126,9 @@ impl<'a> Cutter<'a> {
             self.expected = Some((list, at + 1));
             return (len, chunk.id, self.library.place(list, at));
         }
-        let (_, len) =
-            FastCDC::with_level(left, MIN, AVERAGE, MAX, Normalization::Level2).cut(0, left.len());
+        let (min, average, max) = self.sizes;
+        let cutter = FastCDC::with_level(left, min, average, max, Normalization::Level2);
+        let (_, len) = cutter.cut(0, left.len());
         let id = id(&left[..len]);
         let found = self.library.find(&id, len);
         self.expected = found.map(|(list, at)| (list, at + 1));
@@ -143,7 +143,7 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::{Chunk, Cutter, MAX, MIN, Place};
+    use super::{Blocks, Chunk, Cutter, Place};
     use crate::digest::Digest;
     use crate::push::library::Library;
 
@@ -160,7 +160,11 @@ mod tests {
     }
 
     fn cut(library: &Library, content: &[u8], step: usize) -> (Vec<Chunk>, Vec<Option<Place>>) {
-        let (mut cutter, mut places, mut seen) = (Cutter::new(library), Vec::new(), Vec::new());
+        let (mut cutter, mut places, mut seen) = (
+            Cutter::new(library, Blocks::default()),
+            Vec::new(),
+            Vec::new(),
+        );
         let mut each = |chunk: &[u8], place| {
             seen.extend_from_slice(chunk);
             places.push(place);
@@ -226,9 +230,10 @@ mod tests {
             let after = [&before[..at], &bytes(put, 6), &before[(at + gone).min(len)..]].concat();
             let (chunks, places) = cut(&library, &after, steps.0);
             prop_assert_eq!(&chunks, &cut(&Library::default(), &after, steps.1).0);
+            let (min, _, max) = Blocks::default().chunks();
             for (at, chunk) in chunks.iter().enumerate() {
                 let size = chunk.len as usize;
-                prop_assert!(size <= MAX && (size >= MIN || at + 1 == chunks.len()));
+                prop_assert!(size <= max && (size >= min || at + 1 == chunks.len()));
                 if let Some(place) = places[at] {
                     let [new, old] = [chunk.offset, place.offset].map(|at| usize::try_from(at).unwrap());
                     let len = chunk.len as usize;

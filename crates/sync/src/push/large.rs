@@ -4,11 +4,11 @@ use std::os::fd::OwnedFd;
 
 use crate::digest::Digest;
 use crate::link::Closed;
-use crate::message::{Data, MAX_PAGE, Piece, Range, Reuse, TARGET_FRAME, Up};
+use crate::message::{Data, MAX_PAGE, Piece, Range, Reuse, Up};
+use crate::pack::Packer;
 use crate::push::chunks::{Chunk, Cutter, Place};
 use crate::push::library::Library;
 use crate::push::outbox::Outbox;
-use crate::push::pack::Packer;
 use crate::tree::read;
 
 /// Bytes that the server has, at which it is told of them: it copies while we read on.
@@ -64,11 +64,12 @@ impl<'a, 'link> Large<'a, 'link> {
         size: u64,
         library: Option<&Library>,
     ) -> Result<Option<Vec<Chunk>>, Closed> {
-        let mut cutter = library.map(Cutter::new);
+        let mut cutter = library.map(|library| Cutter::new(library, self.outbox.blocks));
+        let frame = self.outbox.blocks.frame();
         let compares = library.is_some_and(|library| !library.is_empty());
         let mut read_so_far = 0;
         while read_so_far < size && !self.outbox.stop() {
-            let mut bytes = Vec::with_capacity(TARGET_FRAME);
+            let mut bytes = Vec::with_capacity(frame);
             let read = read::append(file, &mut bytes).unwrap_or(0);
             bytes.truncate(usize::try_from(size - read_so_far).unwrap_or(usize::MAX));
             if read == 0 {
@@ -121,7 +122,7 @@ impl<'a, 'link> Large<'a, 'link> {
         let Some(Place { file, offset: from }) = place else {
             self.tell()?;
             self.fresh.extend_from_slice(bytes);
-            return if self.fresh.len() >= TARGET_FRAME {
+            return if self.fresh.len() >= self.outbox.blocks.frame() {
                 self.flush()
             } else {
                 Ok(())

@@ -8,11 +8,12 @@ use std::path::Path;
 
 use crate::digest::Digest;
 use crate::error::StoreError;
-use crate::push::chunks::{Chunk, Id, MAX, Place};
+use crate::push::blocks::MAX_CHUNK;
+use crate::push::chunks::{Chunk, Id, Place};
 use crate::store::codec::{Format, Reader, Writer};
 use crate::store::{self, Replacement};
 
-const FORMAT: Format = Format {
+pub(crate) const FORMAT: Format = Format {
     magic: *b"lwchunk\0",
     version: 1,
 };
@@ -114,7 +115,7 @@ fn encode(files: &HashMap<&Digest, &[Chunk]>) -> Vec<u8> {
     writer.finish()
 }
 
-fn decode(bytes: &[u8], path: &Path) -> Result<Vec<(Digest, Vec<Chunk>)>, StoreError> {
+pub(crate) fn decode(bytes: &[u8], path: &Path) -> Result<Vec<(Digest, Vec<Chunk>)>, StoreError> {
     let mut reader = Reader::new(FORMAT, bytes, path)?;
     let (mut files, mut left) = (Vec::new(), MAX_CHUNKS as u64);
     for _ in 0..reader.u64()? {
@@ -125,7 +126,7 @@ fn decode(bytes: &[u8], path: &Path) -> Result<Vec<(Digest, Vec<Chunk>)>, StoreE
         for _ in 0..count {
             let (id, len) = (reader.bytes()?.try_into().ok(), reader.u64()?);
             let len = u32::try_from(len).ok();
-            let len = len.filter(|&len| len > 0 && len as usize <= MAX);
+            let len = len.filter(|&len| len > 0 && len as usize <= MAX_CHUNK);
             let (Some(id), Some(len)) = (id, len) else {
                 return Err(reader.damaged("a bad chunk"));
             };

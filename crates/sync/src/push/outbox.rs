@@ -12,17 +12,22 @@ use bytes::Bytes;
 
 use crate::digest::Digest;
 use crate::link::{Closed, Sending};
-use crate::message::{Data, Delta, Held, HeldContent, Node, Packing, Piece, Put, Up};
+use crate::message::{Data, Delta, Held, HeldContent, Node, Packing, Piece, Put, Reuse, Up};
 use crate::observer::{Observer, Progress};
+use crate::pack::{Pace, Packer};
 use crate::push::Options;
 use crate::push::base::Contents;
+use crate::push::blocks::Blocks;
+use crate::push::fine::{Chunks, Run};
 use crate::push::large::{Cut, Large};
 use crate::push::library::Library;
-use crate::push::pack::{Pace, Packer};
 use crate::push::past::Past;
 
 /// A server whose first answer takes longer is far away, or slow in another way.
 const FAR: Duration = Duration::from_millis(40);
+
+/// Contents that a server may have of a session that was cut off, as far as we note it: of others it is sent again what it has.
+const MAX_HELD: usize = 2_000_000;
 
 /// The link's sending half, shared by all workers, and what was sent so far.
 pub(crate) struct Outbox<'a> {
@@ -32,6 +37,8 @@ pub(crate) struct Outbox<'a> {
     broken: AtomicBool,
     /// Whether content is sent at all.
     pub(crate) content: bool,
+    /// How large the pieces are in which it is.
+    pub(crate) blocks: Blocks,
     begun: Instant,
     /// Whether it is compressed now.
     packs: AtomicBool,
@@ -46,6 +53,8 @@ pub(crate) struct Outbox<'a> {
     /// What was sent since the base is what it is.
     sent: Mutex<Contents>,
     cut: Mutex<Cut>,
+    /// Small files that were cut up; `None` where they are not.
+    fine: Option<Mutex<Vec<(Digest, Chunks)>>>,
     /// What the server may have kept of earlier trees.
     past: Contents,
     /// What the server has of a session that was cut off.
@@ -79,6 +88,7 @@ impl<'a> Outbox<'a> {
                 next_file: 0,
                 pace,
             }),
+            blocks: options.blocks,
             begun: Instant::now(),
             void: AtomicBool::new(false),
             broken: AtomicBool::new(false),
@@ -91,6 +101,7 @@ impl<'a> Outbox<'a> {
             reused_bytes: AtomicU64::new(0),
             sent: Mutex::default(),
             cut: Mutex::default(),
+            fine: options.slow.then(Mutex::default),
             past: Contents::default(),
             held: Mutex::default(),
             mark,
@@ -124,8 +135,9 @@ impl<'a> Outbox<'a> {
     /// Takes note of what the server has of a session that was cut off.
     pub(crate) fn hold(&self, page: &Held) {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        let contents = page.contents.iter().map(|content| (content.hash, *content));
-        held.extend(contents);
+        let room = MAX_HELD.saturating_sub(held.len());
+        let contents = page.contents.iter().take(room);
+        held.extend(contents.map(|content| (content.hash, *content)));
     }
 
     /// How much of a content the server has of a session that was cut off; `None` if that is all.
@@ -255,16 +267,7 @@ impl<'a> Outbox<'a> {
         let Node::File { hash, .. } = put.node else {
             return Ok(());
         };
-        let number = {
-            let mut link = self.link.lock().unwrap_or_else(PoisonError::into_inner);
-            let number = link.next_file;
-            link.next_file += 1;
-            link.link.send(Up::Delta(Delta {
-                puts: vec![put],
-                deletes: Vec::new(),
-            }))?;
-            number
-        };
+        let number = self.offer(put)?;
         let chunks = Large::new(self, number, packer)
             .after(hash, self.held(&hash).unwrap_or(0).min(size))
             .send(file, size, library)?;
@@ -274,6 +277,76 @@ impl<'a> Outbox<'a> {
         }
         self.count(1, 0);
         Ok(())
+    }
+
+    /// Offers one file by itself; its number.
+    fn offer(&self, put: Put) -> Result<u32, Closed> {
+        let mut link = self.link.lock().unwrap_or_else(PoisonError::into_inner);
+        let number = link.next_file;
+        link.next_file += 1;
+        let (puts, deletes) = (vec![put], Vec::new());
+        let sent = link.link.send(Up::Delta(Delta { puts, deletes }));
+        drop(link);
+        sent.inspect_err(|_| self.broken.store(true, Ordering::Relaxed))?;
+        Ok(number)
+    }
+
+    /// Whether small files are cut up.
+    pub(crate) fn is_fine(&self) -> bool {
+        self.fine.is_some() && self.is_new()
+    }
+
+    /// Takes note of the chunks of a small file that is sent.
+    pub(crate) fn note_fine(&self, content: Digest, chunks: Chunks) {
+        if let Some(fine) = &self.fine {
+            let mut fine = fine.lock().unwrap_or_else(PoisonError::into_inner);
+            fine.push((content, chunks));
+        }
+    }
+
+    /// Sends what the server lacks of one small file.
+    pub(crate) fn send_edited(
+        &self,
+        put: Put,
+        (content, runs): (&[u8], &[Run]),
+        packer: &mut Packer,
+    ) -> Result<(), Closed> {
+        let file = self.offer(put)?;
+        let (mut fresh, mut known) = (0, 0);
+        for run in runs {
+            match *run {
+                Run::Known(range) => {
+                    known += range.len;
+                    let ranges = vec![range];
+                    self.send(Up::Reuse(Reuse { file, ranges }))?;
+                }
+                Run::Fresh(at, len) => {
+                    fresh += len as u64;
+                    let (packing, bytes) = self.packed(packer, content[at..at + len].to_vec());
+                    let piece = Piece {
+                        file,
+                        offset: at as u64,
+                        len: u32::try_from(len).expect("a small file fits a frame"),
+                    };
+                    self.send_data(Data {
+                        pieces: vec![piece],
+                        packing,
+                        bytes,
+                    })?;
+                }
+            }
+        }
+        self.reused(0, known);
+        self.count(1, fresh);
+        Ok(())
+    }
+
+    /// What small files were cut into since this was asked last.
+    pub(crate) fn take_fine(&self) -> Vec<(Digest, Chunks)> {
+        let Some(fine) = &self.fine else {
+            return Vec::new();
+        };
+        std::mem::take(&mut *fine.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// What was cut since this was asked last.

@@ -1,5 +1,6 @@
 //! The client's part in the conversation, from the scan to the last word.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, HashSet};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -18,13 +19,15 @@ use crate::observer::{Observer, Progress};
 use crate::path::TreePath;
 use crate::push::base::{Base, Ground};
 use crate::push::cache::{self, Stored};
+use crate::push::fine::Fine;
 use crate::push::library::Library;
 use crate::push::outbox::Outbox;
 use crate::push::past::Past;
 use crate::push::planned::Planned;
 use crate::push::seen::{Seen, Tree};
 use crate::push::send::Batch;
-use crate::push::{Options, Pushed, TICK, Unreadable, since_epoch};
+use crate::push::told::{Told, forget_untold, offered, own, unexpected};
+use crate::push::{Options, Pushed, TICK, Unreadable, since_epoch, told};
 use crate::scan::rules::Rules;
 use crate::scan::{self, Guide, Index, Keeper, Known, Scanned, Worker};
 use crate::stat::Horizon;
@@ -47,12 +50,16 @@ pub(crate) struct Pusher<'a> {
     pub(crate) inbox: crossbeam_channel::Receiver<Down>,
     /// Where the chunks of large files are remembered.
     pub(crate) memory: PathBuf,
+    /// The same of small files, on a slow link.
+    pub(crate) fine: PathBuf,
     /// Is there while a session was cut off in the midst of content.
     pub(crate) mark: PathBuf,
     /// What the server may have kept of earlier trees.
     pub(crate) past: &'a Past,
     /// Hears of the directories that the scan keeps.
     pub(crate) keeper: Option<&'a dyn Keeper>,
+    /// The server's answer to our first message came.
+    pub(crate) welcomed: Cell<bool>,
 }
 
 impl Pusher<'_> {
@@ -71,15 +78,15 @@ impl Pusher<'_> {
             self.outbox.rebase()?;
         }
         let mut tree = self.scan(&base)?;
-        if based && self.outbox.void.load(Ordering::Relaxed) {
-            self.rebase(tree.whole())?;
+        let told = if based && self.outbox.void.load(Ordering::Relaxed) {
             based = false;
+            self.rebase(tree.whole())?
         } else if let Some(root) = root.filter(|_| tree.is_same()) {
-            self.claim(root, &[])?;
+            self.claim(root, &[])?
         } else {
-            self.end(base.entries(), tree.whole())?;
-        }
-        let summary = self.converse(&mut tree, based)?;
+            self.end(base.entries(), tree.whole())?
+        };
+        let summary = self.converse(&mut tree, told, based)?;
         if !self.options.dry_run {
             store::remove(&self.mark)?;
         }
@@ -101,19 +108,23 @@ impl Pusher<'_> {
     ) -> Result<Pushed, PushError> {
         let committed: Vec<Entry> = paths.values().flatten().cloned().collect();
         let names: Vec<TreePath> = paths.keys().cloned().collect();
-        let base = Ground::told(committed);
-        let committed = base.entries();
-        let base = Base::of(&base, &self.memory);
+        let ground = Ground::told(committed);
+        let committed = ground.entries();
+        let base = Base::under((&ground, paths), &tree.entries, (&self.memory, &self.fine));
         self.resend(tree, &names, Batch::new(self.outbox, &base));
         self.going()?;
         keep_unread(tree, paths);
         let gone = |path: &&TreePath| manifest::find(&tree.entries, path.as_bytes()).is_none();
         let was = committed.iter().map(|entry| &entry.path);
-        self.finish(was.filter(gone), tree)?;
-        let summary = self.converse(tree, true)?;
+        let root = self.finish(was.filter(gone), tree)?;
+        let summary = self.converse(tree, root, true)?;
         store::remove(&self.mark)?;
         self.remember_chunks(&tree.entries)?;
         Ok(self.pushed(summary, tree.special, tree.unreadable.clone()))
+    }
+
+    fn base<'b>(&'b self, tree: &'b Ground) -> Base<'b> {
+        Base::of(tree, &self.memory, &self.fine)
     }
 
     fn pushed(&self, summary: Summary, special: u64, unreadable: Vec<Unreadable>) -> Pushed {
@@ -162,10 +173,10 @@ impl Pusher<'_> {
         self.remember_chunks(entries)
     }
 
-    /// Writes down of which chunks large files are, of those that were cut up.
+    /// Writes down of which chunks files are, of those that were cut up.
     fn remember_chunks(&self, entries: &[Entry]) -> Result<(), StoreError> {
-        let cut = self.outbox.take_cut();
-        if cut.is_empty() {
+        let (cut, fine) = (self.outbox.take_cut(), self.outbox.take_fine());
+        if cut.is_empty() && fine.is_empty() {
             return Ok(());
         }
         let contents: HashSet<&Digest> = entries
@@ -176,11 +187,17 @@ impl Pusher<'_> {
             })
             .collect();
         let is_there = |hash: &Digest| contents.contains(hash);
+        if !fine.is_empty() {
+            Fine::load(&self.fine).save(&self.fine, fine, is_there)?;
+        }
+        if cut.is_empty() {
+            return Ok(());
+        }
         Library::load(&self.memory, is_there).save(&self.memory, &cut, is_there)
     }
 
     fn scan<'g>(&self, ground: &'g Ground) -> Result<Seen<'g>, PushError> {
-        let base = Base::of(ground, &self.memory);
+        let base = self.base(ground);
         let batch = |_| Batch::new(self.outbox, &base);
         let sinks = (0..self.options.threads.clamp(1, 16)).map(batch).collect();
         let dir = self
@@ -234,50 +251,42 @@ impl Pusher<'_> {
     }
 
     fn next(&self) -> Result<Down, PushError> {
-        loop {
+        // Also where messages never end.
+        while !self.observer.cancelled() {
             match self.inbox.recv_timeout(TICK) {
                 Ok(Down::Refused(refusal)) => return Err(PushError::Refused(refusal)),
+                Ok(Down::Welcome(welcome)) => {
+                    return told::welcome(welcome, self.welcomed.replace(true));
+                }
                 Ok(message) => return Ok(message),
                 Err(RecvTimeoutError::Disconnected) => return Err(Closed.into()),
-                Err(RecvTimeoutError::Timeout) if self.observer.cancelled() => {
-                    return Err(PushError::Cancelled);
-                }
                 Err(RecvTimeoutError::Timeout) => {}
             }
         }
+        Err(PushError::Cancelled)
     }
 
     /// What the server tracks, in full.
     fn manifest(&self) -> Result<Vec<Entry>, PushError> {
-        let mut entries = Vec::new();
+        let mut told = Told::default();
         loop {
             match self.next()? {
                 Down::Welcome(_) | Down::Held(_) => {}
                 Down::Waiting(reason) => self.observer.waiting(reason),
                 Down::Manifest(page) => {
-                    for (path, node) in page.entries {
-                        let path = TreePath::new(path)
-                            .map_err(|bad| PushError::Protocol(bad.to_string()))?;
-                        entries.push(Entry {
-                            path,
-                            node,
-                            stat: None,
-                        });
-                    }
-                    if page.last {
-                        break;
+                    let last = page.last;
+                    told.add(page)?;
+                    if last {
+                        return told.tree();
                     }
                 }
                 other => return Err(unexpected(&other)),
             }
         }
-        manifest::check(manifest::pairs(&entries))
-            .map_err(|bad| PushError::Protocol(bad.to_string()))?;
-        Ok(entries)
     }
 
-    /// Sends what is gone, and the end of the round.
-    fn end(&self, base: &[Entry], tree: &Scanned) -> Result<(), PushError> {
+    /// Sends what is gone, and the end of the round, whose root this is.
+    fn end(&self, base: &[Entry], tree: &Scanned) -> Result<Digest, PushError> {
         self.finish(missing(base, &tree.entries).into_iter(), tree)
     }
 
@@ -285,7 +294,7 @@ impl Pusher<'_> {
         &self,
         gone: impl Iterator<Item = &'p TreePath>,
         tree: &Scanned,
-    ) -> Result<(), PushError> {
+    ) -> Result<Digest, PushError> {
         let gone: Vec<&TreePath> = gone.collect();
         for page in gone.chunks(MAX_PAGE) {
             let deletes = page.iter().map(|path| path.as_bytes().to_vec()).collect();
@@ -299,19 +308,20 @@ impl Pusher<'_> {
     }
 
     /// Ends a round.
-    fn claim(&self, root: Digest, unreadable: &[Unreadable]) -> Result<(), PushError> {
+    fn claim(&self, root: Digest, unreadable: &[Unreadable]) -> Result<Digest, PushError> {
         let unread = unreadable.iter();
         let unread = Unread::of(unread.map(|unread| unread.path.as_os_str().as_bytes()));
         let unread = unread.paths().map(<[u8]>::to_vec).collect();
-        Ok(self.outbox.send(Up::End(End { root, unread }))?)
+        self.outbox.send(Up::End(End { root, unread }))?;
+        Ok(root)
     }
 
     /// Begins again from what the server tracks: the cached base is not what it has.
-    fn rebase(&self, tree: &mut Scanned) -> Result<(), PushError> {
+    fn rebase(&self, tree: &mut Scanned) -> Result<Digest, PushError> {
         let base = Ground::told(self.manifest()?);
         self.outbox.rebase()?;
         protect(tree, base.entries());
-        let known = Base::of(&base, &self.memory);
+        let known = self.base(&base);
         let changed = |entry: &&Entry| {
             known
                 .get(&entry.path)
@@ -358,20 +368,29 @@ impl Pusher<'_> {
         }
     }
 
-    /// Answers the server until it says its last word.
-    fn converse(&self, tree: &mut impl Tree, based: bool) -> Result<Summary, PushError> {
+    /// Answers the server until it says its last word, which has to be about the tree whose root we told it last.
+    fn converse(
+        &self,
+        tree: &mut impl Tree,
+        mut root: Digest,
+        based: bool,
+    ) -> Result<Summary, PushError> {
         let (mut rounds, mut needed) = (0, Vec::new());
+        let is_dry = self.options.dry_run;
         let mut plan = Planned::default();
         loop {
             match self.next()? {
                 Down::Welcome(welcome) if welcome.base_known || !based => {}
-                Down::Welcome(_) => self.rebase(tree.whole())?,
+                Down::Welcome(_) => root = self.rebase(tree.whole())?,
                 Down::Held(_) => {}
                 Down::Waiting(reason) => self.observer.waiting(reason),
                 Down::Need(need) => {
                     let tree = tree.whole();
                     for path in need.paths {
                         needed.push(offered(&tree.entries, path)?);
+                    }
+                    if needed.len() > tree.entries.len() {
+                        return Err(told::bad("asked for more files than there are"));
                     }
                     if !need.last {
                         continue;
@@ -385,35 +404,22 @@ impl Pusher<'_> {
                         return Err(PushError::KeepsChanging { path });
                     }
                     let before = tree.entries.clone();
+                    forget_untold(tree, &mut needed);
                     let nothing = Base::default();
                     let batch = Batch::asked(self.outbox, &nothing);
                     self.resend(tree, &std::mem::take(&mut needed), batch);
                     self.going()?;
-                    self.end(&before, tree)?;
+                    root = self.end(&before, tree)?;
                 }
-                Down::Plan(page) if self.options.dry_run => plan.add(page)?,
-                Down::Planned(summary) => return Ok(plan.complete(summary)),
-                Down::Committed(summary) => return Ok(summary),
+                Down::Plan(page) if is_dry => plan.add(page)?,
+                Down::Planned(summary) if is_dry => {
+                    return own(plan.complete(summary), &root);
+                }
+                Down::Committed(summary) if !is_dry => return own(summary, &root),
                 other => return Err(unexpected(&other)),
             }
         }
     }
-}
-
-/// A path that the server asks for must be a file of the tree that it was told about.
-fn offered(entries: &[Entry], path: Vec<u8>) -> Result<TreePath, PushError> {
-    match manifest::find(entries, &path) {
-        Some(entry) if matches!(entry.node, Node::File { .. }) => Ok(entry.path.clone()),
-        _ => Err(PushError::Protocol(
-            "asked for a file that was not offered".to_owned(),
-        )),
-    }
-}
-
-fn unexpected(message: &Down) -> PushError {
-    let mut text = format!("{message:?}");
-    text.truncate(text.find(['(', '{']).unwrap_or(text.len()));
-    PushError::Protocol(format!("unexpected {text}"))
 }
 
 /// Paths of `base` that are not in `entries`; both sorted.

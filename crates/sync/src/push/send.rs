@@ -2,11 +2,12 @@
 
 use std::sync::atomic::Ordering;
 
-use crate::message::{MAX_PAGE, Node, Put, TARGET_FRAME};
+use crate::message::{MAX_PAGE, Node, Put};
+use crate::pack::Packer;
 use crate::path::TreePath;
 use crate::push::base::Base;
+use crate::push::fine::{self, Chunks};
 use crate::push::outbox::Outbox;
-use crate::push::pack::Packer;
 use crate::scan::{Content, Sink};
 
 /// One worker's part of what is to be sent.
@@ -50,7 +51,7 @@ impl<'a, 'link> Batch<'a, 'link> {
         let fresh = if self.buffer.is_empty() {
             Vec::new()
         } else {
-            Vec::with_capacity(TARGET_FRAME * 9 / 8)
+            Vec::with_capacity(self.outbox.blocks.frame() * 9 / 8)
         };
         let buffer = std::mem::replace(&mut self.buffer, fresh);
         let puts = std::mem::take(&mut self.puts);
@@ -79,6 +80,30 @@ impl<'a, 'link> Batch<'a, 'link> {
         self.outbox.content && (self.asked || *size == 0 || lacks())
     }
 
+    /// Sends a small file of which the server has the most; gives it back if it is to be sent as a whole.
+    fn unless_edited(&mut self, put: Put, start: usize) -> Option<Put> {
+        let content = &self.buffer[start..];
+        let Node::File { hash, .. } = put.node else {
+            return Some(put);
+        };
+        if !self.outbox.is_fine() || content.len() < fine::SMALLEST {
+            return Some(put);
+        }
+        let chunks = Chunks::of(content);
+        let was = TreePath::new(put.path.as_slice()).ok();
+        let was = was.and_then(|path| self.base.fine(&path));
+        let runs = was.and_then(|(source, other)| chunks.from(source, other));
+        self.outbox.note_fine(hash, chunks);
+        let Some(runs) = runs else {
+            return Some(put);
+        };
+        let (runs, packer) = (&runs[..], &mut self.packer);
+        // A failure is remembered by the outbox, and stops the scan.
+        let _noted = self.outbox.send_edited(put, (content, runs), packer);
+        self.buffer.truncate(start);
+        None
+    }
+
     fn take(&mut self, put: Put, content: Content<'_>) {
         let Node::File { size, .. } = put.node else {
             self.puts.push(put);
@@ -86,6 +111,9 @@ impl<'a, 'link> Batch<'a, 'link> {
         };
         match content {
             Content::Buffered(start) if put.send => {
+                let Some(put) = self.unless_edited(put, start) else {
+                    return;
+                };
                 let len = self.buffer.len() - start;
                 self.lens
                     .push(u32::try_from(len).expect("a buffered file fits a frame"));
@@ -132,9 +160,13 @@ impl Sink for Batch<'_, '_> {
             send,
         };
         self.take(put, content);
-        if self.buffer.len() >= TARGET_FRAME || self.puts.len() >= MAX_PAGE {
+        if self.buffer.len() >= self.outbox.blocks.frame() || self.puts.len() >= MAX_PAGE {
             self.flush();
         }
+    }
+
+    fn whole(&self) -> usize {
+        self.outbox.blocks.whole()
     }
 
     fn stop(&self) -> bool {

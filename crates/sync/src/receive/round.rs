@@ -5,13 +5,18 @@ use std::collections::HashMap;
 use bytes::Bytes;
 
 use crate::commit::stage::{MAX_OPEN, Offered, Part, Work};
-use crate::error::protocol;
+use crate::error::{protocol, too_much};
 use crate::manifest::{self, Entry, NotATree};
 use crate::message::{Data, Delta, MAX_PAGE, Node, Range, Refusal, Reuse};
-use crate::path::TreePath;
+use crate::pack::unpack::Unpacker;
+use crate::path::{MAX_PATH, TreePath};
 use crate::receive::Options;
 use crate::receive::room::Tally;
-use crate::receive::unpack::Unpacker;
+
+/// Bytes that the path and link target of an entry have on average at most, four times those of real trees; and of all entries
+/// where few are allowed.
+const NAME: u64 = 256;
+const MIN_NAMES: u64 = 64 << 20;
 
 /// One path that the client sent, the round in which it did, and what it has there.
 struct Sent {
@@ -40,17 +45,12 @@ pub(crate) struct Rounds<'a> {
     pub(crate) mtimes: HashMap<TreePath, i64>,
     open: usize,
     bytes: u64,
+    /// Bytes of paths and link targets, which stay in memory.
+    names: u64,
     unpacker: Unpacker,
     pub(crate) round: u32,
     /// What comes is against a base that the server does not have.
     pub(crate) void: bool,
-}
-
-pub(crate) fn too_much(what: &str, limit: u64) -> Refusal {
-    Refusal::TooMuch {
-        what: what.to_owned(),
-        limit,
-    }
 }
 
 fn checked(path: Vec<u8>) -> Result<TreePath, Refusal> {
@@ -58,6 +58,14 @@ fn checked(path: Vec<u8>) -> Result<TreePath, Refusal> {
         path,
         why: bad.to_string(),
     })
+}
+
+fn check_target(path: &TreePath, target: &[u8]) -> Result<(), Refusal> {
+    if !target.is_empty() && target.len() <= MAX_PATH && !target.contains(&0) {
+        return Ok(());
+    }
+    let (path, why) = (path.as_bytes().to_vec(), "a bad link target".to_owned());
+    Err(Refusal::BadPath { path, why })
 }
 
 impl<'a> Rounds<'a> {
@@ -76,6 +84,7 @@ impl<'a> Rounds<'a> {
             mtimes: HashMap::new(),
             open: 0,
             bytes: 0,
+            names: 0,
             unpacker: Unpacker::default(),
             round: 0,
             void,
@@ -86,6 +95,7 @@ impl<'a> Rounds<'a> {
     pub(crate) fn rebase(&mut self) {
         self.void = false;
         self.sent.clear();
+        self.names = 0;
         self.open = 0;
         for file in &mut self.files {
             file.offered = None;
@@ -100,19 +110,15 @@ impl<'a> Rounds<'a> {
         let mut empty = Vec::new();
         for put in delta.puts {
             let path = checked(put.path)?;
-            if let Node::Symlink { target } = &put.node
-                && (target.is_empty()
-                    || target.len() > crate::path::MAX_PATH
-                    || target.contains(&0))
-            {
-                let why = "a bad link target".to_owned();
-                return Err(Refusal::BadPath {
-                    path: path.as_bytes().to_vec(),
-                    why,
-                });
+            self.names += path.as_bytes().len() as u64;
+            if let Node::Symlink { target } = &put.node {
+                self.names += target.len() as u64;
+                check_target(&path, target)?;
             }
+            self.check_size(&path, &put.node)?;
             let mtime_ns = self.keep_mtimes_until.map(|now| put.mtime_ns.min(now));
-            if let (false, Some(mtime_ns), Node::File { .. }) = (put.send, mtime_ns, &put.node) {
+            let unsent = !put.send && !self.void;
+            if let (true, Some(mtime_ns), Node::File { .. }) = (unsent, mtime_ns, &put.node) {
                 self.mtimes.insert(path.clone(), mtime_ns);
             }
             if put.send {
@@ -147,6 +153,7 @@ impl<'a> Rounds<'a> {
         }
         for path in delta.deletes {
             let path = checked(path)?;
+            self.names += path.as_bytes().len() as u64;
             if !self.void {
                 self.sent.push(Sent {
                     path,
@@ -158,7 +165,23 @@ impl<'a> Rounds<'a> {
         if self.sent.len().max(self.files.len()) as u64 > self.options.max_entries {
             return Err(too_much("entries", self.options.max_entries));
         }
+        let names = MIN_NAMES.max(self.options.max_entries.saturating_mul(NAME));
+        if !self.void && self.names > names {
+            return Err(too_much("bytes of names", names));
+        }
         Ok((!empty.is_empty()).then_some(Work::Whole(empty)))
+    }
+
+    /// A file may be so large, sent or made of what is here.
+    fn check_size(&self, path: &TreePath, node: &Node) -> Result<(), Refusal> {
+        let limit = self.options.max_file_bytes;
+        match node {
+            Node::File { size, .. } if *size > limit => {
+                let what = format!("bytes in {}", path.to_path_buf().display());
+                Err(too_much(&what, limit))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Takes a frame of content.
@@ -330,5 +353,82 @@ pub(crate) fn not_a_tree(bad: NotATree) -> Refusal {
     Refusal::BadPath {
         path: path.as_bytes().to_vec(),
         why,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::{NAME, Rounds};
+    use crate::message::{Delta, Node, Put, Refusal};
+    use crate::push::since_epoch;
+    use crate::receive::Options;
+    use crate::receive::room::{Held, Tally};
+    use crate::tree::Dir;
+
+    fn put(path: String, target: usize) -> Put {
+        let target = vec![b'x'; target];
+        Put {
+            path: path.into_bytes(),
+            node: Node::Symlink { target },
+            mtime_ns: 0,
+            send: false,
+        }
+    }
+
+    fn file(path: String) -> Put {
+        let (exec, size, hash) = (false, 1, crate::Digest([0; 32]));
+        Put {
+            node: Node::File { exec, size, hash },
+            ..put(path, 1)
+        }
+    }
+
+    fn rounds(options: &Options, void: bool, talk: impl FnOnce(Rounds<'_>)) {
+        let temp = tempfile::tempdir().unwrap();
+        let staging = Dir::open_root(temp.path()).unwrap();
+        let nothing = Held {
+            bytes: 0,
+            entries: 0,
+        };
+        let tally = Tally::begin(None, nothing, &staging);
+        let keep = Some(since_epoch(SystemTime::UNIX_EPOCH));
+        talk(Rounds::new(options, &tally, keep, void));
+    }
+
+    fn page(puts: impl IntoIterator<Item = Put>) -> Delta {
+        Delta {
+            puts: puts.into_iter().collect(),
+            deletes: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn what_is_void_is_not_remembered() {
+        rounds(&Options::default(), true, |mut rounds| {
+            for number in 0..1000 {
+                rounds.delta(page([file(format!("f{number}"))])).unwrap();
+            }
+            assert!(rounds.mtimes.is_empty() && rounds.sent.is_empty());
+        });
+    }
+
+    #[test]
+    fn names_have_a_limit_beside_their_number() {
+        let options = Options {
+            max_entries: 400_000,
+            ..Options::default()
+        };
+        rounds(&options, false, |mut rounds| {
+            let long = "x".repeat(200);
+            let most = options.max_entries * NAME / 4_200 + 1;
+            let pages = (0..most).map(|number| page([put(format!("{number}{long}"), 4_000)]));
+            let refused = pages.map(|page| rounds.delta(page)).find_map(Result::err);
+            assert!(
+                matches!(refused, Some(Refusal::TooMuch { .. })),
+                "{refused:?}"
+            );
+        });
     }
 }

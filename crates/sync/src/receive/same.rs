@@ -11,7 +11,7 @@ use crate::error::{ReceiveError, StoreError, refusal};
 use crate::message::{Hello, Refusal, Up};
 use crate::receive::room::Tally;
 use crate::receive::{Received, Session, summary, turn};
-use crate::workspace::index::{self, Stored};
+use crate::workspace::index::{self, Index, Stored};
 use crate::workspace::kept::{CUT, Kept};
 
 /// A session before its first round.
@@ -74,6 +74,16 @@ impl Session<'_> {
                 }
             }
         })
+    }
+
+    /// Serves any other.
+    pub(crate) fn serve_on(
+        &mut self,
+        begun: Begun,
+        index: &Index,
+    ) -> Result<Received, ReceiveError> {
+        let known = self.welcome(&begun.hello, index, &begun.kept)?;
+        self.rounds_on(begun, index, (known, None))
     }
 
     fn unchanged(&self, begun: &Begun, stored: &Stored) -> Received {

@@ -25,7 +25,7 @@ use crate::workspace::Workspace;
 use crate::workspace::index::{self, Index};
 use crate::workspace::journal::Journal;
 use crate::workspace::kept::Kept;
-use crate::workspace::past;
+use crate::workspace::past::{self, Moved};
 use crate::workspace::trash;
 
 /// Files that may always be deleted.
@@ -214,13 +214,7 @@ impl Context<'_> {
             unread: policy.unread,
         };
         let applied = commit.run(&journal)?;
-        let (staging, most) = (&self.workspace.held.staging, self.options.past_bytes);
-        let when = (commit.generation, self.now_ns);
-        // What stays for now goes another time.
-        if let Ok(gone) = past::prune(staging, applied.past, when, most) {
-            let mut later = self.gone.lock().unwrap_or_else(PoisonError::into_inner);
-            later.extend(gone);
-        }
+        self.prune(commit.generation, applied.past);
         self.tally.committed(held, applied.past.bytes);
         summary::add(&mut summary.displaced, &applied.displaced);
         summary::add(&mut summary.kept, &applied.kept);
@@ -229,6 +223,16 @@ impl Context<'_> {
             summary.trash = trash::name(commit.generation);
         }
         Ok(Turn::Done(Received::Committed(summary)))
+    }
+
+    /// Removes what was replaced for too long, or is too much.
+    fn prune(&self, generation: u64, moved: Moved) {
+        let (staging, most) = (&self.workspace.held.staging, self.options.past_bytes);
+        // What stays for now goes another time.
+        if let Ok(gone) = past::prune(staging, moved, (generation, self.now_ns), most) {
+            let mut later = self.gone.lock().unwrap_or_else(PoisonError::into_inner);
+            later.extend(gone);
+        }
     }
 
     fn commit<'a>(

@@ -5,6 +5,9 @@ use std::os::fd::OwnedFd;
 use crate::message::Node;
 use crate::path::TreePath;
 
+/// Bytes of the largest file that is read whole, unless the sink says otherwise; a larger one is sent in parts.
+const WHOLE: usize = 256 << 10;
+
 /// A file's content, at the moment it was hashed.
 #[derive(Debug)]
 pub(crate) enum Content<'a> {
@@ -23,6 +26,11 @@ pub(crate) trait Sink: Send {
 
     /// An entry that was looked at anew. The sink takes the content, or cuts the buffer back.
     fn offer(&mut self, path: &TreePath, node: &Node, mtime_ns: i64, content: Content<'_>);
+
+    /// Bytes of the largest file that is read whole.
+    fn whole(&self) -> usize {
+        WHOLE
+    }
 
     /// Whether to give up.
     fn stop(&self) -> bool;

@@ -51,6 +51,14 @@ impl Writer {
         Self(bytes)
     }
 
+    /// A file with this in it, whatever that is.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn around(format: Format, body: &[u8]) -> Self {
+        let mut writer = Self::new(format, body.len());
+        writer.0.extend_from_slice(body);
+        writer
+    }
+
     pub(crate) fn u64(&mut self, value: u64) {
         self.0.extend_from_slice(&value.to_le_bytes());
     }

@@ -18,13 +18,13 @@ pub(crate) const LASTS: Duration = Duration::from_secs(60);
 /// Bytes of a holder's name at most; the rest is cut off.
 const MAX_NAME: usize = 512;
 
-const FORMAT: Format = Format {
+pub(crate) const FORMAT: Format = Format {
     magic: *b"lwhold\0\0",
     version: 1,
 };
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Hold {
+pub(crate) struct Hold {
     holder: Digest,
     until_ns: u64,
     name: String,
@@ -41,7 +41,7 @@ fn load(path: &Path) -> Result<Option<Hold>, StoreError> {
     }
 }
 
-fn decode(bytes: &[u8], path: &Path) -> Result<Hold, StoreError> {
+pub(crate) fn decode(bytes: &[u8], path: &Path) -> Result<Hold, StoreError> {
     let mut reader = Reader::new(FORMAT, bytes, path)?;
     Ok(Hold {
         holder: reader.digest()?,

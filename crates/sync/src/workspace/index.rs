@@ -19,7 +19,7 @@ use crate::store::codec::{Format, Reader, Writer};
 use crate::store::packed::{self, Packed};
 use crate::store::{self, Replacement};
 
-const FORMAT: Format = Format {
+pub(crate) const FORMAT: Format = Format {
     magic: *b"lwindex\0",
     version: 1,
 };
@@ -164,7 +164,7 @@ pub(crate) fn head(path: &Path, boot_id: &str) -> Result<Index, StoreError> {
     }
 }
 
-fn decode(bytes: &[u8], path: &Path) -> Result<Index, StoreError> {
+pub(crate) fn decode(bytes: &[u8], path: &Path) -> Result<Index, StoreError> {
     let mut reader = Reader::new(FORMAT, bytes, path)?;
     let head = begin(&mut reader)?;
     Ok(Index {

@@ -16,7 +16,7 @@ use crate::store::codec::{Format, Reader, Writer};
 use crate::store::{self, Replacement};
 use crate::unread::Unread;
 
-const FORMAT: Format = Format {
+pub(crate) const FORMAT: Format = Format {
     magic: *b"lwjourn\0",
     version: 1,
 };
@@ -53,7 +53,7 @@ pub(crate) fn load_undamaged(path: &Path) -> Result<Option<Journal>, StoreError>
     }
 }
 
-fn decode(bytes: &[u8], path: &Path) -> Result<Journal, StoreError> {
+pub(crate) fn decode(bytes: &[u8], path: &Path) -> Result<Journal, StoreError> {
     let mut reader = Reader::new(FORMAT, bytes, path)?;
     let generation = reader.u64()?;
     let delete = match reader.u64()? {

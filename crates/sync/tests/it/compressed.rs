@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use legwork_sync::message::{Data, MAX_FRAME, Packing, Refusal, Up};
+use legwork_sync::pull;
 use legwork_sync::push::{Compress, Options, Pushed};
 
 use crate::hostile::{data, end, offered, refused};
@@ -121,4 +122,54 @@ fn a_frame_that_is_not_what_it_says_is_refused_and_not_unpacked() {
         refused(vec![offered(), wide]),
         Refusal::TooMuch { .. }
     ));
+}
+
+#[test]
+fn what_is_pulled_is_compressed_where_that_is_asked_for() {
+    let bench = Bench::new();
+    for file in 0..300 {
+        bench.job_write(
+            &format!("out/{file}"),
+            &format!("a line of {file}\n").repeat(200),
+        );
+    }
+    bench.job_write("out/large", &"more than a frame holds ".repeat(60_000));
+    for (compress, packed) in [
+        (Compress::Nothing, false),
+        (Compress::Near, false),
+        (Compress::Auto, true),
+        (Compress::Zstd, true),
+    ] {
+        let into = bench.temp.path().join(format!("{compress:?}"));
+        std::fs::create_dir(&into).unwrap();
+        let options = pull::Options {
+            globs: vec!["out".to_owned()],
+            compress,
+            ..pull::Options::default()
+        };
+        let pulled = bench.pull_to(&into, &options).unwrap();
+        assert_eq!(pulled.written.len(), 301);
+        assert_eq!(bench.tree(), Tree::of(&into));
+        if packed {
+            assert!(pulled.wire_bytes < pulled.written_bytes / 10, "{pulled:?}");
+        } else {
+            assert_eq!(pulled.wire_bytes, pulled.written_bytes);
+        }
+    }
+}
+
+#[test]
+fn noise_is_pulled_as_it_is() {
+    let bench = Bench::new();
+    let path = bench.workspace.tree().join("noise");
+    std::fs::write(path, noise(3 << 20, 1)).unwrap();
+    let into = bench.temp.path().join("into");
+    std::fs::create_dir(&into).unwrap();
+    let options = pull::Options {
+        globs: vec!["noise".to_owned()],
+        compress: Compress::Zstd,
+        ..pull::Options::default()
+    };
+    let pulled = bench.pull_to(&into, &options).unwrap();
+    assert_eq!((pulled.wire_bytes, pulled.written.len()), (3 << 20, 1));
 }

@@ -6,21 +6,26 @@
     reason = "tests fail by panicking, in their helpers too, and say what they skip"
 )]
 
+mod blocks;
+mod bringing;
 mod closed;
 mod compressed;
 mod crash;
 mod exact;
+mod fine;
 mod frozen;
 mod hostile;
 mod ignored;
 mod large;
 mod lease;
+mod lying;
 mod memory;
 mod model;
 mod moved;
 mod ownership;
 mod protocol;
 mod pulling;
+mod racing;
 mod random;
 mod ranges;
 mod resumed;

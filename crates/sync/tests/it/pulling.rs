@@ -5,11 +5,13 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::thread;
 
+use bytes::Bytes;
 use legwork_sync::digest::Digest;
-use legwork_sync::error::PullError;
+use legwork_sync::error::{PullError, ReceiveError};
 use legwork_sync::link;
-use legwork_sync::message::Data;
-use legwork_sync::message::{Node, Offer, Packing, Piece, PullDown, PullUp, Put};
+use legwork_sync::message::{
+    Ask, Data, MAX_FRAME, Node, Offer, Packing, Piece, PullDown, PullUp, Put, Refusal, Want,
+};
 use legwork_sync::pull::{self, Pulled};
 
 use crate::support::{Bench, Tree, link_to, write};
@@ -132,19 +134,19 @@ fn links_at_the_destination_lead_nowhere() {
     assert!(Tree::of(&outside).0.is_empty());
 }
 
-/// A pull from a server that offers `entries`, and sends `bytes` for file number `file`.
+/// A pull from a server that offers `entries`, and sends `bytes` for file number `file`, packed in some way.
 fn from_hostile(
     bench: &Bench,
     entries: Vec<Put>,
     file: u32,
-    bytes: &'static [u8],
+    (len, packing, bytes): (u32, Packing, Bytes),
 ) -> Result<Pulled, PullError> {
     let into = bench.temp.path().join("into");
     fs::create_dir_all(&into).unwrap();
     let options = pull::Options {
         globs: vec!["dist/**".to_owned()],
         force: true,
-        pushed: None,
+        ..pull::Options::default()
     };
     let (client, server) = link::pair(4);
     thread::scope(|scope| {
@@ -164,12 +166,12 @@ fn from_hostile(
             let piece = Piece {
                 file,
                 offset: 0,
-                len: u32::try_from(bytes.len()).unwrap(),
+                len,
             };
             say(PullDown::Data(Data {
-                packing: Packing::Plain,
+                packing,
                 pieces: vec![piece],
-                bytes: bytes.into(),
+                bytes,
             }));
             say(PullDown::Done);
         });
@@ -197,6 +199,38 @@ fn offer(path: &str, content: &str) -> Put {
     }
 }
 
+fn plain(bytes: &'static [u8]) -> (u32, Packing, Bytes) {
+    let len = u32::try_from(bytes.len()).unwrap();
+    (len, Packing::Plain, bytes.into())
+}
+
+#[test]
+fn a_frame_of_a_server_is_unpacked_to_what_it_says_and_no_further() {
+    let bench = Bench::new();
+    let zstd = |content: &[u8]| Bytes::from(zstd::bulk::compress(content, 3).unwrap());
+    let bomb = zstd(&vec![0; 64 << 20]);
+    let huge = 64 << 20;
+    let offered = || vec![offer("dist/x", "four")];
+    for (len, bytes) in [
+        (4, bomb.clone()),
+        (huge, bomb),
+        (4, zstd(b"five!")),
+        (4, zstd(b"one")),
+        (4, Bytes::from_static(b"four")),
+        (4, Bytes::new()),
+        (4, Bytes::from(vec![0; MAX_FRAME + 1])),
+    ] {
+        let pulled = from_hostile(&bench, offered(), 0, (len, Packing::Zstd, bytes));
+        assert!(
+            matches!(pulled, Err(PullError::Protocol(_))),
+            "{len}: {pulled:?}"
+        );
+    }
+    let honest = (4, Packing::Zstd, zstd(b"four"));
+    let pulled = from_hostile(&bench, offered(), 0, honest).unwrap();
+    assert_eq!(pulled.written, [PathBuf::from("dist/x")]);
+}
+
 #[test]
 fn a_server_cannot_bring_what_was_not_asked_for() {
     let bench = Bench::new();
@@ -213,20 +247,20 @@ fn a_server_cannot_bring_what_was_not_asked_for() {
         }],
     ];
     for entries in bad {
-        let pulled = from_hostile(&bench, entries.clone(), 0, b"x");
+        let pulled = from_hostile(&bench, entries.clone(), 0, plain(b"x"));
         assert!(
             matches!(pulled, Err(PullError::Protocol(_))),
             "{entries:?}: {pulled:?}"
         );
     }
     for (file, bytes) in [(7, &b"x"[..]), (0, b"too long")] {
-        let pulled = from_hostile(&bench, vec![offer("dist/x", "x")], file, bytes);
+        let pulled = from_hostile(&bench, vec![offer("dist/x", "x")], file, plain(bytes));
         assert!(
             matches!(pulled, Err(PullError::Protocol(_))),
             "{file}: {pulled:?}"
         );
     }
-    let pulled = from_hostile(&bench, vec![offer("dist/x", "x")], 0, b"y").unwrap();
+    let pulled = from_hostile(&bench, vec![offer("dist/x", "x")], 0, plain(b"y")).unwrap();
     assert_eq!(pulled.gone, [PathBuf::from("dist/x")]);
     let files = here(&bench)
         .0
@@ -234,4 +268,45 @@ fn a_server_cannot_bring_what_was_not_asked_for() {
         .filter(|(_, what)| what != "dir")
         .count();
     assert_eq!(files, 0, "no half or false file stays");
+}
+
+#[test]
+fn a_client_cannot_want_what_was_not_offered() {
+    let bench = Bench::new();
+    bench.write("a", "1");
+    bench.write("b", "2");
+    bench.mirror();
+    let many: Vec<u32> = (0..3).collect();
+    for wanted in [vec![7], vec![1, 0], vec![0, 0], many] {
+        let (client, server) = link::pair(16);
+        let answer = thread::scope(|scope| {
+            let served = scope.spawn(|| pull::serve(&bench.workspace, server));
+            let ask = Ask {
+                version: legwork_sync::message::VERSION,
+                globs: vec!["*".to_owned()],
+                compress: legwork_sync::push::Compress::default(),
+            };
+            client.sender.send(PullUp::Ask(ask)).unwrap();
+            // Page after page, of which none says that it is the last one.
+            for number in &wanted {
+                let files = vec![*number];
+                let _sent = client
+                    .sender
+                    .send(PullUp::Want(Want { files, last: false }));
+            }
+            let _sent = client.sender.send(PullUp::Want(Want {
+                files: Vec::new(),
+                last: true,
+            }));
+            while client.receiver.recv().is_ok() {}
+            served.join().unwrap()
+        });
+        assert!(
+            matches!(
+                &answer,
+                Err(ReceiveError::Refused(Refusal::Protocol { .. }))
+            ),
+            "{wanted:?}: {answer:?}"
+        );
+    }
 }

@@ -127,7 +127,7 @@ impl Bench {
         let options = pull::Options {
             globs,
             force,
-            pushed: None,
+            ..pull::Options::default()
         };
         self.pull_to(&into, &options)
     }
@@ -136,13 +136,17 @@ impl Bench {
     pub(crate) fn pull_back(&self, globs: &[&str]) -> Result<Pulled, PullError> {
         let options = pull::Options {
             globs: globs.iter().map(|glob| (*glob).to_owned()).collect(),
-            force: false,
             pushed: Some(self.cache()),
+            ..pull::Options::default()
         };
         self.pull_to(&self.source, &options)
     }
 
-    fn pull_to(&self, into: &Path, options: &pull::Options) -> Result<Pulled, PullError> {
+    pub(crate) fn pull_to(
+        &self,
+        into: &Path,
+        options: &pull::Options,
+    ) -> Result<Pulled, PullError> {
         let (client, server) = link::pair(4);
         let record = self.temp.path().join("record");
         thread::scope(|scope| {

@@ -113,6 +113,59 @@ fn editors_save_in_many_ways() {
     desk.catches_up();
 }
 
+/// The next update that has something to tell.
+fn next_update(desk: &mut Desk) -> Pushed {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        assert!(Instant::now() < end);
+        if let Wake::Changed = desk.watch.wait(PATIENCE, &|| false).unwrap() {
+            return desk.session(false);
+        }
+    }
+}
+
+#[test]
+fn a_copy_or_a_new_name_of_what_nobody_touched_sends_no_content() {
+    let bench = Bench::new();
+    for number in 0..20 {
+        bench.write(&format!("d/{number}"), &format!("content {number}"));
+    }
+    bench.write("large", &"a large file ".repeat(60_000));
+    bench.write("stays", "what stays");
+    let mut desk = Desk::over(bench);
+    let at = |desk: &Desk, path: &str| desk.bench.source.join(path);
+    // All at once: of a copy that grows a part would be seen, which is new.
+    let copy = |desk: &Desk, from: &str, to: &str| {
+        let whole = desk.bench.temp.path().join("whole");
+        fs::copy(at(desk, from), &whole).unwrap();
+        fs::rename(whole, at(desk, to)).unwrap();
+    };
+    let mut sent = 0;
+    for (from, to) in [("d/7", "d/copy"), ("large", "copy of it")] {
+        copy(&desk, from, to);
+        while desk.bench.tree() != Tree::of(&desk.bench.source) {
+            sent += next_update(&mut desk).sent_bytes;
+        }
+    }
+    fs::rename(at(&desk, "d"), at(&desk, "renamed")).unwrap();
+    while desk.bench.tree() != Tree::of(&desk.bench.source) {
+        sent += next_update(&mut desk).sent_bytes;
+    }
+    assert_eq!(sent, 0);
+    // What is new is sent, and what a job made of the source does not count.
+    desk.bench.job_write("stays", "a job's");
+    copy(&desk, "stays", "copied");
+    let new = desk.bench.temp.path().join("new");
+    fs::write(&new, "new content").unwrap();
+    fs::rename(new, at(&desk, "new")).unwrap();
+    while desk.bench.tree().get("copied") != Some("f: what stays")
+        || desk.bench.tree().get("new").is_none()
+    {
+        sent += next_update(&mut desk).sent_bytes;
+    }
+    assert_eq!(sent, "what stays".len() as u64 + "new content".len() as u64);
+}
+
 #[test]
 fn directories_made_at_speed_lose_nothing() {
     let mut desk = desk();

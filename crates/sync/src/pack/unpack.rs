@@ -4,9 +4,8 @@ use std::fmt;
 
 use zstd::bulk::Decompressor;
 
-use crate::error::protocol;
+use crate::error::{protocol, too_much};
 use crate::message::{Data, MAX_FRAME, Packing, Refusal};
-use crate::receive::round::too_much;
 
 /// Makes frames plain. What it needs for that is made with the first.
 #[derive(Default)]

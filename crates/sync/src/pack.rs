@@ -1,9 +1,11 @@
 //! Content compressed on its way, where that is worth it.
 //!
-//! It is not for content that does not get smaller, which a look at the beginning of a frame tells, and not on a link that takes
+//! It is not for content that does not get smaller, which a look at parts of a frame tells, and not on a link that takes
 //! more than can be compressed. The latter cannot be known beforehand. So [`Compress::Auto`] begins with a guess, and looks
 //! now and then who waits for whom: where the workers mostly wait for the link, it compresses, and where they hardly do, it
-//! does not.
+//! does not. `unpack` is the way back.
+
+pub(crate) mod unpack;
 
 use std::time::Duration;
 
@@ -28,12 +30,21 @@ pub enum Compress {
 
 /// zstd's own default: about three times as fast as a link of a gigabit with source text.
 const LEVEL: i32 = 3;
-/// Bytes of a frame that tell whether the rest is worth the time.
-const SAMPLE: usize = 64 << 10;
+/// Bytes of a frame that tell whether the rest is worth the time: so many parts, of so many bytes. Not its beginning, for what is in one
+/// frame may be of many kinds.
+const SAMPLES: usize = 8;
+const SAMPLE: usize = 8 << 10;
 
 /// Whether `packed` is less than nineteen twentieths of `plain`.
 fn pays(packed: usize, plain: usize) -> bool {
     packed.saturating_mul(20) < plain.saturating_mul(19)
+}
+
+/// Parts of a frame, from its beginning to its end.
+fn sampled(plain: &[u8]) -> Vec<u8> {
+    let step = (plain.len() - SAMPLE) / (SAMPLES - 1);
+    let parts = (0..SAMPLES).map(|part| &plain[part * step..part * step + SAMPLE]);
+    parts.collect::<Vec<_>>().concat()
 }
 
 /// One worker's compressor. Its tables take a megabyte, so it is made with the first frame.
@@ -55,9 +66,10 @@ impl Packer {
             none => none.insert(Compressor::new(LEVEL).ok()?),
         };
         // As much again is worth a sample.
-        if plain.len() > 2 * SAMPLE {
-            let sample = compressor.compress(&plain[..SAMPLE]).ok()?;
-            if !pays(sample.len(), SAMPLE) {
+        if plain.len() > 2 * SAMPLES * SAMPLE {
+            let sample = sampled(plain);
+            let packed = compressor.compress(&sample).ok()?;
+            if !pays(packed.len(), sample.len()) {
                 return None;
             }
         }
@@ -152,9 +164,13 @@ mod tests {
             let (packing, bytes) = packer.pack(plain.clone());
             assert_eq!((packing, &bytes[..]), (Packing::Plain, &plain[..]));
         }
-        // A beginning that does not get smaller stands for the rest.
-        let (packing, _) = packer.pack([noise, text].concat());
-        assert_eq!(packing, Packing::Plain);
+        // Neither does a beginning stand for the rest, nor one part for another.
+        let mixed = [&noise[..65_536], &text[..65_536]].concat().repeat(4);
+        for mixed in [[noise, text].concat(), mixed] {
+            let (packing, packed) = packer.pack(mixed.clone());
+            assert_eq!(packing, Packing::Zstd);
+            assert!(packed.len() < mixed.len() * 3 / 4);
+        }
     }
 
     /// Sends for a while, of which each of two workers waits so many tenths.

@@ -1,0 +1,7 @@
+//! The messages of a server, to a client that pulls.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    let dir = tempfile::tempdir().expect("there is room");
+    legwork_client::fuzzing::pulled(bytes, dir.path());
+});
