@@ -5,7 +5,7 @@ import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kit import held, place, tools
@@ -49,16 +49,34 @@ def server(directory: Path, *flags: str) -> Iterator[Remote]:
     """Serve a new state directory below this one, with one identity that has joined."""
     state = directory / "server"
     state.mkdir()
-    words = [str(tools.legwork()), "serve", "--json", "--init", "--listen", "127.0.0.1:0", *flags]
+    with _serving(directory, "--init", "--listen", "127.0.0.1:0", *flags) as (pid, address):
+        token = place.run(state, "invite", "bench", "--role", "run").stdout.decode().strip()
+        env = place.environment(directory / "client") | {"LEGWORK_CONTEXT": ""}
+        words = [str(tools.legwork()), "join", "--name", CONTEXT, "-"]
+        subprocess.run(words, env=env, input=token.encode(), check=True, capture_output=True)
+        context = Path(env["HOME"]) / ".local/share/legwork/contexts" / CONTEXT
+        yield Remote(pid, address, env | {"LEGWORK_CONTEXT": CONTEXT}, context)
+
+
+@contextmanager
+def again(directory: Path, remote: Remote) -> Iterator[Remote]:
+    """The same after it ended: a process that has done nothing yet."""
+    with _serving(directory, "--listen", remote.address) as (pid, address):
+        yield replace(remote, pid=pid, address=address)
+
+
+@contextmanager
+def _serving(directory: Path, *flags: str) -> Iterator[tuple[int, str]]:
+    words = [str(tools.legwork()), "serve", "--json", *flags]
     if os.geteuid() == 0:
         words.append("--allow-root")
     if rules := held.rules():
         (directory / "server.toml").write_text(rules)
         words += ["--config", str(directory / "server.toml")]
-    log = (directory / "serve.log").open("wb")
+    log = (directory / "serve.log").open("ab")
     process = subprocess.Popen(
         words,
-        env=place.environment(state),
+        env=place.environment(directory / "server"),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=log,
@@ -67,13 +85,7 @@ def server(directory: Path, *flags: str) -> Iterator[Remote]:
         assert process.stdout
         told = process.stdout.readline()
         assert told, (directory / "serve.log").read_text()
-        address = json.loads(told)["addresses"][0]
-        token = place.run(state, "invite", "bench", "--role", "run").stdout.decode().strip()
-        env = place.environment(directory / "client") | {"LEGWORK_CONTEXT": ""}
-        words = [str(tools.legwork()), "join", "--name", CONTEXT, "-"]
-        subprocess.run(words, env=env, input=token.encode(), check=True, capture_output=True)
-        context = Path(env["HOME"]) / ".local/share/legwork/contexts" / CONTEXT
-        yield Remote(process.pid, address, env | {"LEGWORK_CONTEXT": CONTEXT}, context)
+        yield process.pid, json.loads(told)["addresses"][0]
     finally:
         process.terminate()
         process.wait()

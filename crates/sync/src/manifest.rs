@@ -22,6 +22,26 @@ pub struct Entry {
     pub stat: Option<FileStat>,
 }
 
+/// What an entry is, where it is remembered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NodeRef<'a> {
+    Dir,
+    File { exec: bool, size: u64, hash: Digest },
+    Symlink { target: &'a [u8] },
+}
+
+impl NodeRef<'_> {
+    pub(crate) fn owned(self) -> Node {
+        match self {
+            Self::Dir => Node::Dir,
+            Self::File { exec, size, hash } => Node::File { exec, size, hash },
+            Self::Symlink { target } => Node::Symlink {
+                target: target.to_vec(),
+            },
+        }
+    }
+}
+
 /// Why entries are not a tree.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NotATree {
@@ -67,21 +87,24 @@ pub fn check<'a>(
 /// The root of a tree that [`check`] accepts.
 #[must_use]
 pub fn root<'a>(entries: impl IntoIterator<Item = (&'a TreePath, &'a Node)>) -> Digest {
-    let mut open: Vec<(&[u8], Hasher)> = vec![(&[], directory())];
+    let mut open = Open {
+        dirs: vec![(&[], directory())],
+        entry: Vec::new(),
+    };
     for (path, node) in entries {
-        while open.last().is_some_and(|(dir, _)| !path.is_below(dir)) {
-            close(&mut open);
+        while open.dirs.last().is_some_and(|(dir, _)| !path.is_below(dir)) {
+            open.close();
         }
         if *node == Node::Dir {
-            open.push((path.as_bytes(), directory()));
-        } else if let Some((_, parent)) = open.last_mut() {
-            leaf(parent, path.name(), node);
+            open.dirs.push((path.as_bytes(), directory()));
+        } else {
+            open.leaf(path.name(), node);
         }
     }
-    while open.len() > 1 {
-        close(&mut open);
+    while open.dirs.len() > 1 {
+        open.close();
     }
-    let (_, root) = open.pop().expect("the root is never closed above");
+    let (_, root) = open.dirs.pop().expect("the root is never closed above");
     Digest(*root.finalize().as_bytes())
 }
 
@@ -97,42 +120,53 @@ fn directory() -> Hasher {
     hasher
 }
 
-/// Ends the innermost directory: its node becomes an entry of its parent.
-fn close(open: &mut Vec<(&[u8], Hasher)>) {
-    if open.len() < 2 {
-        return;
-    }
-    if let Some((path, hasher)) = open.pop()
-        && let Some((_, parent)) = open.last_mut()
-    {
-        let name = path.rsplit(|&byte| byte == b'/').next().unwrap_or(path);
-        entry(parent, b'd', name, hasher.finalize().as_bytes());
-    }
+/// The directories on the way to an entry, each with what was hashed of it.
+struct Open<'a> {
+    dirs: Vec<(&'a [u8], Hasher)>,
+    /// The entry that is hashed next.
+    entry: Vec<u8>,
 }
 
-fn leaf(parent: &mut Hasher, name: &[u8], node: &Node) {
-    match node {
-        Node::File { exec, size, hash } => {
-            let mut payload = [0; 40];
-            payload[..8].copy_from_slice(&size.to_le_bytes());
-            payload[8..].copy_from_slice(hash.as_bytes());
-            entry(parent, if *exec { b'x' } else { b'f' }, name, &payload);
+impl Open<'_> {
+    /// Ends the innermost directory: its node becomes an entry of its parent.
+    fn close(&mut self) {
+        if self.dirs.len() < 2 {
+            return;
         }
-        Node::Symlink { target } => entry(parent, b'l', name, target),
-        Node::Dir => {}
+        if let Some((path, hasher)) = self.dirs.pop() {
+            let name = path.rsplit(|&byte| byte == b'/').next().unwrap_or(path);
+            self.entry(b'd', name, &[hasher.finalize().as_bytes()]);
+        }
     }
-}
 
-/// One entry: kind, then name and payload, each with its length first.
-fn entry(parent: &mut Hasher, kind: u8, name: &[u8], payload: &[u8]) {
-    let mut head = Vec::with_capacity(9 + name.len() + payload.len());
-    head.push(kind);
-    for part in [name, payload] {
-        let len = u32::try_from(part.len()).expect("names and targets are below 4 GiB");
-        head.extend_from_slice(&len.to_le_bytes());
-        head.extend_from_slice(part);
+    fn leaf(&mut self, name: &[u8], node: &Node) {
+        match node {
+            Node::File { exec, size, hash } => {
+                let kind = if *exec { b'x' } else { b'f' };
+                self.entry(kind, name, &[&size.to_le_bytes(), hash.as_bytes()]);
+            }
+            Node::Symlink { target } => self.entry(b'l', name, &[target]),
+            Node::Dir => {}
+        }
     }
-    parent.update(&head);
+
+    /// One entry: kind, then name and payload, each with its length first.
+    fn entry(&mut self, kind: u8, name: &[u8], payload: &[&[u8]]) {
+        let Some((_, parent)) = self.dirs.last_mut() else {
+            return;
+        };
+        self.entry.clear();
+        self.entry.push(kind);
+        for parts in [&[name], payload] {
+            let len = parts.iter().map(|part| part.len()).sum::<usize>();
+            let len = u32::try_from(len).expect("names and targets are below 4 GiB");
+            self.entry.extend_from_slice(&len.to_le_bytes());
+            for part in parts {
+                self.entry.extend_from_slice(part);
+            }
+        }
+        parent.update(&self.entry);
+    }
 }
 
 /// The pairs that [`check`] and [`root`] take.

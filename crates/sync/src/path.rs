@@ -14,6 +14,8 @@ use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
+
 /// Bytes in a path at most, one less than the system's own limit with its final NUL.
 pub const MAX_PATH: usize = 4095;
 /// Bytes in one name at most.
@@ -23,9 +25,10 @@ pub const MAX_DEPTH: usize = 256;
 /// Names that begin so are the mirror's temporary files: never mirrored, never accepted.
 pub const RESERVED: &[u8] = b".legwork-tmp.";
 
-/// A path below a tree's root.
+/// A path below a tree's root. Copies share its bytes, and those of one list may be one piece of memory: a tree is in several
+/// lists at once.
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub struct TreePath(Box<[u8]>);
+pub struct TreePath(Bytes);
 
 /// What is wrong with a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -75,7 +78,14 @@ impl TreePath {
     /// # Errors
     /// [`BadPath`] says which rule they break.
     pub fn new(bytes: impl Into<Box<[u8]>>) -> Result<Self, BadPath> {
-        let bytes = bytes.into();
+        Self::part_of(bytes.into().into())
+    }
+
+    /// Checks bytes that may be shared.
+    ///
+    /// # Errors
+    /// As [`TreePath::new`].
+    pub(crate) fn part_of(bytes: Bytes) -> Result<Self, BadPath> {
         if bytes.len() > MAX_PATH {
             return Err(BadPath::LongPath);
         }
@@ -97,7 +107,7 @@ impl TreePath {
     pub fn join(parent: &[u8], name: &[u8]) -> Result<Self, BadPath> {
         check_name(name)?;
         if parent.is_empty() {
-            return Ok(Self(name.into()));
+            return Ok(Self(name.to_vec().into()));
         }
         let len = parent.len() + 1 + name.len();
         if len > MAX_PATH {
@@ -111,6 +121,11 @@ impl TreePath {
         bytes.push(b'/');
         bytes.extend_from_slice(name);
         Ok(Self(bytes.into()))
+    }
+
+    /// Bytes that were checked as what they are part of.
+    pub(crate) fn checked(bytes: Bytes) -> Self {
+        Self(bytes)
     }
 
     /// The bytes.
@@ -158,9 +173,19 @@ pub(crate) fn to_path_buf(bytes: &[u8]) -> PathBuf {
     Path::new(OsStr::from_bytes(bytes)).to_path_buf()
 }
 
+/// How many bytes at their beginnings are the same.
+pub(crate) fn common(a: &[u8], b: &[u8]) -> usize {
+    let (wide, _) = a.as_chunks::<8>();
+    let (other, _) = b.as_chunks::<8>();
+    let mut words = wide.iter().zip(other);
+    let same = words.by_ref().take_while(|(a, b)| a == b).count() * 8;
+    let (a, b) = (&a[same..], &b[same..]);
+    same + a.iter().zip(b).take_while(|(a, b)| a == b).count()
+}
+
 /// The order of [`TreePath`]s, for their bytes.
 pub(crate) fn order(a: &[u8], b: &[u8]) -> Ordering {
-    let common = a.iter().zip(b).take_while(|(a, b)| a == b).count();
+    let common = common(a, b);
     match (a.get(common), b.get(common)) {
         (None, None) => Ordering::Equal,
         (None, _) => Ordering::Less,
@@ -245,6 +270,14 @@ mod tests {
                 prop_assert!(path.is_below(parent));
                 prop_assert!(!path.is_below(path.as_bytes()));
             }
+        }
+
+        #[test]
+        fn what_is_common_ends_where_something_differs(a in "[ab]{0,30}", b in "[ab]{0,30}", same in 0_usize..30) {
+            let same = same.min(a.len());
+            let b = [&a[..same], &b].concat();
+            let simple = a.bytes().zip(b.bytes()).take_while(|(a, b)| a == b).count();
+            prop_assert_eq!(super::common(a.as_bytes(), b.as_bytes()), simple);
         }
 
         #[test]

@@ -15,6 +15,7 @@ mod outbox;
 pub(crate) mod past;
 mod planned;
 mod pusher;
+mod seen;
 mod send;
 mod told;
 
@@ -178,7 +179,7 @@ where
     S: Sending<Up>,
     R: Receiving<Down>,
 {
-    let known = cache::load(cache)?;
+    let known = cache::open(cache)?;
     let hello = hello(options, known.as_ref().map(|known| known.root));
     let past = known.as_ref().map(|known| known.past.clone());
     let way = Way {
@@ -191,9 +192,8 @@ where
         past: &past.unwrap_or_default(),
         keeper,
     };
-    session(way, hello, link, observer, |pusher| {
-        pusher.run(known, cache)
-    })
+    let talk = |pusher: &Pusher<'_>| pusher.run(known, cache);
+    session(way, hello, link, observer, talk)
 }
 
 /// Mirrors what `unsent` names over `link`, without a look at anything else in the tree: of all else `tree` says how it

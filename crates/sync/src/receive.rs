@@ -2,30 +2,32 @@
 //!
 //! `round` checks what the client sends and hands content to the writers of `commit`; when a round
 //! ends, `turn` decides what follows from it: more content is needed, the lease must be waited for,
-//! or the tree is committed. `cut` keeps what came before a session was cut off, `tell` is what the client is told meanwhile, `room` counts what the workspace comes to hold, `summary` tells the client what that did.
+//! or the tree is committed. `cut` keeps what came before a session was cut off, `tell` is what the client is told meanwhile, `room` counts what the workspace comes to hold, `same` serves who has nothing new, `summary` tells the client what that did.
 
 mod cut;
 mod room;
 mod round;
+mod same;
 mod summary;
 mod tell;
 mod turn;
 
 use std::collections::VecDeque;
 use std::mem::MaybeUninit;
-use std::sync::Arc;
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, Scope};
 use std::time::{Duration, SystemTime};
 
 use self::room::Tally;
 pub use self::room::{Full, Held, Room};
 use self::round::Rounds;
+use self::same::{Begun, Looking};
 use self::turn::{Context, Turn};
 use crate::commit::sources::Sources;
 use crate::commit::stage::{Bad, Stage, Work, Writers};
-use crate::commit::{self, Recovery, StagedFiles, access, drift};
-use crate::digest::Digest;
+use crate::commit::{self, Recovery, StagedFiles, access};
 use crate::error::{ReceiveError, StoreError, protocol, refusal};
 use crate::link::{Link, Receiving, Sending};
 use crate::message::{Down, End, Hello, Refusal, Summary, Up, VERSION, Waiting};
@@ -33,8 +35,8 @@ use crate::push::since_epoch;
 use crate::tree::Use;
 use crate::workspace::Workspace;
 use crate::workspace::hold;
-use crate::workspace::index::Index;
-use crate::workspace::kept::{CUT, Kept};
+use crate::workspace::index::{self, Index};
+use crate::workspace::kept::Kept;
 use crate::workspace::lease::{Lock, POLL};
 use crate::workspace::{TrashBounds, trash};
 
@@ -109,6 +111,8 @@ where
         sender: &mut sender,
         receiver: &mut receiver,
         early,
+        marked: false,
+        gone: Vec::new(),
     };
     let received = session.serve();
     match &received {
@@ -153,6 +157,10 @@ struct Session<'a> {
     receiver: &'a mut dyn Receiving<Up>,
     /// Came while the session waited for something else.
     early: VecDeque<Up>,
+    /// No job ran when the look at the tree began, and it will be known if one did since.
+    marked: bool,
+    /// Removed files that are freed when the session is over.
+    gone: Vec<OwnedFd>,
 }
 
 impl From<StoreError> for ReceiveError {
@@ -184,10 +192,28 @@ impl Session<'_> {
             let _closed = workspace.held.tree.permit();
         }
         let unsettled = self.settle(&hello)?;
-        let index = workspace.index()?;
         let kept = cut::kept(workspace, &hello, (self.clock)())?;
-        let known = self.welcome(&hello, &index, &kept)?;
-        let trust = index.boot_id == workspace.boot_id().as_bytes();
+        let begun = Begun {
+            hello,
+            kept,
+            unsettled,
+        };
+        let stored = index::open(&workspace.index_path())?;
+        match stored {
+            Some(stored) if self.may_be_same(&begun, &stored) => self.serve_same(begun, &stored),
+            Some(stored) => self.serve_on(begun, &stored.index()),
+            None => self.serve_on(begun, &workspace.index()?),
+        }
+    }
+
+    /// Serves a session that has been welcomed, against the last commit; `known` is whether that is the client's base.
+    fn rounds_on(
+        &mut self,
+        begun: Begun,
+        index: &Index,
+        (known, looking): (bool, Option<Looking<'_>>),
+    ) -> Result<Received, ReceiveError> {
+        let (workspace, hello) = (self.workspace, begun.hello);
         let hello_is_dry = hello.dry_run;
         let staging = if hello.dry_run {
             workspace.held.staging.child(b".", Use::Names)
@@ -196,25 +222,26 @@ impl Session<'_> {
         };
         let staging = staging.map_err(|errno| refusal("stage", &[], errno))?;
         let tracked = index.tracked();
-        let held = index.held().and(kept.bytes());
+        let held = index.held().and(begun.kept.bytes());
         let past = cut::past(workspace, &hello, self.options)?;
         let tally = Tally::begin(self.options.room.as_deref(), held, &workspace.held.staging);
         let context = Context {
             workspace,
             options: self.options,
             hello,
-            index: &index,
+            index,
             tracked: &tracked,
-            trust,
-            unsettled,
+            trust: index.boot_id == workspace.boot_id().as_bytes(),
+            unsettled: begun.unsettled,
             staging: &staging,
-            kept: &kept,
+            kept: &begun.kept,
             past: past.as_ref(),
             now_ns: since_epoch((self.clock)()),
             tally: &tally,
+            gone: Mutex::default(),
         };
         let mut staged = StagedFiles::new();
-        let received = self.rounds(&context, known, &mut staged);
+        let received = self.rounds(&context, (known, looking), &mut staged);
         let over = !workspace.journal_path().exists();
         if over && received.is_err() && !hello_is_dry && workspace.faults.before("tidy").is_ok() {
             cut::leave(&context, &received, &staged);
@@ -223,13 +250,17 @@ impl Session<'_> {
         if over || hello_is_dry {
             // Where it failed after the commit was made, that counts.
             if received.is_err()
-                && let Ok(index) = workspace.index()
+                && let Ok(held) = workspace.held()
             {
                 let kept = Kept::look(&workspace.held.staging).map_or(0, |kept| kept.bytes());
-                tally.committed(index.held().and(kept), 0);
+                tally.committed(held.and(kept), 0);
             }
             tally.rest();
         }
+        self.gone = context
+            .gone
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner);
         received
     }
 
@@ -264,7 +295,7 @@ impl Session<'_> {
     fn rounds(
         &mut self,
         context: &Context<'_>,
-        known: bool,
+        (known, looking): (bool, Option<Looking<'_>>),
         staged: &mut StagedFiles,
     ) -> Result<Received, ReceiveError> {
         let keep_mtimes_until = self.keep_mtimes_until(context.index)?;
@@ -279,17 +310,26 @@ impl Session<'_> {
         let mut lease = None;
         thread::scope(|scope| {
             // What changes little says where to look, in the end.
-            let mut looking = (!context.is_partial()).then(|| scope.spawn(|| context.look()));
+            let look = || -> Looking<'_> {
+                let looking = scope.spawn(|| context.look());
+                Box::new(|| looking.join().expect("a look does not panic"))
+            };
+            let mut looking = looking.or_else(|| (!context.is_partial()).then(look));
             if !known {
                 self.manifest(context.index)?;
             }
             loop {
                 let end = self.collect(scope, &stage, &mut rounds, staged)?;
                 let target = context.target(&mut rounds, &end, staged)?;
+                let early = looking.is_some() && self.marked;
                 let mut drift = match looking.take() {
-                    Some(looking) => looking.join().expect("a look does not panic"),
+                    Some(looked) => looked(),
                     None => context.look_for(&target),
                 };
+                if early {
+                    // No job ran since before the look: it need not be repeated.
+                    lease = self.workspace.undisturbed()?;
+                }
                 let mut may_open = !context.hello.dry_run;
                 loop {
                     let leased = lease.is_some() || context.hello.live;
@@ -302,7 +342,12 @@ impl Session<'_> {
                             }
                             return Ok(Received::Planned(*summary));
                         }
-                        Ok(Turn::Need(paths)) => break self.need(&paths, rounds.round)?,
+                        Ok(Turn::Need(paths)) => {
+                            if early {
+                                lease = None;
+                            }
+                            break self.need(&paths, rounds.round)?;
+                        }
                         Ok(Turn::Lease) => false,
                         Err(refused) if may_open && access::is_closed(&refused) => true,
                         Err(refused) => return Err(refused.into()),
@@ -419,34 +464,6 @@ impl Session<'_> {
             }
             self.poll(Waiting::Writer, &mut polls)?;
         }
-    }
-
-    /// Ends a session that changes nothing beside another that writes, or waits for a job to end
-    /// before it does; `None` if something would have to be written.
-    fn pass(&mut self, hello: &Hello, root: Digest) -> Result<Option<Received>, ReceiveError> {
-        let workspace = self.workspace;
-        let index = workspace.index()?;
-        let settled = || Ok::<_, StoreError>(workspace.root()? == Some(root));
-        let same = hello.base == Some(root) && index.root == root && !turn::is_due(hello, &index);
-        if !same || !settled()? {
-            return Ok(None);
-        }
-        let threads = self.options.threads;
-        let drift = drift::find(&workspace.held.tree, &index.tracked(), true, threads);
-        // Looked at as one tree only if no commit began meanwhile: asked after the look.
-        if !drift.is_ok_and(|drift| drift.changed.is_empty()) || !settled()? {
-            return Ok(None);
-        }
-        workspace.touch((self.clock)())?;
-        let nothing = Kept::nothing(&workspace.held.staging);
-        let nothing = nothing.map_err(|errno| refusal("stage", CUT, errno))?;
-        self.welcome(hello, &index, &nothing)?;
-        let summary = summary::unchanged(root, index.generation, &index.entries);
-        Ok(Some(if hello.dry_run {
-            Received::Planned(summary)
-        } else {
-            Received::Committed(summary)
-        }))
     }
 
     /// Takes a lock, waiting as long as the client does.

@@ -4,7 +4,9 @@
 //! same bytes are hashed and handed on, perhaps to be sent. Sockets, pipes and devices are counted
 //! and left out; what cannot be read is named, and `rules` say what is not looked at.
 
+mod found;
 pub(crate) mod rules;
+mod sink;
 
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
@@ -16,18 +18,20 @@ use ignore::gitignore::gitconfig_excludes_path;
 use rustix::fs::FileType;
 use rustix::io::Errno;
 
+pub(crate) use self::found::Found;
+use self::found::Listing;
 use self::rules::Rules;
+pub(crate) use self::sink::{Content, Discard, Sink};
 use crate::digest::Digest;
-use crate::manifest::Entry;
+use crate::manifest::{Entry, NodeRef};
 use crate::message::Node;
 use crate::path::{TreePath, to_path_buf};
 use crate::push::Unreadable;
-use crate::stat::FileStat;
+use crate::stat::{FileStat, Horizon};
+use crate::store::packed::{Child, Packed};
 use crate::tree::walk::{Visitor, Walk};
 use crate::tree::{Dir, Name, hash, read};
 
-/// Bytes of the largest file that is read whole, unless the sink says otherwise; a larger one is sent in parts.
-const WHOLE: usize = 256 << 10;
 /// How often a small file that changes while it is read is read again.
 const TRIES: usize = 3;
 
@@ -42,52 +46,6 @@ pub struct Scanned {
     pub unreadable: Vec<Unreadable>,
 }
 
-/// A file's content, at the moment it was hashed.
-#[derive(Debug)]
-pub(crate) enum Content<'a> {
-    /// The end of the sink's buffer, from this offset.
-    Buffered(usize),
-    /// An open file, already read to its end.
-    File(&'a OwnedFd),
-    /// A directory or link has none.
-    None,
-}
-
-/// Where a worker's fresh entries go.
-pub(crate) trait Sink: Send {
-    /// Where small files are read to. The scan appends; the sink may empty it between files.
-    fn buffer(&mut self) -> &mut Vec<u8>;
-
-    /// An entry that was looked at anew. The sink takes the content, or cuts the buffer back.
-    fn offer(&mut self, path: &TreePath, node: &Node, mtime_ns: i64, content: Content<'_>);
-
-    /// Bytes of the largest file that is read whole.
-    fn whole(&self) -> usize {
-        WHOLE
-    }
-
-    /// Whether to give up.
-    fn stop(&self) -> bool;
-}
-
-/// Keeps nothing.
-#[derive(Debug, Default)]
-pub(crate) struct Discard(Vec<u8>);
-
-impl Sink for Discard {
-    fn buffer(&mut self) -> &mut Vec<u8> {
-        &mut self.0
-    }
-
-    fn offer(&mut self, _path: &TreePath, _node: &Node, _mtime_ns: i64, _content: Content<'_>) {
-        self.0.clear();
-    }
-
-    fn stop(&self) -> bool {
-        false
-    }
-}
-
 /// Scans the directory `root`, without reading files that look as they do in `known`.
 ///
 /// What changed at or after `horizon_ns` (nanoseconds since the epoch) gets no recorded look.
@@ -98,9 +56,9 @@ pub fn scan(root: &Path, known: &[Entry], horizon_ns: i64) -> std::io::Result<Sc
     let dir = Dir::open_root(root)?;
     let known = index(known);
     let guide = Guide {
-        known: &known,
+        known: Known::Index(&known),
         excluded: &[],
-        horizon_ns,
+        horizon: Horizon::at(horizon_ns),
         keeper: None,
     };
     Ok(scan_with(
@@ -130,15 +88,30 @@ pub(crate) trait Keeper: Sync {
     fn rules(&self, path: &[u8], rules: &Arc<Rules>);
 }
 
+/// The tree as it was.
+#[derive(Clone, Copy)]
+pub(crate) enum Known<'a> {
+    Index(&'a Index<'a>),
+    /// As it is on disk. Of a directory in which all is as it was there, nothing is noted.
+    Packed(&'a Packed),
+}
+
+impl Known<'_> {
+    /// The directory that the walk begins in.
+    fn root(self) -> Option<usize> {
+        matches!(self, Self::Packed(_)).then_some(0)
+    }
+}
+
 /// What a scan goes by.
 #[derive(Clone, Copy)]
 pub(crate) struct Guide<'a> {
     /// Files that look as they do here are not read.
-    pub(crate) known: &'a Index<'a>,
+    pub(crate) known: Known<'a>,
     /// What lies at these paths is left out.
     pub(crate) excluded: &'a [TreePath],
-    /// What changed at or after this gets no recorded look; nanoseconds since the epoch.
-    pub(crate) horizon_ns: i64,
+    /// What changed after this gets no recorded look.
+    pub(crate) horizon: Horizon,
     /// Hears of the directories.
     pub(crate) keeper: Option<&'a dyn Keeper>,
 }
@@ -150,7 +123,18 @@ pub(crate) fn scan_with<S: Sink>(
     guide: Guide<'_>,
     sinks: Vec<S>,
 ) -> Scanned {
-    scan_walk(Walk::new(root, rules), &[], guide, sinks)
+    look_with(root, rules, guide, sinks).whole(&[])
+}
+
+/// As [`scan_with`]; what is found is put together when it is asked for.
+pub(crate) fn look_with<S: Sink>(
+    root: Dir,
+    rules: Arc<Rules>,
+    guide: Guide<'_>,
+    sinks: Vec<S>,
+) -> Found {
+    let was = guide.known.root();
+    look(Walk::new(root, Way { rules, was }), guide, sinks)
 }
 
 /// What is in the directory `path`, which is in `parent`, where `rules` are in force.
@@ -161,15 +145,11 @@ pub(crate) fn scan_below<S: Sink>(
     guide: Guide<'_>,
     sink: S,
 ) -> Scanned {
-    scan_walk(Walk::at(parent, path, rules), path, guide, vec![sink])
+    let way = Way { rules, was: None };
+    look(Walk::at(parent, path, way), guide, vec![sink]).whole(path)
 }
 
-fn scan_walk<S: Sink>(
-    walk: Walk<Arc<Rules>>,
-    top: &[u8],
-    guide: Guide<'_>,
-    sinks: Vec<S>,
-) -> Scanned {
+fn look<S: Sink>(walk: Walk<Way>, guide: Guide<'_>, sinks: Vec<S>) -> Found {
     let walk = &walk;
     let workers: Vec<Worker<'_, S>> = thread::scope(|scope| {
         let start = |sink| {
@@ -185,37 +165,22 @@ fn scan_walk<S: Sink>(
             .map(|worker| worker.join().expect("a scan does not panic"))
             .collect()
     });
-    assemble(workers, top)
+    let mut found = Found::default();
+    for worker in workers {
+        found.special += worker.special;
+        found.unreadable.extend(worker.unreadable);
+        found.listings.extend(worker.listings);
+    }
+    found.unreadable.sort_by(|a, b| a.path.cmp(&b.path));
+    found
 }
 
-/// Puts the workers' directories together in the order of a walk that began at `top`.
-fn assemble<S>(workers: Vec<Worker<'_, S>>, top: &[u8]) -> Scanned {
-    let mut scanned = Scanned::default();
-    let mut listings: HashMap<Vec<u8>, Vec<Entry>> = HashMap::new();
-    let mut count = 0;
-    for worker in workers {
-        count += worker.count;
-        scanned.special += worker.special;
-        scanned.unreadable.extend(worker.unreadable);
-        listings.extend(worker.listings);
-    }
-    scanned.unreadable.sort_by(|a, b| a.path.cmp(&b.path));
-    scanned.entries.reserve(count);
-    let mut open = vec![listings.remove(top).unwrap_or_default().into_iter()];
-    while let Some(listing) = open.last_mut() {
-        let Some(entry) = listing.next() else {
-            open.pop();
-            continue;
-        };
-        let below = if entry.node == Node::Dir {
-            listings.remove(entry.path.as_bytes())
-        } else {
-            None
-        };
-        scanned.entries.push(entry);
-        open.extend(below.map(Vec::into_iter));
-    }
-    scanned
+/// What a directory hands down to those in it.
+#[derive(Debug, Clone)]
+pub(crate) struct Way {
+    rules: Arc<Rules>,
+    /// Where it was in the tree as it is on disk.
+    was: Option<usize>,
 }
 
 /// One worker of a scan.
@@ -223,13 +188,12 @@ pub(crate) struct Worker<'a, S> {
     guide: Guide<'a>,
     sink: S,
     listings: Vec<(Vec<u8>, Vec<Entry>)>,
-    count: usize,
     special: u64,
     unreadable: Vec<Unreadable>,
 }
 
 impl<S: Sink> Visitor for Worker<'_, S> {
-    type Down = Arc<Rules>;
+    type Down = Way;
 
     fn opened(&mut self, dir: &Dir, path: &[u8]) {
         if let Some(keeper) = self.guide.keeper {
@@ -237,37 +201,51 @@ impl<S: Sink> Visitor for Worker<'_, S> {
         }
     }
 
-    fn visit(
-        &mut self,
-        dir: &Dir,
-        path: &[u8],
-        names: &[Name],
-        above: Arc<Rules>,
-    ) -> Vec<(usize, Arc<Rules>)> {
-        let rules = Rules::enter(&above, dir, path, names);
+    fn visit(&mut self, dir: &Dir, path: &[u8], names: &[Name], above: Way) -> Vec<(usize, Way)> {
+        let rules = Rules::enter(&above.rules, dir, path, names);
         if let Some(keeper) = self.guide.keeper {
             keeper.rules(path, &rules);
         }
-        let mut listing = Vec::with_capacity(names.len());
+        let list = match self.guide.known {
+            Known::Packed(list) => above.was.map(|dir| (list, dir)),
+            Known::Index(_) => None,
+        };
+        let mut listing = Listing::new(list, names.len());
         let mut wanted = Vec::new();
         for (index, name) in names.iter().enumerate() {
-            match self.entry(dir, path, name, &rules) {
-                Ok(Some(entry)) => {
+            let was = listing.was(&name.name);
+            let below = was.and_then(|was| was.dir);
+            let way = |was| {
+                (
+                    index,
+                    Way {
+                        rules: Arc::clone(&rules),
+                        was,
+                    },
+                )
+            };
+            match self.seen(dir, path, name, (&rules, was)) {
+                Ok(Seen::Same) => {
+                    wanted.extend(below.map(|below| way(Some(below))));
+                    listing.same();
+                }
+                Ok(Seen::Entry(entry)) => {
                     if entry.node == Node::Dir {
-                        wanted.push((index, Arc::clone(&rules)));
+                        wanted.push(way(below));
                     }
                     listing.push(entry);
                 }
-                Ok(None) | Err(Errno::NOENT) => {}
+                Ok(Seen::Nothing) | Err(Errno::NOENT) => {}
                 Err(error) => self.cannot(&[path, &name.name].join(&b'/'), &error.to_string()),
             }
         }
-        self.count += listing.len();
-        self.listings.push((path.to_vec(), listing));
+        self.listings
+            .extend(listing.done().map(|listing| (path.to_vec(), listing)));
         wanted
     }
 
     fn unreadable(&mut self, path: &[u8], error: Errno) {
+        self.listings.push((path.to_vec(), Vec::new()));
         self.cannot(path, &error.to_string());
     }
 
@@ -276,12 +254,21 @@ impl<S: Sink> Visitor for Worker<'_, S> {
     }
 }
 
+/// What a scan makes of a name.
+enum Seen {
+    /// It is what it was.
+    Same,
+    Entry(Entry),
+    /// It is left out.
+    Nothing,
+}
+
 impl<'a, S: Sink> Worker<'a, S> {
-    pub(crate) fn new(known: &'a Index<'a>, horizon_ns: i64, sink: S) -> Self {
+    pub(crate) fn new(known: &'a Index<'a>, horizon: Horizon, sink: S) -> Self {
         let guide = Guide {
-            known,
+            known: Known::Index(known),
             excluded: &[],
-            horizon_ns,
+            horizon,
             keeper: None,
         };
         Self::guided(guide, sink)
@@ -292,7 +279,6 @@ impl<'a, S: Sink> Worker<'a, S> {
             guide,
             sink,
             listings: Vec::new(),
-            count: 0,
             special: 0,
             unreadable: Vec::new(),
         }
@@ -314,6 +300,19 @@ impl<'a, S: Sink> Worker<'a, S> {
         name: &Name,
         rules: &Rules,
     ) -> rustix::io::Result<Option<Entry>> {
+        Ok(match self.seen(dir, parent, name, (rules, None))? {
+            Seen::Entry(entry) => Some(entry),
+            Seen::Same | Seen::Nothing => None,
+        })
+    }
+
+    fn seen(
+        &mut self,
+        dir: &Dir,
+        parent: &[u8],
+        name: &Name,
+        (rules, was): (&Rules, Option<Child<'_>>),
+    ) -> rustix::io::Result<Seen> {
         let file_type = match name.file_type {
             FileType::Unknown => dir.look(&name.name)?.ok_or(Errno::NOENT)?.file_type(),
             known => known,
@@ -322,40 +321,60 @@ impl<'a, S: Sink> Worker<'a, S> {
         if rules.excludes(parent, &name.name, is_dir)
             || name.name.starts_with(crate::path::RESERVED)
         {
-            return Ok(None);
+            return Ok(Seen::Nothing);
+        }
+        if self.excludes(parent, &name.name) {
+            return Ok(Seen::Nothing);
+        }
+        if is_dir && rules.excludes_cache(dir, parent, &name.name) {
+            return Ok(Seen::Nothing);
+        }
+        let target = match file_type {
+            FileType::Symlink => dir.read_link(&name.name)?,
+            _ => Vec::new(),
+        };
+        if let Some(was) = was
+            && is_same(dir, &name.name, (file_type, &target), &was)?
+        {
+            return Ok(Seen::Same);
         }
         let path = match TreePath::join(parent, &name.name) {
             Ok(path) => path,
             Err(bad) => {
                 self.cannot(&[parent, &name.name].join(&b'/'), &bad.to_string());
-                return Ok(None);
+                return Ok(Seen::Nothing);
             }
         };
-        if self.guide.excluded.contains(&path) {
-            return Ok(None);
-        }
-        match file_type {
-            FileType::RegularFile => self.file(dir, path).map(Some),
-            FileType::Directory if rules.excludes_cache(dir, parent, &name.name) => Ok(None),
-            FileType::Directory => Ok(Some(self.fresh(path, Node::Dir))),
-            FileType::Symlink => {
-                let target = dir.read_link(&name.name)?;
-                Ok(Some(self.fresh(path, Node::Symlink { target })))
-            }
+        Ok(Seen::Entry(match file_type {
+            FileType::RegularFile => self.file(dir, path)?,
+            FileType::Directory => self.fresh(path, Node::Dir),
+            FileType::Symlink => self.fresh(path, Node::Symlink { target }),
             _ => {
                 self.special += 1;
-                Ok(None)
+                return Ok(Seen::Nothing);
             }
+        }))
+    }
+
+    /// Whether the caller leaves out what is called so.
+    fn excludes(&self, parent: &[u8], name: &[u8]) -> bool {
+        let excluded = self.guide.excluded.iter();
+        excluded
+            .map(TreePath::split)
+            .any(|excluded| excluded == (parent, name))
+    }
+
+    /// What is known of a path, where that is known by paths.
+    fn known(&self, path: &TreePath) -> Option<&'a Entry> {
+        match self.guide.known {
+            Known::Index(index) => index.get(path.as_bytes()).copied(),
+            Known::Packed(_) => None,
         }
     }
 
     /// A directory or link: cheaper to read than to remember.
     fn fresh(&mut self, path: TreePath, node: Node) -> Entry {
-        let known = self.guide.known;
-        if known
-            .get(path.as_bytes())
-            .is_none_or(|known| known.node != node)
-        {
+        if self.known(&path).is_none_or(|known| known.node != node) {
             self.sink.offer(&path, &node, 0, Content::None);
         }
         Entry {
@@ -372,11 +391,11 @@ impl<'a, S: Sink> Worker<'a, S> {
 
     /// Looks at one file in `dir`, reading it unless it looks as known.
     pub(crate) fn file(&mut self, dir: &Dir, path: TreePath) -> rustix::io::Result<Entry> {
-        if let Some(known) = self.guide.known.get(path.as_bytes())
+        if let Some(known) = self.known(&path)
             && known.stat.is_some()
             && known.stat == dir.look(path.name())?
         {
-            return Ok((*known).clone());
+            return Ok(known.clone());
         }
         let mut tries = 0;
         loop {
@@ -395,7 +414,7 @@ impl<'a, S: Sink> Worker<'a, S> {
                 Content::File(&file)
             };
             self.sink.offer(&path, &node, after.mtime_ns, content);
-            let stat = (before == after && after.is_before(self.guide.horizon_ns)).then_some(after);
+            let stat = (before == after && self.guide.horizon.proves(&after)).then_some(after);
             return Ok(Entry { path, node, stat });
         }
     }
@@ -444,4 +463,21 @@ impl<'a, S: Sink> Worker<'a, S> {
             buffer.reserve(len.max(4096));
         }
     }
+}
+
+/// Whether what is called `name`, of this kind, is what it was.
+fn is_same(
+    dir: &Dir,
+    name: &[u8],
+    (file_type, target): (FileType, &[u8]),
+    was: &Child<'_>,
+) -> rustix::io::Result<bool> {
+    Ok(match (file_type, was.node) {
+        (FileType::RegularFile, NodeRef::File { .. }) => {
+            was.stat.is_some() && was.stat == dir.look(name)?
+        }
+        (FileType::Directory, NodeRef::Dir) => true,
+        (FileType::Symlink, NodeRef::Symlink { target: was }) => was == target,
+        _ => false,
+    })
 }

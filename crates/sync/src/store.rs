@@ -2,9 +2,10 @@
 //!
 //! Nothing here is fsynced. A killed process loses nothing, and after an unclean boot a checksum
 //! tells a torn file, the index is distrusted, and files are compared by content.
-//! What all these files have in common, from magic to checksum, is in `codec`.
+//! What all these files have in common, from magic to checksum, is in `codec`; `packed` reads a list of entries where it is.
 
 pub(crate) mod codec;
+pub(crate) mod packed;
 
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};

@@ -7,7 +7,8 @@
 //! <dir>/trash     what commits displaced, <commit>/<path>, as far as its bounds allow
 //! <dir>/index     the last commit: its manifest, and what the files looked like once written
 //! <dir>/journal   exists while a commit is being applied: the tree is neither old nor new
-//! <dir>/lease     flock(2): shared by running jobs, exclusive while a commit is applied
+//! <dir>/lease     flock(2): shared by running jobs, exclusive while a commit is applied; its mtime is when a job began, or zero if
+//!                 none did since a session looked
 //! <dir>/hold      which directory is being kept in step with the workspace, and until when it counts
 //! <dir>/writer    flock(2): exclusive for one session that writes; its mtime is when the workspace was last used
 //! ```
@@ -176,7 +177,7 @@ impl Workspace {
     }
 
     /// The file to lock (flock(2), `LOCK_SH`) while a job runs here. A starter that takes it by
-    /// itself must then find no [`journal_path`](Self::journal_path).
+    /// itself must then set its modification time to now, and find no [`journal_path`](Self::journal_path).
     #[must_use]
     pub fn lease_path(&self) -> PathBuf {
         self.dir.join("lease")
@@ -208,6 +209,18 @@ impl Workspace {
         lease::try_lock(&self.writer_path(), Kind::Exclusive)
     }
 
+    /// Whether no job runs, which is noted: if none was started until the lease is taken, [`Self::undisturbed`] gives it.
+    pub(crate) fn mark_lease(&self) -> Result<bool, StoreError> {
+        let lock = self.lock_lease()?;
+        Ok(lock.is_some_and(|lock| lock.mark_unused().is_ok()))
+    }
+
+    /// The lease, if no job had it since it was marked.
+    pub(crate) fn undisturbed(&self) -> Result<Option<Lock>, StoreError> {
+        let lock = self.lock_lease()?;
+        Ok(lock.filter(|lock| lock.is_unused().is_ok_and(|unused| unused)))
+    }
+
     pub(crate) fn lock_lease(&self) -> Result<Option<Lock>, StoreError> {
         lease::try_lock(&self.lease_path(), Kind::Exclusive)
     }
@@ -216,13 +229,18 @@ impl Workspace {
         index::load(&self.index_path(), &self.boot_id)
     }
 
+    /// The same without the entries.
+    pub(crate) fn index_head(&self) -> Result<Index, StoreError> {
+        index::head(&self.index_path(), &self.boot_id)
+    }
+
     /// The root that is committed and in place; `None` before the first commit, in a new boot, and
     /// while a commit is being applied or was interrupted.
     ///
     /// # Errors
     /// [`StoreError`] if the index is unusable.
     pub fn root(&self) -> Result<Option<Digest>, StoreError> {
-        let index = self.index()?;
+        let index = self.index_head()?;
         let same_boot = index.boot_id == self.boot_id.as_bytes();
         let settled = same_boot && index.generation > 0 && !self.journal_path().exists();
         Ok(settled.then_some(index.root))
@@ -234,9 +252,12 @@ impl Workspace {
     /// # Errors
     /// [`StoreError`] if the lease cannot be opened or locked.
     pub fn share(&self, root: &Digest) -> Result<Option<SharedLease>, StoreError> {
-        let Some(lock) = lease::try_lock(&self.lease_path(), Kind::Shared)? else {
+        let path = self.lease_path();
+        let Some(lock) = lease::try_lock(&path, Kind::Shared)? else {
             return Ok(None);
         };
+        lock.mark_used()
+            .map_err(|errno| failed("touch", &path)(errno.into()))?;
         let current = self.root()?;
         Ok((current.as_ref() == Some(root)).then_some(SharedLease { _lock: lock }))
     }
@@ -300,7 +321,7 @@ impl Workspace {
         let journal = journal::load_undamaged(&self.journal_path())?;
         let puts = journal.map_or_else(Vec::new, |journal| journal.puts);
         let kept = Kept::look(&self.held.staging).map_err(cannot)?.bytes();
-        let held = self.index()?.held().and(kept);
+        let held = self.held()?.and(kept);
         Ok(Held {
             bytes: held.bytes.saturating_add(manifest::bytes(&puts)),
             entries: held.entries.saturating_add(puts.len() as u64),
@@ -338,7 +359,7 @@ impl Workspace {
         }
         let trash = &self.held.trash;
         let from = trash.child(name.as_bytes(), Use::List).map_err(cannot)?;
-        let into = trash::name(self.index()?.generation);
+        let into = trash::name(self.index_head()?.generation);
         let into = || trash.make_beneath(into.as_bytes());
         let restored = restore::restore(&from, &self.held.tree, wanted, &into).map_err(cannot)?;
         // Not empty where something stayed.
@@ -365,11 +386,18 @@ impl Workspace {
     /// # Errors
     /// [`StoreError`] if the index is unusable.
     pub fn contents(&self) -> Result<Contents, StoreError> {
-        let index = self.index()?;
         Ok(Contents {
-            generation: index.generation,
-            held: index.held(),
+            generation: self.index_head()?.generation,
+            held: self.held()?,
         })
+    }
+
+    /// How much the mirror wrote.
+    pub(crate) fn held(&self) -> Result<Held, StoreError> {
+        match index::open(&self.index_path())? {
+            Some(stored) => Ok(stored.held()),
+            None => Ok(self.index()?.held()),
+        }
     }
 
     /// Removes the workspace with all that is in it; a tree that is elsewhere stays.

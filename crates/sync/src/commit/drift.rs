@@ -2,9 +2,11 @@
 //!
 //! Every tracked entry is looked at again, in the order of the manifest, each directory opened once
 //! and held while its entries are looked at. What looks as recorded is as it was; otherwise the
-//! content is compared, if it can be equal at all.
+//! content is compared, if it can be equal at all. Where looks can be trusted, the record is compared where it is, and nothing is
+//! decoded of what is the same.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use rustix::fs::FileType;
@@ -15,11 +17,14 @@ use crate::message::Node;
 use crate::path::{TreePath, is_below, order};
 use crate::reconcile::Disk;
 use crate::stat::FileStat;
+use crate::store::packed::Packed;
 use crate::tree::read;
 use crate::tree::{Dir, Use};
 
 /// Tracked entries per thread that are worth a thread.
 const SHARE: usize = 2000;
+/// Directories that a thread takes at a time.
+const BLOCK: usize = 16;
 
 /// Where the disk differs from what the mirror wrote.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -51,13 +56,114 @@ pub(crate) fn find(
             .map(|part| part.join().expect("a look does not panic"))
             .collect::<Vec<_>>()
     });
+    joined(found)
+}
+
+fn joined(parts: Vec<std::result::Result<Drift, Failed>>) -> std::result::Result<Drift, Failed> {
     let mut drift = Drift::default();
-    for part in found {
+    for part in parts {
         let part = part?;
         drift.changed.extend(part.changed);
         drift.touched.extend(part.touched);
     }
     Ok(drift)
+}
+
+/// As [`find`], with trust, of entries that are not decoded.
+pub(crate) fn find_packed(
+    tree: &Dir,
+    tracked: &Packed,
+    threads: usize,
+) -> std::result::Result<Drift, Failed> {
+    let threads = threads.clamp(1, tracked.len().div_ceil(SHARE).max(1));
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut drift = Drift::default();
+        loop {
+            let first = next.fetch_add(BLOCK, Ordering::Relaxed);
+            if first >= tracked.dirs() {
+                return Ok(drift);
+            }
+            for dir in first..tracked.dirs().min(first + BLOCK) {
+                directory(tree, tracked, dir, &mut drift)?;
+            }
+        }
+    };
+    joined(thread::scope(|scope| {
+        let running: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        running
+            .into_iter()
+            .map(|part| part.join().expect("a look does not panic"))
+            .collect()
+    }))
+}
+
+/// Looks at a directory of the tracked, and at the files and links in it.
+fn directory(
+    tree: &Dir,
+    tracked: &Packed,
+    dir: usize,
+    drift: &mut Drift,
+) -> std::result::Result<(), Failed> {
+    let path = tracked.path(dir);
+    let at = |path: &[u8]| TreePath::new(path).expect("paths were checked");
+    let number = tracked.number(dir);
+    let there = match number {
+        None => None,
+        Some(_) => opened(tree.beneath_any(path)).map_err(|errno| (at(path), errno))?,
+    };
+    let held = if number.is_some() {
+        there.as_ref()
+    } else {
+        Some(tree)
+    };
+    if let (Some(number), None) = (number, held) {
+        let now = instead(tree, path).map_err(|errno| (at(path), errno))?;
+        drift.changed.insert(number, now);
+    }
+    let mut children = tracked.children(dir);
+    while let Some(child) = children.next() {
+        // A directory is looked at for itself.
+        if child.dir.is_some() {
+            continue;
+        }
+        let Some(held) = held else {
+            drift.changed.insert(child.at, None);
+            continue;
+        };
+        let failed = |errno| (at(children.path()), errno);
+        let look = held.look(children.name()).map_err(failed)?;
+        if look.is_some() && look == child.stat {
+            continue;
+        }
+        let Some(entry) = children.entry(&child) else {
+            continue;
+        };
+        match compare_look(held, children.name(), &entry, look).map_err(failed)? {
+            Look::Same => {}
+            Look::Touched(stat) => {
+                drift.touched.insert(child.at, stat);
+            }
+            Look::Other(disk) => {
+                drift.changed.insert(child.at, disk);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What is where a directory was.
+fn instead(tree: &Dir, path: &[u8]) -> Result<Option<Disk>> {
+    let end = path.iter().rposition(|&byte| byte == b'/');
+    let (parent, name) = end.map_or((&path[..0], path), |end| (&path[..end], &path[end + 1..]));
+    let look = match opened(tree.beneath_any(parent))? {
+        Some(parent) => parent.look(name)?,
+        None => None,
+    };
+    Ok(look.map(|look| Disk {
+        node: None,
+        look: Some(look),
+    }))
 }
 
 /// As [`find`], of the entries at `paths` and the directories that they are in.
@@ -144,12 +250,18 @@ enum Look {
 }
 
 fn compare(dir: &Dir, name: &[u8], entry: &Entry, trust: bool) -> Result<Look> {
-    let Some(look) = dir.look(name)? else {
-        return Ok(Look::Other(None));
-    };
-    if trust && entry.stat == Some(look) {
+    let look = dir.look(name)?;
+    if trust && look.is_some() && entry.stat == look {
         return Ok(Look::Same);
     }
+    compare_look(dir, name, entry, look)
+}
+
+/// Compares by content what does not look as recorded.
+fn compare_look(dir: &Dir, name: &[u8], entry: &Entry, look: Option<FileStat>) -> Result<Look> {
+    let Some(look) = look else {
+        return Ok(Look::Other(None));
+    };
     let possible = match &entry.node {
         Node::File { size, .. } => look.file_type() == FileType::RegularFile && look.size == *size,
         Node::Symlink { .. } => look.file_type() == FileType::Symlink,

@@ -15,6 +15,7 @@ use crate::path::TreePath;
 use crate::reconcile::{Policy, reconcile};
 use crate::scan::rules::Rules;
 use crate::scan::{self, Discard};
+use crate::stat::Horizon;
 use crate::store;
 use crate::tree::{Dir, Use};
 use crate::workspace::index::Index;
@@ -116,9 +117,9 @@ fn redo(
 /// What is staged, by its content.
 pub(crate) fn staged_files(dir: Dir) -> StagedFiles {
     let guide = scan::Guide {
-        known: &scan::Index::new(),
+        known: scan::Known::Index(&scan::Index::new()),
         excluded: &[],
-        horizon_ns: i64::MAX,
+        horizon: Horizon::at(i64::MAX),
         keeper: None,
     };
     let found = scan::scan_with(dir, Rules::none(), guide, vec![Discard::default()]);

@@ -16,6 +16,7 @@ use crate::pack::{Compress, Pace, Packer};
 use crate::path::TreePath;
 use crate::pull::globs::Globs;
 use crate::scan::{self, Discard, Index, Worker};
+use crate::stat::Horizon;
 use crate::tree::read;
 use crate::tree::walk::{Visitor, Walk};
 use crate::tree::{Dir, Name, Parents, Use};
@@ -132,7 +133,7 @@ impl Server<'_> {
             .map_err(|errno| refusal("open", b"tree", errno))?;
         let mut finder = Finder {
             globs,
-            worker: Worker::new(&known, i64::MAX, Discard::default()),
+            worker: Worker::new(&known, Horizon::at(i64::MAX), Discard::default()),
             found: Found::default(),
         };
         Walk::new(root, false).work(&mut finder);

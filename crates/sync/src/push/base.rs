@@ -10,12 +10,46 @@ use crate::message::Node;
 use crate::path::TreePath;
 use crate::push::fine::{Chunks, Fine};
 use crate::push::library::Library;
-use crate::scan::{self, Index};
+use crate::store::packed::Packed;
+
+/// The tree that was committed last. What is remembered of it is decoded when something differs.
+#[derive(Debug)]
+pub(crate) struct Ground {
+    list: Option<Packed>,
+    entries: OnceLock<Vec<Entry>>,
+}
+
+impl Ground {
+    pub(crate) fn stored(list: Packed) -> Self {
+        Self {
+            list: Some(list),
+            entries: OnceLock::new(),
+        }
+    }
+
+    pub(crate) fn told(entries: Vec<Entry>) -> Self {
+        Self {
+            list: None,
+            entries: OnceLock::from(entries),
+        }
+    }
+
+    /// As it is on disk, if that is where it is from.
+    pub(crate) fn list(&self) -> Option<&Packed> {
+        self.list.as_ref()
+    }
+
+    /// Its entries, sorted.
+    pub(crate) fn entries(&self) -> &[Entry] {
+        let decode = || self.list.as_ref().map(Packed::entries).unwrap_or_default();
+        self.entries.get_or_init(decode)
+    }
+}
 
 /// The tree that differences are told against.
 #[derive(Debug, Default)]
 pub(crate) struct Base<'a> {
-    pub(crate) index: Index<'a>,
+    tree: Option<&'a Ground>,
     /// Of its files. Made when the first content is offered that is not at its path: mostly never.
     contents: OnceLock<Contents>,
     /// Where the chunks of its large files are remembered.
@@ -27,22 +61,23 @@ pub(crate) struct Base<'a> {
 }
 
 impl<'a> Base<'a> {
-    pub(crate) fn of(entries: &'a [Entry], memory: &'a Path, fine: &'a Path) -> Self {
+    pub(crate) fn of(tree: &'a Ground, memory: &'a Path, fine: &'a Path) -> Self {
         Self {
-            index: scan::index(entries),
+            tree: Some(tree),
             memory: Some(memory),
             fine_memory: Some(fine),
             ..Self::default()
         }
     }
 
-    /// A tree that was committed but for a few paths, of which `committed` says what was there. `tree` is how it is now.
+    /// A tree that was committed but for a few paths, of which the first says what was there. `tree` is how it is now.
     pub(crate) fn under(
-        (committed, changed): (&'a [Entry], &BTreeMap<TreePath, Option<Entry>>),
+        (ground, changed): (&'a Ground, &BTreeMap<TreePath, Option<Entry>>),
         tree: &[Entry],
         (memory, fine): (&'a Path, &'a Path),
     ) -> Self {
-        let base = Self::of(committed, memory, fine);
+        let base = Self::of(ground, memory, fine);
+        let committed = ground.entries();
         // One pass, and none of that is remembered but what may be asked for: a save is no reason to hash all names.
         let content = |entry: &Entry| match &entry.node {
             Node::File { hash, .. } => Some(key(hash)),
@@ -60,6 +95,10 @@ impl<'a> Base<'a> {
             contents: OnceLock::from(contents),
             ..base
         }
+    }
+
+    fn entries(&self) -> &'a [Entry] {
+        self.tree.map(Ground::entries).unwrap_or_default()
     }
 
     /// The chunks of its large files, as far as they are remembered.
@@ -82,14 +121,14 @@ impl<'a> Base<'a> {
     }
 
     pub(crate) fn get(&self, path: &TreePath) -> Option<&'a Node> {
-        self.index.get(path.as_bytes()).map(|entry| &entry.node)
+        manifest::find(self.entries(), path.as_bytes()).map(|entry| &entry.node)
     }
 
     /// Whether a file has this content, at any path.
     pub(crate) fn holds(&self, hash: &Digest) -> bool {
         let contents = self.contents.get_or_init(|| {
             let mut contents = Contents::default();
-            for entry in self.index.values() {
+            for entry in self.entries() {
                 if let Node::File { hash, .. } = &entry.node {
                     contents.insert(hash);
                 }

@@ -11,6 +11,7 @@ use crate::error::StoreError;
 use crate::manifest::Entry;
 use crate::push::past::Past;
 use crate::store::codec::{Format, Reader, Writer};
+use crate::store::packed::{self, Outline, Packed};
 use crate::store::{self, Replacement};
 
 pub(crate) const FORMAT: Format = Format {
@@ -28,6 +29,52 @@ pub(crate) struct Cache {
     pub(crate) past: Past,
 }
 
+/// A committed tree as it is on disk: only its outline was made.
+#[derive(Debug)]
+pub(crate) struct Stored {
+    pub(crate) root: Digest,
+    pub(crate) list: Packed,
+    /// The version that the server spoke.
+    pub(crate) peer: u32,
+    pub(crate) past: Past,
+}
+
+/// What is remembered at `path`, as it is there; `None` also for what is no tree.
+pub(crate) fn open(path: &Path) -> Result<Option<Stored>, StoreError> {
+    let Some(bytes) = store::read(path)? else {
+        return Ok(None);
+    };
+    let (root, outline, peer, past) = match outlined(&bytes, path) {
+        Ok(outlined) => outlined,
+        Err(StoreError::Damaged { .. }) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    Ok(outline.map(|outline| Stored {
+        root,
+        list: Packed::new(bytes, outline),
+        peer,
+        past,
+    }))
+}
+
+type Outlined = (Digest, Option<Outline>, u32, Past);
+
+fn outlined(bytes: &[u8], path: &Path) -> Result<Outlined, StoreError> {
+    let mut reader = Reader::new(FORMAT, bytes, path)?;
+    let (root, outline) = (reader.digest()?, packed::outline(&mut reader)?);
+    let (peer, past) = end(&mut reader)?;
+    Ok((root, outline, peer, past))
+}
+
+/// What is behind the entries.
+fn end(reader: &mut Reader<'_>) -> Result<(u32, Past), StoreError> {
+    if reader.is_at_end() {
+        return Ok((1, Past::default()));
+    }
+    let peer = u32::try_from(reader.u64()?).unwrap_or(1);
+    Ok((peer, Past::decode(reader)?))
+}
+
 /// What is remembered at `path`.
 pub(crate) fn load(path: &Path) -> Result<Option<Cache>, StoreError> {
     let Some(bytes) = store::read(path)? else {
@@ -43,11 +90,7 @@ pub(crate) fn load(path: &Path) -> Result<Option<Cache>, StoreError> {
 pub(crate) fn decode(bytes: &[u8], path: &Path) -> Result<Cache, StoreError> {
     let mut reader = Reader::new(FORMAT, bytes, path)?;
     let (root, entries) = (reader.digest()?, reader.entries()?);
-    let (mut peer, mut past) = (1, Past::default());
-    if !reader.is_at_end() {
-        peer = u32::try_from(reader.u64()?).unwrap_or(1);
-        past = Past::decode(&mut reader)?;
-    }
+    let (peer, past) = end(&mut reader)?;
     Ok(Cache {
         root,
         entries,

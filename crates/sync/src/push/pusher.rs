@@ -17,19 +17,20 @@ use crate::manifest::{self, Entry};
 use crate::message::{Delta, Down, End, MAX_PAGE, Node, Summary, Up};
 use crate::observer::{Observer, Progress};
 use crate::path::TreePath;
-use crate::push::base::Base;
-use crate::push::cache::{self, Cache};
+use crate::push::base::{Base, Ground};
+use crate::push::cache::{self, Stored};
 use crate::push::fine::Fine;
 use crate::push::library::Library;
 use crate::push::outbox::Outbox;
 use crate::push::past::Past;
 use crate::push::planned::Planned;
+use crate::push::seen::{Seen, Tree};
 use crate::push::send::Batch;
 use crate::push::told::{Told, forget_untold, offered, own, unexpected};
 use crate::push::{Options, Pushed, TICK, Unreadable, since_epoch, told};
 use crate::scan::rules::Rules;
-use crate::scan::{self, Guide, Index, Keeper, Scanned, Worker};
-use crate::stat::RACY_NS;
+use crate::scan::{self, Guide, Index, Keeper, Known, Scanned, Worker};
+use crate::stat::Horizon;
 use crate::store;
 use crate::tree::{Dir, Use};
 use crate::unread::Unread;
@@ -63,32 +64,40 @@ pub(crate) struct Pusher<'a> {
 
 impl Pusher<'_> {
     /// Pushes against `known`, what was committed last, or against what the server says.
-    pub(crate) fn run(&self, known: Option<Cache>, cache: &Path) -> Result<Pushed, PushError> {
+    pub(crate) fn run(&self, known: Option<Stored>, cache: &Path) -> Result<Pushed, PushError> {
         let was_cut = self.mark.exists();
-        let (base, mut based) = match known {
+        let (base, root) = match known {
             // What came before the cut need not be sent again, which only the server can tell.
-            Some(known) if !was_cut || self.welcome()? => (known.entries, true),
-            _ => (self.manifest()?, false),
+            Some(known) if !was_cut || self.welcome()? => {
+                (Ground::stored(known.list), Some(known.root))
+            }
+            _ => (Ground::told(self.manifest()?), None),
         };
+        let mut based = root.is_some();
         if !based {
             self.outbox.rebase()?;
         }
         let mut tree = self.scan(&base)?;
-        protect(&mut tree, &base);
-        let root = if based && self.outbox.void.load(Ordering::Relaxed) {
+        let told = if based && self.outbox.void.load(Ordering::Relaxed) {
             based = false;
-            self.rebase(&mut tree)?
+            self.rebase(tree.whole())?
+        } else if let Some(root) = root.filter(|_| tree.is_same()) {
+            self.claim(root, &[])?
         } else {
-            self.end(&base, &tree)?
+            self.end(base.entries(), tree.whole())?
         };
-        let summary = self.converse(&mut tree, root, based)?;
+        let summary = self.converse(&mut tree, told, based)?;
         if !self.options.dry_run {
             store::remove(&self.mark)?;
         }
-        if !self.options.dry_run && (!based || base != tree.entries) {
-            self.remember(cache, &summary.root, (&base, &tree.entries))?;
+        let unchanged =
+            based && (tree.is_same() || base.entries() == tree.whole().entries.as_slice());
+        if !self.options.dry_run && !unchanged {
+            let entries = &tree.whole().entries;
+            self.remember(cache, &summary.root, (base.entries(), entries))?;
         }
-        Ok(self.pushed(summary, tree.special, tree.unreadable))
+        let told = tree.told();
+        Ok(self.pushed(summary, told.special, told.unreadable))
     }
 
     /// Pushes the `paths` of a tree that is known, with what was committed there.
@@ -99,11 +108,9 @@ impl Pusher<'_> {
     ) -> Result<Pushed, PushError> {
         let committed: Vec<Entry> = paths.values().flatten().cloned().collect();
         let names: Vec<TreePath> = paths.keys().cloned().collect();
-        let base = Base::under(
-            (&committed, paths),
-            &tree.entries,
-            (&self.memory, &self.fine),
-        );
+        let ground = Ground::told(committed);
+        let committed = ground.entries();
+        let base = Base::under((&ground, paths), &tree.entries, (&self.memory, &self.fine));
         self.resend(tree, &names, Batch::new(self.outbox, &base));
         self.going()?;
         keep_unread(tree, paths);
@@ -116,8 +123,8 @@ impl Pusher<'_> {
         Ok(self.pushed(summary, tree.special, tree.unreadable.clone()))
     }
 
-    fn base<'b>(&'b self, entries: &'b [Entry]) -> Base<'b> {
-        Base::of(entries, &self.memory, &self.fine)
+    fn base<'b>(&'b self, tree: &'b Ground) -> Base<'b> {
+        Base::of(tree, &self.memory, &self.fine)
     }
 
     fn pushed(&self, summary: Summary, special: u64, unreadable: Vec<Unreadable>) -> Pushed {
@@ -189,8 +196,8 @@ impl Pusher<'_> {
         Library::load(&self.memory, is_there).save(&self.memory, &cut, is_there)
     }
 
-    fn scan(&self, base: &[Entry]) -> Result<Scanned, PushError> {
-        let base = self.base(base);
+    fn scan<'g>(&self, ground: &'g Ground) -> Result<Seen<'g>, PushError> {
+        let base = self.base(ground);
         let batch = |_| Batch::new(self.outbox, &base);
         let sinks = (0..self.options.threads.clamp(1, 16)).map(batch).collect();
         let dir = self
@@ -200,16 +207,21 @@ impl Pusher<'_> {
                 path: PathBuf::from("."),
                 source: errno.into(),
             })?;
-        let horizon = since_epoch(self.options.now).saturating_sub(RACY_NS);
+        let index = match ground.list() {
+            Some(_) => Index::new(),
+            None => scan::index(ground.entries()),
+        };
+        let horizon = Horizon::before_scan(&self.dir, since_epoch(self.options.now));
         let guide = Guide {
-            known: &base.index,
+            known: ground.list().map_or(Known::Index(&index), Known::Packed),
             excluded: &self.excluded,
-            horizon_ns: horizon,
+            horizon,
             keeper: self.keeper,
         };
-        let tree = scan::scan_with(dir, Arc::clone(&self.rules), guide, sinks);
+        let found = scan::look_with(dir, Arc::clone(&self.rules), guide, sinks);
+        let mut tree = Seen::new(ground, found);
         self.observer.scanned(Progress {
-            files: manifest::count_files(&tree.entries),
+            files: tree.files(),
             bytes: 0,
         });
         self.going()?;
@@ -292,7 +304,12 @@ impl Pusher<'_> {
             }))?;
         }
         let root = manifest::root(manifest::pairs(&tree.entries));
-        let unread = tree.unreadable.iter();
+        self.claim(root, &tree.unreadable)
+    }
+
+    /// Ends a round.
+    fn claim(&self, root: Digest, unreadable: &[Unreadable]) -> Result<Digest, PushError> {
+        let unread = unreadable.iter();
         let unread = Unread::of(unread.map(|unread| unread.path.as_os_str().as_bytes()));
         let unread = unread.paths().map(<[u8]>::to_vec).collect();
         self.outbox.send(Up::End(End { root, unread }))?;
@@ -301,9 +318,9 @@ impl Pusher<'_> {
 
     /// Begins again from what the server tracks: the cached base is not what it has.
     fn rebase(&self, tree: &mut Scanned) -> Result<Digest, PushError> {
-        let base = self.manifest()?;
+        let base = Ground::told(self.manifest()?);
         self.outbox.rebase()?;
-        protect(tree, &base);
+        protect(tree, base.entries());
         let known = self.base(&base);
         let changed = |entry: &&Entry| {
             known
@@ -318,13 +335,13 @@ impl Pusher<'_> {
             .collect();
         self.resend(tree, &paths, Batch::new(self.outbox, &known));
         self.going()?;
-        self.end(&base, tree)
+        self.end(base.entries(), tree)
     }
 
     /// Looks at `paths` again and offers them to `batch`. What cannot be read any more is dropped from the tree.
     fn resend(&self, tree: &mut Scanned, paths: &[TreePath], batch: Batch<'_, '_>) {
         let nothing = Index::new();
-        let horizon = since_epoch(self.options.now).saturating_sub(RACY_NS);
+        let horizon = Horizon::before_scan(&self.dir, since_epoch(self.options.now));
         let mut worker = Worker::new(&nothing, horizon, batch);
         for path in paths {
             let at = tree.entries.binary_search_by(|entry| entry.path.cmp(path));
@@ -354,7 +371,7 @@ impl Pusher<'_> {
     /// Answers the server until it says its last word, which has to be about the tree whose root we told it last.
     fn converse(
         &self,
-        tree: &mut Scanned,
+        tree: &mut impl Tree,
         mut root: Digest,
         based: bool,
     ) -> Result<Summary, PushError> {
@@ -364,10 +381,11 @@ impl Pusher<'_> {
         loop {
             match self.next()? {
                 Down::Welcome(welcome) if welcome.base_known || !based => {}
-                Down::Welcome(_) => root = self.rebase(tree)?,
+                Down::Welcome(_) => root = self.rebase(tree.whole())?,
                 Down::Held(_) => {}
                 Down::Waiting(reason) => self.observer.waiting(reason),
                 Down::Need(need) => {
+                    let tree = tree.whole();
                     for path in need.paths {
                         needed.push(offered(&tree.entries, path)?);
                     }

@@ -2,7 +2,6 @@
 
 use crate::commit::survey::Survey;
 use crate::digest::Digest;
-use crate::manifest::Entry;
 use crate::message::{
     Deed, Listing, MAX_LISTED, MAX_LISTED_BYTES, MAX_PAGE, Node, PlanPage, Summary,
 };
@@ -54,11 +53,11 @@ pub(crate) fn pages(survey: &Survey<'_>, plan: &Plan) -> Vec<PlanPage> {
 }
 
 /// Nothing changed.
-pub(crate) fn unchanged(root: Digest, generation: u64, entries: &[Entry]) -> Summary {
+pub(crate) fn unchanged(root: Digest, generation: u64, entries: u64) -> Summary {
     Summary {
         root,
         generation,
-        entries: entries.len() as u64,
+        entries,
         written: Listing::default(),
         written_bytes: 0,
         deleted: Listing::default(),

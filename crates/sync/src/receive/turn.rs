@@ -1,6 +1,8 @@
 //! After a round: what follows from it.
 
 use std::collections::{HashMap, HashSet};
+use std::os::fd::OwnedFd;
+use std::sync::{Mutex, PoisonError};
 
 use crate::commit::drift::{self, Drift, Failed};
 use crate::commit::make::Maker;
@@ -23,7 +25,7 @@ use crate::workspace::Workspace;
 use crate::workspace::index::{self, Index};
 use crate::workspace::journal::Journal;
 use crate::workspace::kept::Kept;
-use crate::workspace::past;
+use crate::workspace::past::{self, Moved};
 use crate::workspace::trash;
 
 /// Files that may always be deleted.
@@ -48,6 +50,8 @@ pub(crate) struct Context<'a> {
     /// The clock, nanoseconds since the epoch.
     pub(crate) now_ns: i64,
     pub(crate) tally: &'a Tally<'a>,
+    /// Large files that are removed, and freed once the client has its answer.
+    pub(crate) gone: Mutex<Vec<OwnedFd>>,
 }
 
 /// What the client has, after a round.
@@ -152,7 +156,7 @@ impl Context<'_> {
         leased: bool,
     ) -> Result<Turn, Refusal> {
         let (index, wanted, root) = (self.index, &target.wanted, target.root);
-        let nothing = summary::unchanged(root, index.generation, wanted);
+        let nothing = summary::unchanged(root, index.generation, wanted.len() as u64);
         // Even an empty tree is committed once: until then no job finds its root.
         let committed = index.generation > 0 || self.hello.dry_run;
         if root == index.root
@@ -210,10 +214,7 @@ impl Context<'_> {
             unread: policy.unread,
         };
         let applied = commit.run(&journal)?;
-        let (staging, most) = (&self.workspace.held.staging, self.options.past_bytes);
-        let when = (commit.generation, self.now_ns);
-        // What stays for now goes another time.
-        let _stays = past::prune(staging, applied.past, when, most);
+        self.prune(commit.generation, applied.past);
         self.tally.committed(held, applied.past.bytes);
         summary::add(&mut summary.displaced, &applied.displaced);
         summary::add(&mut summary.kept, &applied.kept);
@@ -222,6 +223,16 @@ impl Context<'_> {
             summary.trash = trash::name(commit.generation);
         }
         Ok(Turn::Done(Received::Committed(summary)))
+    }
+
+    /// Removes what was replaced for too long, or is too much.
+    fn prune(&self, generation: u64, moved: Moved) {
+        let (staging, most) = (&self.workspace.held.staging, self.options.past_bytes);
+        // What stays for now goes another time.
+        if let Ok(gone) = past::prune(staging, moved, (generation, self.now_ns), most) {
+            let mut later = self.gone.lock().unwrap_or_else(PoisonError::into_inner);
+            later.extend(gone);
+        }
     }
 
     fn commit<'a>(

@@ -13,11 +13,13 @@
 
 use std::path::Path;
 
+use bytes::Bytes;
+
 use crate::digest::Digest;
 use crate::error::StoreError;
-use crate::manifest::Entry;
+use crate::manifest::{Entry, NodeRef};
 use crate::message::Node;
-use crate::path::TreePath;
+use crate::path::{MAX_PATH, TreePath, common};
 use crate::stat::FileStat;
 
 const DIR: u8 = 0;
@@ -71,6 +73,12 @@ impl Writer {
         self.0.extend_from_slice(value);
     }
 
+    /// Bytes as they are, whatever they mean.
+    #[cfg(test)]
+    pub(crate) fn any(&mut self, bytes: &[u8]) {
+        self.0.extend_from_slice(bytes);
+    }
+
     fn len16(&mut self, len: usize) {
         let len = u16::try_from(len).expect("checked paths and targets are below 64 KiB");
         self.0.extend_from_slice(&len.to_le_bytes());
@@ -87,7 +95,7 @@ impl Writer {
 
     fn entry(&mut self, entry: &Entry, last: &[u8]) {
         let path = entry.path.as_bytes();
-        let shared = path.iter().zip(last).take_while(|(a, b)| a == b).count();
+        let shared = common(path, last);
         let kind = match &entry.node {
             Node::Dir => DIR,
             Node::File { exec: false, .. } => FILE,
@@ -124,9 +132,22 @@ impl Writer {
     }
 }
 
+/// An entry as it is written.
+pub(crate) struct Raw<'a> {
+    /// Bytes that its path shares with that of the entry before.
+    pub(crate) shared: usize,
+    /// What follows these in its path.
+    pub(crate) own: &'a [u8],
+    pub(crate) node: NodeRef<'a>,
+    pub(crate) stat: Option<FileStat>,
+}
+
 /// Reads a file.
+#[derive(Clone)]
 pub(crate) struct Reader<'a> {
     rest: &'a [u8],
+    /// Where that begins in the file.
+    at: usize,
     path: &'a Path,
 }
 
@@ -159,8 +180,23 @@ impl<'a> Reader<'a> {
         }
         Ok(Self {
             rest: &body[12..],
+            at: 12,
             path,
         })
+    }
+
+    /// Reads on at a place in a file that was checked before.
+    pub(crate) fn again(bytes: &'a [u8], at: usize) -> Self {
+        Self {
+            rest: bytes.get(at..).unwrap_or_default(),
+            at,
+            path: Path::new(""),
+        }
+    }
+
+    /// How many bytes of the file are before what is read next.
+    pub(crate) fn position(&self) -> usize {
+        self.at
     }
 
     pub(crate) fn damaged(&self, why: &'static str) -> StoreError {
@@ -176,6 +212,7 @@ impl<'a> Reader<'a> {
             .split_at_checked(len)
             .ok_or_else(|| self.damaged("too short"))?;
         self.rest = rest;
+        self.at += len;
         Ok(taken)
     }
 
@@ -211,36 +248,74 @@ impl<'a> Reader<'a> {
         self.take(len)
     }
 
-    pub(crate) fn entries(&mut self) -> Result<Vec<Entry>, StoreError> {
+    /// How many entries follow.
+    pub(crate) fn count(&mut self) -> Result<usize, StoreError> {
         let count = usize::try_from(self.u64()?).ok();
         let count = count.filter(|&count| count <= MAX_ENTRIES);
-        let count = count.ok_or_else(|| self.damaged("too many entries"))?;
-        let mut entries: Vec<Entry> = Vec::with_capacity(count.min(self.rest.len() / 5));
-        let mut path = Vec::new();
-        for _ in 0..count {
-            entries.push(self.entry(&mut path)?);
+        count.ok_or_else(|| self.damaged("too many entries"))
+    }
+
+    pub(crate) fn entries(&mut self) -> Result<Vec<Entry>, StoreError> {
+        let count = self.count()?;
+        self.list(count, |path| TreePath::part_of(path).ok())
+    }
+
+    /// So many entries, whose paths are made by `path`. They share one piece of memory.
+    pub(crate) fn list(
+        &mut self,
+        count: usize,
+        path: impl Fn(Bytes) -> Option<TreePath>,
+    ) -> Result<Vec<Entry>, StoreError> {
+        let (paths, ends) = self.clone().paths(count)?;
+        let mut entries: Vec<Entry> = Vec::with_capacity(ends.len());
+        let mut begin = 0;
+        for end in ends {
+            let raw = self.raw()?;
+            let path = path(paths.slice(begin..end));
+            entries.push(Entry {
+                path: path.ok_or_else(|| self.damaged("a bad path"))?,
+                node: raw.node.owned(),
+                stat: raw.stat,
+            });
+            begin = end;
         }
         Ok(entries)
     }
 
-    fn entry(&mut self, path: &mut Vec<u8>) -> Result<Entry, StoreError> {
+    /// The paths of so many entries, one after the other, and where each ends.
+    fn paths(mut self, count: usize) -> Result<(Bytes, Vec<usize>), StoreError> {
+        let mut ends = Vec::with_capacity(count.min(self.rest.len() / 5));
+        let (mut paths, mut begin) = (Vec::with_capacity(ends.capacity() * 32), 0);
+        for _ in 0..count {
+            let raw = self.raw()?;
+            let end = paths.len();
+            if raw.shared > end - begin {
+                return Err(self.damaged("a path shares more than there is"));
+            }
+            if raw.shared + raw.own.len() > MAX_PATH {
+                return Err(self.damaged("a bad path"));
+            }
+            paths.extend_from_within(begin..begin + raw.shared);
+            paths.extend_from_slice(raw.own);
+            ends.push(paths.len());
+            begin = end;
+        }
+        Ok((paths.into(), ends))
+    }
+
+    pub(crate) fn raw(&mut self) -> Result<Raw<'a>, StoreError> {
         let [flags] = self.array()?;
         let shared = self.len16()?;
-        if shared > path.len() {
-            return Err(self.damaged("a path shares more than there is"));
-        }
-        path.truncate(shared);
-        path.extend_from_slice(self.bytes()?);
-        let checked = TreePath::new(path.as_slice()).map_err(|_| self.damaged("a bad path"))?;
+        let own = self.bytes()?;
         let node = match flags & KIND {
-            DIR => Node::Dir,
-            kind @ (FILE | EXEC) => Node::File {
+            DIR => NodeRef::Dir,
+            kind @ (FILE | EXEC) => NodeRef::File {
                 exec: kind == EXEC,
                 size: self.u64()?,
                 hash: self.digest()?,
             },
-            LINK => Node::Symlink {
-                target: self.bytes()?.to_vec(),
+            LINK => NodeRef::Symlink {
+                target: self.bytes()?,
             },
             _ => return Err(self.damaged("an unknown kind of entry")),
         };
@@ -249,8 +324,9 @@ impl<'a> Reader<'a> {
         } else {
             Some(self.stat()?)
         };
-        Ok(Entry {
-            path: checked,
+        Ok(Raw {
+            shared,
+            own,
             node,
             stat,
         })

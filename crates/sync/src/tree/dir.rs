@@ -135,6 +135,14 @@ impl Dir {
         }
     }
 
+    /// Opens the directory at `path` below this one to use names in it, on whatever file system it is.
+    pub(crate) fn beneath_any(&self, path: &[u8]) -> Result<Self> {
+        match self.beneath(path, Use::Names) {
+            Err(Errno::XDEV) => self.beneath_mounts(path, Use::Names),
+            done => done,
+        }
+    }
+
     fn openat2(&self, path: &[u8], usage: Use) -> Result<Self> {
         let resolve = ResolveFlags::BENEATH
             | ResolveFlags::NO_SYMLINKS

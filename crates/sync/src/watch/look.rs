@@ -14,7 +14,8 @@ use crate::message::Node;
 use crate::path::TreePath;
 use crate::push::{Unreadable, protect};
 use crate::scan::rules::Rules;
-use crate::scan::{self, Discard, Guide, Index, Keeper, Scanned, Worker};
+use crate::scan::{self, Discard, Guide, Index, Keeper, Known, Scanned, Worker};
+use crate::stat::Horizon;
 use crate::tree::{Dir, Name, Use};
 use crate::watch::kept::Kept;
 
@@ -36,7 +37,7 @@ pub(crate) struct Look<'a> {
     pub(crate) tree: &'a mut Scanned,
     pub(crate) kept: &'a Kept,
     pub(crate) excluded: &'a [TreePath],
-    pub(crate) horizon_ns: i64,
+    pub(crate) horizon: Horizon,
     pub(crate) before: Before,
     /// The directory below which all was looked at last.
     done: Option<TreePath>,
@@ -48,14 +49,14 @@ impl<'a> Look<'a> {
         tree: &'a mut Scanned,
         kept: &'a Kept,
         excluded: &'a [TreePath],
-        horizon_ns: i64,
+        horizon: Horizon,
     ) -> Self {
         Self {
             root,
             tree,
             kept,
             excluded,
-            horizon_ns,
+            horizon,
             before: Before::new(),
             done: None,
         }
@@ -142,9 +143,9 @@ impl<'a> Look<'a> {
         'a: 'i,
     {
         Guide {
-            known,
+            known: Known::Index(known),
             excluded: self.excluded,
-            horizon_ns: self.horizon_ns,
+            horizon: self.horizon,
             keeper: Some(self.kept as &dyn Keeper),
         }
     }

@@ -14,8 +14,8 @@ use crate::error::PushError;
 use crate::manifest;
 use crate::path::TreePath;
 use crate::push::{self, inside, protect, since_epoch};
-use crate::scan::{self, Discard, Guide};
-use crate::stat::RACY_NS;
+use crate::scan::{self, Discard, Guide, Known};
+use crate::stat::Horizon;
 use crate::tree::Dir;
 
 /// How soon a wait notices that it is cancelled, or that the root is another directory.
@@ -215,8 +215,8 @@ impl Watch {
             Taken::Paths(_) | Taken::All => return self.look_at_all(root, noticed),
         };
         let excluded = inside(&self.root, &self.options.exclude);
-        let horizon_ns = since_epoch(self.clock.wall()).saturating_sub(RACY_NS);
-        let mut look = Look::new(&root, &mut self.tree, &self.kept, &excluded, horizon_ns);
+        let horizon = Horizon::before_scan(&root, since_epoch(self.clock.wall()));
+        let mut look = Look::new(&root, &mut self.tree, &self.kept, &excluded, horizon);
         let looked = look.all(&paths);
         let before = look.before;
         let differs = self.differs(before, noticed);
@@ -237,9 +237,9 @@ impl Watch {
         let options = self.options_now();
         let known = scan::index(&self.tree.entries);
         let guide = Guide {
-            known: &known,
+            known: Known::Index(&known),
             excluded: &inside(&self.root, &options.exclude),
-            horizon_ns: since_epoch(options.now).saturating_sub(RACY_NS),
+            horizon: Horizon::before_scan(&root, since_epoch(options.now)),
             keeper: Some(&self.kept),
         };
         // What is to be included was understood when the watch began.

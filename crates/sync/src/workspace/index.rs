@@ -16,6 +16,7 @@ use crate::path::TreePath;
 use crate::receive::Held;
 use crate::stat::FileStat;
 use crate::store::codec::{Format, Reader, Writer};
+use crate::store::packed::{self, Packed};
 use crate::store::{self, Replacement};
 
 pub(crate) const FORMAT: Format = Format {
@@ -89,18 +90,91 @@ pub(crate) fn load(path: &Path, boot_id: &str) -> Result<Index, StoreError> {
     }
 }
 
-pub(crate) fn decode(bytes: &[u8], path: &Path) -> Result<Index, StoreError> {
+/// The last commit as it is on disk: of the client's tree only the outline was made.
+#[derive(Debug)]
+pub(crate) struct Stored {
+    /// Without entries.
+    pub(crate) head: Index,
+    pub(crate) list: Packed,
+}
+
+impl Stored {
+    /// All of it.
+    pub(crate) fn index(&self) -> Index {
+        Index {
+            entries: self.list.entries(),
+            ..self.head.clone()
+        }
+    }
+
+    /// What the mirror wrote.
+    pub(crate) fn held(&self) -> Held {
+        let retained = self.head.held();
+        Held {
+            bytes: retained.bytes.saturating_add(self.list.content()),
+            entries: retained.entries + self.list.len() as u64,
+        }
+    }
+}
+
+/// The index at `path` as it is there; `None` if there is none that is whole, and a tree.
+pub(crate) fn open(path: &Path) -> Result<Option<Stored>, StoreError> {
+    let Some(bytes) = store::read(path)? else {
+        return Ok(None);
+    };
+    match outlined(&bytes, path) {
+        Ok(outlined) => Ok(outlined.map(|(head, outline)| Stored {
+            head,
+            list: Packed::new(bytes, outline),
+        })),
+        Err(StoreError::Damaged { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn outlined(bytes: &[u8], path: &Path) -> Result<Option<(Index, packed::Outline)>, StoreError> {
     let mut reader = Reader::new(FORMAT, bytes, path)?;
+    let mut head = begin(&mut reader)?;
+    let outline = packed::outline(&mut reader)?;
+    if !reader.is_at_end() {
+        head.retained = reader.entries()?;
+    }
+    Ok(outline.map(|outline| (head, outline)))
+}
+
+/// What is before the entries.
+fn begin(reader: &mut Reader<'_>) -> Result<Index, StoreError> {
     Ok(Index {
         boot_id: reader.bytes()?.to_vec(),
         generation: reader.u64()?,
         root: reader.digest()?,
+        entries: Vec::new(),
+        retained: Vec::new(),
+    })
+}
+
+/// The index at `path` without its entries; an empty one as for [`load`].
+pub(crate) fn head(path: &Path, boot_id: &str) -> Result<Index, StoreError> {
+    let Some(bytes) = store::read(path)? else {
+        return Ok(Index::empty(boot_id));
+    };
+    match Reader::new(FORMAT, &bytes, path).and_then(|mut reader| begin(&mut reader)) {
+        Err(StoreError::Damaged { .. }) => Ok(Index::empty(boot_id)),
+        other => other,
+    }
+}
+
+pub(crate) fn decode(bytes: &[u8], path: &Path) -> Result<Index, StoreError> {
+    let mut reader = Reader::new(FORMAT, bytes, path)?;
+    let head = begin(&mut reader)?;
+    Ok(Index {
         entries: reader.entries()?,
         retained: if reader.is_at_end() {
             Vec::new()
         } else {
             reader.entries()?
         },
+        ..head
     })
 }
 

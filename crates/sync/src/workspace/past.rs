@@ -3,6 +3,7 @@
 //! What a name says was so when the file was moved there; it is verified when it is taken. It gives way to whatever else needs its room.
 
 use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
 
 use rustix::io::{Errno, Result};
 
@@ -16,6 +17,9 @@ const PATIENCE_NS: i64 = 7 * 24 * 3600 * 1_000_000_000;
 const UNSEEN: (u64, u64) = (16 << 20, 64);
 /// Commits after which there is one at any rate.
 const SEEN_EVERY: u64 = 32;
+/// Bytes of a file that takes a while to be freed, and how many of these are held open at most.
+const LARGE: u64 = 16 << 20;
+const MOST_OPEN: usize = 16;
 
 /// What a commit moved here.
 #[derive(Debug, Clone, Copy, Default)]
@@ -46,27 +50,32 @@ pub(crate) fn bytes(staging: &Dir) -> Result<u64> {
 }
 
 /// After a commit: removes what is too old, and the oldest beyond so many bytes. Not after each, since that takes a look at all there is.
+/// Returns the large ones, still open: a file system takes a while to free what is in them, which it does when they are closed, and nobody
+/// need wait for that.
 pub(crate) fn prune(
     staging: &Dir,
     moved: Moved,
     (generation, now_ns): (u64, i64),
     most: u64,
-) -> Result<()> {
+) -> Result<Vec<OwnedFd>> {
     let few = moved.bytes < UNSEEN.0 && moved.files < UNSEEN.1;
     if few && !generation.is_multiple_of(SEEN_EVERY) {
-        return Ok(());
+        return Ok(Vec::new());
     }
     let mut all = list(staging)?;
     all.sort_unstable_by_key(|old| std::cmp::Reverse(old.since_ns));
     let dir = open(staging)?;
-    let mut kept: u64 = 0;
+    let (mut kept, mut gone): (u64, _) = (0, Vec::new());
     for old in all {
         kept = kept.saturating_add(old.size);
         if kept > most || old.since_ns.saturating_add(PATIENCE_NS) < now_ns {
+            if old.size >= LARGE && gone.len() < MOST_OPEN {
+                gone.extend(dir.read_file(&old.name));
+            }
             dir.remove_all(&old.name)?;
         }
     }
-    Ok(())
+    Ok(gone)
 }
 
 /// Removes all that is there.
@@ -145,5 +154,9 @@ mod tests {
         assert_eq!(pruned(many, 31, first, 20), b"ab");
         assert_eq!(pruned(Moved::default(), 32, first, 19), b"b");
         assert_eq!(pruned(many, 1, first + 2 * PATIENCE_NS, 19), b"");
+        let large = std::fs::File::create(past.join("large")).unwrap();
+        large.set_len(super::LARGE).unwrap();
+        assert_eq!(prune(&staging, many, (1, first), 0).unwrap().len(), 1);
+        assert_eq!(left(), b"");
     }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use legwork_sync::error::{PushError, ReceiveError, StoreError};
 use legwork_sync::message::Waiting;
-use legwork_sync::observer::Observer;
+use legwork_sync::observer::{Observer, Progress};
 use legwork_sync::{link, push, receive};
 
 use crate::support::{Bench, PATIENCE, now, push_to, write};
@@ -88,6 +88,54 @@ fn an_unchanged_commit_passes_a_running_job_and_a_changing_one_waits() {
     });
     assert_eq!(pushed.unwrap().summary.written.total, 1);
     assert_eq!(bench.tree().get("a"), Some("f: 2"));
+}
+
+/// Does something once the client has looked at its tree: the server has begun to look at its own.
+struct Meanwhile<F>(F);
+
+impl<F: Fn() + Sync> Observer for Meanwhile<F> {
+    fn scanned(&self, _progress: Progress) {
+        (self.0)();
+    }
+}
+
+#[test]
+fn what_a_job_did_that_came_and_went_during_a_push_is_noticed() {
+    for edits in [false, true] {
+        let bench = Bench::new();
+        for name in ["a", "b", "c"] {
+            bench.write(name, "1");
+        }
+        let root = bench.mirror().summary.root;
+        if edits {
+            bench.write("a", "2");
+        }
+        let job = Meanwhile(|| {
+            let lease = bench.workspace.share(&root).unwrap().unwrap();
+            bench.job_write("b", "a job's");
+            bench.job_write("c", "a job's");
+            drop(lease);
+        });
+        let (client, server) = link::pair(4);
+        let pushed = thread::scope(|scope| {
+            scope.spawn(|| {
+                receive::receive(&bench.workspace, &receive::Options::default(), server, &now)
+            });
+            push::push(
+                &bench.source,
+                &bench.options(),
+                &bench.cache(),
+                client,
+                &job,
+            )
+        });
+        let displaced = pushed.unwrap().summary.displaced.total;
+        if edits {
+            assert_eq!((displaced, bench.tree().get("b")), (2, Some("f: 1")));
+        }
+        // Where nothing was to be changed, the look may have been over before.
+        assert_eq!(displaced + bench.mirror().summary.displaced.total, 2);
+    }
 }
 
 #[test]
