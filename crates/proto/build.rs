@@ -5,12 +5,13 @@ use std::path::Path;
 
 use prost::Message;
 
-const FILES: [&str; 5] = [
+const FILES: [&str; 6] = [
     "legwork/v1/jobs.proto",
     "legwork/v1/sync.proto",
     "legwork/v1/host.proto",
     "legwork/v1/enroll.proto",
     "legwork/v1/records.proto",
+    "opentelemetry/proto/collector/logs/v1/logs_service.proto",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

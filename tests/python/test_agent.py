@@ -39,7 +39,7 @@ def spool(node: Host) -> Path:
 
 
 def batches(state: Path) -> dict[str, list[tuple[int, int]]]:
-    """The numbers of batches in the log, by producer: first and last, of those a gap stands for too."""
+    """The numbers of batches in the log, by producer: first and last, as a gap has several."""
     found: dict[str, list[tuple[int, int]]] = {}
     for entry in agents.lines(state):
         batch = entry.line.get("batch")

@@ -6,6 +6,7 @@ import subprocess
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,7 +23,6 @@ EXTENT = pytest.mark.parametrize(
     "seconds", [12, pytest.param(SOAK_S, marks=pytest.mark.soak)], ids=["short", "long"]
 )
 FIELDS = ("pid", "ppid", "pgid", "sess", "ni", "etimes", "euser", "stat", "args")
-TICKS = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True)
@@ -58,10 +58,10 @@ def ps() -> dict[int, Seen]:
 def started(pid: int) -> int | None:
     """When a process began, in ticks."""
     try:
-        with open(f"/proc/{pid}/stat") as stat:
-            return int(stat.read().rpartition(")")[2].split()[19])
+        stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return None
+    return int(stat.rpartition(")")[2].split()[19])
 
 
 def shown(process: dict[str, Any]) -> str:
@@ -126,9 +126,7 @@ class Check:
         wrong = [f"{told!r} is not {truth!r}" for told, truth in pairs if told != truth]
         return "; ".join(wrong)
 
-    def changed(
-        self, others: list[tuple[int, Seen, str]], after: str, laptop: Host
-    ) -> None:
+    def changed(self, others: list[tuple[int, Seen, str]], after: str, laptop: Host) -> None:
         """What was other changed between the snapshot and `ps`: the snapshot behind has it so."""
         if not others:
             return
@@ -139,9 +137,7 @@ class Check:
             again = pid in told and self.compare(pid, process, told[pid])
             assert not again, f"{pid}: before {wrong}; after {again}; {process}"
 
-    def gone(
-        self, listed: dict[int, Seen], told: dict[int, dict[str, Any]], laptop: Host
-    ) -> None:
+    def gone(self, listed: dict[int, Seen], told: dict[int, dict[str, Any]], laptop: Host) -> None:
         """What is in the snapshot and not in `ps` ended in between: it is there no more."""
         for pid in told.keys() - listed.keys():
             assert started(pid) != told[pid]["start"], f"{told[pid]} runs, and ps has it not"

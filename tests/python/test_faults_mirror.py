@@ -1,4 +1,4 @@
-"""Mirrors whose server, or whose client, is killed at any system call: nothing is half, and nothing is lost."""
+"""Mirrors whose server or client is killed at any system call: nothing is half, nothing lost."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -27,7 +27,7 @@ CLIENTS = (*LASTING, "sendto", "sendmsg", "shutdown", "close", "connect", "statx
 
 
 def change(host: Host, number: int, large: bytes) -> None:
-    """Something of every kind: edited, new, gone, moved, copied, a part of a large file, a link, a mode."""
+    """Do something of every kind: edit, make, remove, move, copy; also in a large file, a link."""
     project = host.project
     host.write("edited", f"{number}\n" * 300)
     host.write(f"deep/er/new-{number}", f"{number}")
@@ -39,7 +39,9 @@ def change(host: Host, number: int, large: bytes) -> None:
         host.write(f"moved-{number}/small", "small")
     host.write("large", b"%d" % number + large)
     host.write("back", ("one", "two")[number % 2] * 500)
-    host.write("copied", (project / f"moved-{number}/small").read_bytes(), (0o644, 0o755)[number % 2])
+    host.write(
+        "copied", (project / f"moved-{number}/small").read_bytes(), (0o644, 0o755)[number % 2]
+    )
     (project / "link").unlink(missing_ok=True)
     (project / "link").symlink_to(("edited", "large")[number % 2])
 
@@ -117,7 +119,7 @@ def test_what_is_taken_out_of_the_trash(away: Away, laptop: Host, most: int) -> 
             (tree / name).write_text(f"a job's {name} {number}")
             laptop.write(name, f"mine {number}")
         laptop.ok("sync")
-        newest = max(laptop.json("trash", "list"), key=lambda one: int(one["id"].split("-")[-1]))
+        newest = max(laptop.json("trash", "list"), key=lambda one: int(one["id"]))
         (laptop.project / "d/e").unlink()
         laptop.ok("sync")
         words = ("trash", "restore", "--force", newest["id"])
@@ -137,7 +139,7 @@ def test_what_is_taken_out_of_the_trash(away: Away, laptop: Host, most: int) -> 
 def killed_everywhere(
     host: Host, words: tuple[Word, ...], most: int, judge: Callable[[int], None]
 ) -> None:
-    """Give a command again and again after changes, and kill it at each of its calls, or at some."""
+    """Give a command again and again after changes; kill it at each of its calls, or at some."""
     large = os.urandom(400_000)
     log = host.tmp / "client.log"
     for number in range(2):

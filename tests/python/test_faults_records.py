@@ -1,4 +1,4 @@
-"""A server that is killed at its system calls while records come: what it has acknowledged is there, once."""
+"""A server that is killed at its system calls while records come: what it acknowledged stays."""
 
 import json
 import re

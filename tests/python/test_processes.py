@@ -16,7 +16,13 @@ from harness.serving import is_root
 from harness.waiting import until
 
 SLEEP = "/bin/sleep"
-THREADS = "import threading,time; [threading.Thread(target=time.sleep,args=(600,)).start() for _ in range(3)]; print(flush=True); time.sleep(600)"
+THREADS = """
+import threading, time
+for _ in range(3):
+    threading.Thread(target=time.sleep, args=(600,)).start()
+print(flush=True)
+time.sleep(600)
+"""
 ZOMBIE = "import os,time; child=os.fork() or os._exit(0); print(child,flush=True); time.sleep(600)"
 
 
@@ -64,7 +70,8 @@ def test_what_is_sent_is_what_ps_shows(host: Host) -> None:
         found = snapshot(host)
         for pid in (plain.pid, nice.pid, threads.pid, parent.pid):
             row = found[pid]
-            assert row["cmdline"] == ps(pid, "args")
+            # It prints line feeds as spaces.
+            assert row["cmdline"].split() == ps(pid, "args").split()
             assert row["comm"] == ps(pid, "comm")
             assert row["state"] == ps(pid, "s")
             assert [row[name] for name in ("ppid", "pgrp", "session", "nice", "threads")] == [
@@ -76,7 +83,7 @@ def test_what_is_sent_is_what_ps_shows(host: Host) -> None:
             assert row["rss_kb"] == pytest.approx(int(ps(pid, "rss")), rel=0.5)
             assert row["vsize_kb"] == pytest.approx(int(ps(pid, "vsz")), rel=0.5)
             # Those of others show it to root only.
-            exe = os.readlink(f"/proc/{pid}/exe") if host.user.uid is None else None
+            exe = str(Path(f"/proc/{pid}/exe").readlink()) if host.user.uid is None else None
             assert row.get("exe") == exe
             stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
             assert row["start"] == int(stat[19])
@@ -171,7 +178,10 @@ def test_sorts_and_a_tree(host: Host) -> None:
     by_memory = agents.at(host, "now", "--sort", "mem")["processes"]
     sizes = [row["rss_kb"] for row in by_memory]
     assert sizes == sorted(sizes, reverse=True)
-    used = [int(row.split()[1]) for row in host.ok("records", "at", "now", "--sort", "cpu").splitlines()[1:]]
+    used = [
+        int(row.split()[1])
+        for row in host.ok("records", "at", "now", "--sort", "cpu").splitlines()[1:]
+    ]
     assert sorted(used) == sorted(row["pid"] for row in by_memory)
 
 

@@ -1,4 +1,4 @@
-"""The mirror on what people really have: releases of a large project, a kernel's tree, git beside a watch."""
+"""The mirror on what people have: releases of a large project, a kernel's tree, git and a watch."""
 
 import hashlib
 import os
@@ -89,7 +89,9 @@ def synced(host: Host, *options: str) -> dict[str, Any]:
 
 def shown(what: str, told: dict[str, Any]) -> None:
     """Say what a session came to."""
-    numbers = {name: told[name] for name in ("sentFiles", "sentBytes", "reusedFiles", "reusedBytes")}
+    numbers = {
+        name: told[name] for name in ("sentFiles", "sentBytes", "reusedFiles", "reusedBytes")
+    }
     print(f"{what}: {told['seconds']:.2f} s, {numbers}")
 
 
@@ -195,9 +197,7 @@ def git(where: Path, *args: str) -> None:
     subprocess.run(["git", *who, *args], cwd=where, env=env, capture_output=True, check=True)
 
 
-def test_git_switches_between_releases_while_a_watch_runs(
-    host: Host, releases: list[Path]
-) -> None:
+def test_git_switches_between_releases_while_a_watch_runs(host: Host, releases: list[Path]) -> None:
     project = host.project
     git(project, "init", "-q", "-b", "begin", ".")
     names = [f"r{number}" for number in range(4)]

@@ -3,6 +3,7 @@
 import json
 import signal
 import subprocess
+from pathlib import Path
 
 import pytest
 from harness.host import Host
@@ -123,10 +124,10 @@ def test_input_of_any_length_is_sent_as_it_is_read(host: Host) -> None:
         sender.stdin.write(b'"}\n{"n":2}\n')
         sender.stdin.close()
         sender.stdin = None
-        status = f"/proc/{sender.pid}/status"
+        status = Path(f"/proc/{sender.pid}/status")
 
         def peak() -> int:
-            with open(status) as file:
+            with status.open() as file:
                 found = [line for line in file if line.startswith("VmHWM")]
             return int(found[0].split()[1]) if found else 0
 

@@ -194,7 +194,7 @@ def test_a_clock_that_goes_back_changes_no_order(host: Host, clock: Turned) -> N
         times = [line["received_at"] for line in found]
         assert times[3] < times[0] < times[9]
         # What is asked for by its time is found wherever it stands.
-        early = host.ok("records", "export", "--stream", "s", "--until", times[0])
-        kept = [json.loads(line)["data"]["n"] for line in early.splitlines()]
+        early = host.ok("records", "export", "--data", "--stream", "s", "--until", times[0])
+        kept = [json.loads(line)["n"] for line in early.splitlines()]
         assert kept == list(range(3, 9))
         check(host)

@@ -330,6 +330,40 @@ def test_mirrors_of_one_identity_have_a_bound_in_bytes(away: Away, laptop: Host)
     assert _sh(laptop, "echo *").expect(0).text == "more\n"
 
 
+def test_a_file_may_be_as_large_as_the_admin_says(away: Away, laptop: Host) -> None:
+    limited = away.host.tmp / "server.toml"
+    limited.write_text("[limits]\nfile_bytes = 1000\npast_bytes = 0\n")
+    away.end()
+    away.again("--config", limited)
+    laptop.write("kept", "k" * 1000)
+    laptop.ok("sync")
+    laptop.write("large", "l" * 1001)
+    error = laptop.run("sync", "--json").expect(1).error()
+    assert error["reason"] == "TOO_MUCH"
+    assert "1000" in error["message"]
+    assert "large" in error["message"]
+    # What was replaced is not kept: it travels once more.
+    (laptop.project / "large").unlink()
+    laptop.write("kept", "K" * 1000)
+    laptop.ok("sync")
+    laptop.write("kept", "k" * 1000)
+    assert laptop.json("sync")["sentBytes"] == 1000
+
+
+def test_pieces_have_the_size_that_a_project_says(away: Away, laptop: Host) -> None:
+    laptop.write("legwork.toml", '[sync]\nchunk = "16K"\nframe = "64K"\ncompress = "none"\n')
+    laptop.write("large", os.urandom(1 << 20))
+    laptop.ok("sync")
+    laptop.write("large", b"!" + (laptop.project / "large").read_bytes())
+    assert laptop.json("sync")["sentBytes"] <= 64 << 10
+    laptop.write("legwork.toml", '[sync]\nchunk = "20K"\n')
+    told = laptop.run("sync", "--json").expect(1).error()
+    assert "16, 32, 64 or 128 KiB" in told["message"]
+    laptop.write("legwork.toml", '[sync]\nchunks = "16K"\n')
+    told = laptop.run("sync", "--json").expect(1).error()
+    assert "`chunk`" in told["hint"]
+
+
 def mirrors(host: Host) -> list[Path]:
     """The trees that a server keeps."""
     return list((host.state / "workspaces").glob("*/tree"))

@@ -20,6 +20,17 @@ def _units(host: Host, *args: str) -> dict[str, str]:
 
 
 @pytest.mark.once
+def test_the_agents_unit_can_be_seen_by_anybody(host: Host) -> None:
+    told = host.json(*INSTALL, "--print", "--agent", "--every", "1s")["units"]
+    (unit,) = told
+    assert unit["path"] == "/etc/systemd/system/legwork-agent.service"
+    assert " agent --context server --every 1s --stream process\n" in unit["text"]
+    assert "\nDynamicUser=yes\n" in unit["text"]
+    assert host.run(*INSTALL, "--agent", "--allow-root").code == 2
+    assert host.run(*INSTALL, "--every", "1s", "--allow-root").code == 2
+
+
+@pytest.mark.once
 def test_the_units_can_be_seen_by_anybody(host: Host) -> None:
     units = _units(host, "--user", "nobody", "--listen", "127.0.0.1:7005")
     server, jobs = units["legwork.service"], units["legwork-jobs.service"]

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 from harness.host import Host, Word
+from harness.mirroring import Mirroring, same
+from harness.mirroring import content as contents_of
 from harness.relay import Relay
 from harness.serving import LISTEN, Away, Serving
 from harness.waiting import DEADLINE_S
@@ -104,6 +106,49 @@ def test_it_is_kept_identical(site: Site) -> None:
     site.is_annas()
     lost = {path.read_text() for path in site.store.rglob("trash/**/*") if path.is_file()}
     assert lost == {"theirs\n", "defaced\n"}
+
+
+def test_a_watch_keeps_it_identical(site: Site) -> None:
+    anna = site.anna
+    for number in range(30):
+        anna.write(f"pages/p{number}", f"page {number}\n")
+    anna.write("large.bin", os.urandom(2 << 20))
+    exact = ("--workspace", "site", "--delete", "exact")
+    with Mirroring(anna, *exact) as mirror:
+        same(anna.project, site.path, ())
+        # Made, edited in place and by a rename, deleted; a link, a mode, an empty directory.
+        anna.write("new/deep/er/page", "new\n")
+        anna.write("pages/p1", "edited\n")
+        (anna.project / "pages/.p2.swp").write_text("saved\n")
+        (anna.project / "pages/.p2.swp").rename(anna.project / "pages/p2")
+        (anna.project / "pages/p3").unlink()
+        (anna.project / "pages/p4").chmod(0o755)
+        (anna.project / "link").symlink_to("pages/p1")
+        (anna.project / "hollow").mkdir()
+        same(anna.project, site.path, ())
+        before = mirror.sent()
+        whole = anna.tmp / "whole"
+        for name, copy in (("large.bin", "copy.bin"), ("pages/p9", "pages/copy")):
+            shutil.copy(anna.project / name, whole)
+            whole.rename(anna.project / copy)
+        (anna.project / "pages").rename(anna.project / "moved")
+        (anna.project / "large.bin").rename(anna.project / "moved/large.bin")
+        same(anna.project, site.path, ())
+        assert mirror.sent() == before, "it is all there"
+        # A file for a directory and the other way round; and all of a directory.
+        shutil.rmtree(anna.project / "new")
+        anna.write("new", "a file\n")
+        (anna.project / "link").unlink()
+        anna.write("link/file", "in a directory\n")
+        same(anna.project, site.path, ())
+        # What others put there goes with the next look at everything, and is not lost.
+        (site.path / "upload").write_text("theirs\n")
+        mirror.interrupt()
+    site.sync()
+    site_is, annas = contents_of(site.path), contents_of(anna.project)
+    assert site_is == annas
+    lost = {path.read_text() for path in site.store.rglob("trash/**/*") if path.is_file()}
+    assert lost == {"theirs\n"}
 
 
 def test_it_is_known_again_after_a_restart(site: Site) -> None:

@@ -91,7 +91,9 @@ def test_lines_for_people_and_silence(host: Host, project: Path, options: tuple[
                 new.write_text(os.urandom(4).hex())
                 return bool(until(lambda: (tree / new.name).read_text() == new.read_text(), "it"))
 
-            until(followed, "a save travels")
+            # The second only after the first was told.
+            for _ in range(2):
+                until(followed, "a save travels")
             process.send_signal(signal.SIGINT)
             out, err = process.communicate(timeout=DEADLINE_S)
         finally:

@@ -7,6 +7,7 @@ use std::thread;
 use std::time::{Duration, SystemTime};
 
 use legwork_proto::v1 as wire;
+use legwork_proto::v1::node::Kind;
 use legwork_sync::link;
 use legwork_sync::message::{Down, PullDown, Up};
 use legwork_sync::{pull, push};
@@ -111,35 +112,33 @@ pub fn pulled(bytes: &[u8], dir: &Path) {
     }
 }
 
-/// What a server may say to a push, and what to a pull, to be damaged.
-#[must_use]
-pub fn samples() -> [Vec<u8>; 2] {
-    use wire::node::Kind;
-    use wire::{commit_response, pull_response};
-    let digest = |content: &[u8]| {
-        bytes::Bytes::copy_from_slice(legwork_sync::Digest::of(content).as_bytes())
-    };
-    let file = |content: &[u8]| wire::Node {
+fn digest(content: &[u8]) -> bytes::Bytes {
+    bytes::Bytes::copy_from_slice(legwork_sync::Digest::of(content).as_bytes())
+}
+
+fn file(content: &[u8]) -> wire::Node {
+    wire::Node {
         kind: Some(Kind::File(wire::RegularFile {
             exec: false,
             size: content.len() as u64,
             hash: digest(content),
         })),
-    };
-    let link = wire::Node {
-        kind: Some(Kind::Symlink(wire::SymbolicLink {
-            target: bytes::Bytes::from_static(b"../x"),
-        })),
-    };
-    let commit = [
-        commit_response::Message::Welcome(wire::Welcome {
+    }
+}
+
+/// What a server may say to a push, to be damaged.
+#[must_use]
+pub fn commit_sample() -> Vec<u8> {
+    use wire::commit_response::Message::{Committed, Held, Manifest, Need, Welcome};
+    let said = [
+        Welcome(wire::Welcome {
             version: 2,
             root: digest(b"base"),
             generation: 3,
             base_known: false,
             held: true,
         }),
-        commit_response::Message::Held(wire::Held {
+        Held(wire::Held {
             contents: vec![wire::HeldContent {
                 hash: digest(b"12"),
                 len: 2,
@@ -147,29 +146,50 @@ pub fn samples() -> [Vec<u8>; 2] {
             }],
             last: true,
         }),
-        commit_response::Message::Manifest(wire::ManifestPage {
+        Manifest(wire::ManifestPage {
             entries: vec![wire::ManifestEntry {
                 path: bytes::Bytes::from_static(b"a"),
                 node: Some(file(b"12")),
             }],
             last: true,
         }),
-        commit_response::Message::Need(wire::Need {
+        Need(wire::Need {
             paths: vec![bytes::Bytes::from_static(b"z")],
             last: true,
         }),
-        commit_response::Message::Committed(wire::Summary {
+        Committed(wire::Summary {
             root: digest(b"root"),
             ..wire::Summary::default()
         }),
     ];
+    let encoded = said.map(|message| {
+        let message = Some(message);
+        wire::CommitResponse { message }.encode_length_delimited_to_vec()
+    });
+    encoded.concat()
+}
+
+/// The same to a pull.
+#[must_use]
+pub fn pull_sample() -> Vec<u8> {
+    use wire::pull_response::Message::{Data, Done, Offer};
+    let link = wire::Node {
+        kind: Some(Kind::Symlink(wire::SymbolicLink {
+            target: bytes::Bytes::from_static(b"../x"),
+        })),
+    };
     let put = |path: &'static str, node| wire::Put {
         path: path.into(),
         node: Some(node),
         ..wire::Put::default()
     };
-    let pulled = [
-        pull_response::Message::Offer(wire::Offer {
+    let piece = |file, len| wire::Piece {
+        file,
+        offset: 0,
+        len,
+    };
+    let said = [
+        Offer(wire::Offer {
             entries: vec![
                 put("b.o", file(b"12")),
                 put("d/l", link),
@@ -178,33 +198,18 @@ pub fn samples() -> [Vec<u8>; 2] {
             unreadable: vec![bytes::Bytes::from_static(b"d/no")],
             last: true,
         }),
-        pull_response::Message::Data(wire::Data {
-            pieces: vec![
-                wire::Piece {
-                    file: 0,
-                    offset: 0,
-                    len: 2,
-                },
-                wire::Piece {
-                    file: 2,
-                    offset: 0,
-                    len: 3,
-                },
-            ],
+        Data(wire::Data {
+            pieces: vec![piece(0, 2), piece(2, 3)],
             bytes: bytes::Bytes::from_static(b"12345"),
             packing: 0,
         }),
-        pull_response::Message::Done(wire::Done {}),
+        Done(wire::Done {}),
     ];
-    let commit = commit.map(|message| {
-        let message = Some(message);
-        wire::CommitResponse { message }.encode_length_delimited_to_vec()
-    });
-    let pulled = pulled.map(|message| {
+    let encoded = said.map(|message| {
         let message = Some(message);
         wire::PullResponse { message }.encode_length_delimited_to_vec()
     });
-    [commit.concat(), pulled.concat()]
+    encoded.concat()
 }
 
 #[cfg(test)]
@@ -213,7 +218,7 @@ mod tests {
     use proptest::prelude::*;
     use proptest::sample::Index;
 
-    use super::{commit, messages, pulled, samples};
+    use super::{commit, commit_sample, messages, pull_sample, pulled};
     use crate::mirror_wire;
 
     fn heard(bytes: &[u8]) {
@@ -227,14 +232,14 @@ mod tests {
 
     #[test]
     fn the_samples_are_understood() {
-        let [commit, pulled] = samples();
-        let downs: Vec<Down> = messages(&commit, mirror_wire::down);
+        let (said, brought) = (commit_sample(), pull_sample());
+        let downs: Vec<Down> = messages(&said, mirror_wire::down);
         assert_eq!(downs.len(), 5);
-        let downs: Vec<PullDown> = messages(&pulled, mirror_wire::pull_down);
+        let downs: Vec<PullDown> = messages(&brought, mirror_wire::pull_down);
         assert_eq!(downs.len(), 3);
-        heard(&commit);
+        heard(&said);
         let temp = tempfile::tempdir().unwrap();
-        super::pulled(&pulled, temp.path());
+        pulled(&brought, temp.path());
         assert_eq!(std::fs::read(temp.path().join("into/b.o")).unwrap(), b"12");
     }
 
@@ -248,10 +253,10 @@ mod tests {
 
         #[test]
         fn damaged_messages(
-            which in 0_usize..2,
+            which: bool,
             edits in prop::collection::vec((any::<Index>(), any::<u8>()), 1..5),
         ) {
-            let mut bytes = samples()[which].clone();
+            let mut bytes = if which { commit_sample() } else { pull_sample() };
             for (at, byte) in edits {
                 let at = at.index(bytes.len());
                 bytes[at] = byte;

@@ -54,6 +54,7 @@ const SYNC: &str = "legwork.v1.SyncService";
 const RECORDS: &str = "legwork.v1.RecordService";
 const HOST: &str = "legwork.v1.HostService";
 const ENROLL: &str = "legwork.v1.EnrollService";
+const OTLP_LOGS: &str = "opentelemetry.proto.collector.logs.v1.LogsService";
 const HEALTH: &str = "grpc.health.v1.Health";
 const REFLECTION: &str = "grpc.reflection.v1.ServerReflection";
 
@@ -91,6 +92,7 @@ pub const TABLE: &[Row] = &[
     (RECORDS, "ListStreams", ENROLLED),
     (RECORDS, "StreamStats", WATCHERS),
     (RECORDS, "Fsck", ADMINS),
+    (OTLP_LOGS, "Export", SENDERS),
     (HOST, "Info", ENROLLED),
     (ENROLL, "Join", Requirement::Anyone),
     (ENROLL, "Renew", ENROLLED),

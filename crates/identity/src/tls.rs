@@ -12,12 +12,14 @@
 //! costs well under a millisecond of work.
 
 mod credentials;
+mod elsewhere;
 mod error;
 mod known;
 mod peer_certificate;
 mod verifier;
 
 pub use self::credentials::{Credentials, NotCredentials};
+pub use self::elsewhere::{ElsewhereError, elsewhere};
 pub use self::error::{HandshakeError, PeerRefusal};
 pub use self::peer_certificate::{NotAPeer, PeerCertificate, Serial};
 

@@ -5,8 +5,11 @@
 //! is never restarted by an upgrade, and takes away from jobs nothing that a build could miss. Why there are two is told in
 //! `docs/design/service.md`; what is in each, and why, in [`units`].
 //!
+//! `legwork-agent.service` is the [agent], which has nothing to do with the other two.
+//!
 //! A [`Plan`] is what somebody asked for, checked against this host as far as that can be without changing anything.
 
+pub(crate) mod agent;
 mod install;
 pub(crate) mod keep;
 mod place;

@@ -163,7 +163,7 @@ impl Collector {
         let uptime = clock_gettime(ClockId::Boottime);
         let unit = u64::from(told.mem_unit);
         // Fixed-point numbers with 16 bits behind the point (sysinfo(2)).
-        let load = |n: usize| told.loads[n] * 100 >> 16;
+        let load = |n: usize| (told.loads[n] * 100) >> 16;
         Host {
             boot: self.boot.clone(),
             uptime_ms: u64::try_from(uptime.tv_sec).unwrap_or(0) * 1000
@@ -228,6 +228,7 @@ impl Collector {
         let due = was.as_ref().is_none_or(|was| {
             was.euid != euid
                 || was.comm != comm
+                || stat.state == b'Z'
                 || (u64::from(pid) + self.round).is_multiple_of(REFRESH)
         });
         let mut process = self.fresh(pid, euid, &stat, was.unwrap_or_default());

@@ -39,6 +39,6 @@ mod tests {
         ] {
             assert_eq!(name(device), expected);
         }
-        assert_eq!(name(-1).is_empty(), false);
+        assert!(!name(-1).is_empty());
     }
 }

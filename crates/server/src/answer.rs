@@ -11,9 +11,11 @@ use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::body::Body;
 use tonic::{Code, Status};
+use tonic_types::StatusExt;
 
 use crate::access::Call;
 use crate::access_log::{AccessLog, Entry};
+use crate::audit::Audit;
 use crate::metrics::{Done, Metrics};
 use crate::problem::Problem;
 use crate::quotas::Stream;
@@ -44,6 +46,7 @@ pub(crate) struct Watched {
     pub(crate) draining: CancellationToken,
     pub(crate) log: Option<AccessLog>,
     pub(crate) metrics: Option<Metrics>,
+    pub(crate) audit: Option<Audit>,
 }
 
 impl Watched {
@@ -59,6 +62,8 @@ impl Watched {
             received: Arc::default(),
             sent: 0,
             code: None,
+            reason: String::new(),
+            begun: false,
             stream,
             over: false,
         }
@@ -75,6 +80,10 @@ pub(crate) struct Watch {
     received: Arc<AtomicU64>,
     sent: u64,
     code: Option<Code>,
+    /// Why it was refused, if somebody wants to know.
+    reason: String,
+    /// Something was answered.
+    begun: bool,
     /// Its place among the streams of its caller.
     stream: Option<Stream>,
     over: bool,
@@ -92,6 +101,19 @@ impl Watch {
     fn see(&mut self, headers: &http::HeaderMap) {
         if let Some(status) = Status::from_header_map(headers) {
             self.code = Some(status.code());
+            if status.code() != Code::Ok && self.watched.audit.is_some() {
+                let told = status.get_details_error_info();
+                self.reason = told.map(|told| told.reason).unwrap_or_default();
+            }
+        }
+    }
+
+    /// The first piece of an answer is on its way.
+    fn begin(&mut self) {
+        if !std::mem::replace(&mut self.begun, true)
+            && let Some(audit) = &self.watched.audit
+        {
+            audit.begun(&self.call, &self.path);
         }
     }
 
@@ -110,6 +132,9 @@ impl Watch {
         };
         if let Some(metrics) = &self.watched.metrics {
             metrics.end(&self.path, done);
+        }
+        if let Some(audit) = &self.watched.audit {
+            audit.ended(&self.call, &self.path, done, &self.reason);
         }
         if let Some(log) = &self.watched.log {
             log.write(&Entry {
@@ -226,6 +251,7 @@ impl HttpBody for Answer {
         if let Poll::Ready(Some(Ok(frame))) = &polled {
             if let Some(data) = frame.data_ref() {
                 this.watch.sent += data.len() as u64;
+                this.watch.begin();
             } else if let Some(trailers) = frame.trailers_ref() {
                 this.watch.see(trailers);
                 this.end();
@@ -279,6 +305,7 @@ mod tests {
             draining: CancellationToken::new(),
             log: None,
             metrics: None,
+            audit: None,
         };
         let call = Arc::new(Call::new(None, None));
         let stream = usage.stream(Uuid::nil()).unwrap();

@@ -3,6 +3,7 @@
 use legwork_proto::v1::enroll_service_server::EnrollServiceServer;
 use legwork_proto::v1::host_service_server::HostServiceServer;
 use legwork_proto::v1::job_service_server::JobServiceServer;
+use legwork_proto::v1::record_service_server::RecordServiceServer;
 use legwork_proto::v1::sync_service_server::SyncServiceServer;
 use tonic::server::NamedService;
 use tonic_health::ServingStatus;
@@ -12,13 +13,15 @@ use tonic_health::server::{HealthReporter, HealthService};
 use crate::enroll::EnrollRpc;
 use crate::host::HostRpc;
 use crate::jobs::JobRpc;
+use crate::records::RecordRpc;
 use crate::sync::SyncRpc;
 
 /// What may be asked for: the server as a whole, and each of its services.
-const NAMES: [&str; 5] = [
+const NAMES: [&str; 6] = [
     "",
     JobServiceServer::<JobRpc>::NAME,
     SyncServiceServer::<SyncRpc>::NAME,
+    RecordServiceServer::<RecordRpc>::NAME,
     HostServiceServer::<HostRpc>::NAME,
     EnrollServiceServer::<EnrollRpc>::NAME,
 ];

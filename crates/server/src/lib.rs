@@ -13,9 +13,11 @@
 mod access;
 mod access_log;
 mod answer;
+mod audit;
 mod authority;
 mod convert;
 mod enroll;
+mod export;
 mod floor;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
@@ -35,6 +37,7 @@ mod logs;
 mod metrics;
 mod mirror;
 mod names;
+mod otlp;
 mod owners;
 pub mod problem;
 mod protocol;
@@ -52,6 +55,8 @@ mod upkeep;
 mod workspaces;
 
 pub use access_log::{AccessLog, AccessLogWriter};
+pub use audit::STREAM as AUDIT_STREAM;
+pub use export::ExportRule;
 pub use job_rules::{JobBounds, JobRule, JobRules};
 pub use legwork_jobs::{Cgroups, Keeper, KeptLauncher, Rebuilt, Retention};
 pub use legwork_records::{
@@ -61,7 +66,7 @@ pub use legwork_sync::workspace::TrashBounds;
 pub use listen::{Limits, ServerLock, Sockets, connect};
 pub use problem::{Code, Problem};
 pub use quotas::Quotas;
-pub use records::{RecordRules, StreamRule};
+pub use records::{RecordRules, StreamRule, check_stream};
 pub use run_as::RunAs;
 pub use server::{Config, Server};
 pub use sites::SiteRule;

@@ -31,6 +31,8 @@ use self::admission::Admission;
 use self::tls::Tls;
 use crate::access_log::AccessLog;
 use crate::answer::Watched;
+use crate::audit::{self, Audit};
+use crate::export;
 use crate::health::Health;
 use crate::metrics::{Metrics, Page};
 use crate::problem::Problem;
@@ -164,6 +166,11 @@ impl Listening {
         &self.shared
     }
 
+    /// How the audit log is doing.
+    pub(crate) fn audit(&self) -> Option<Arc<audit::Counts>> {
+        self.watched.audit.as_ref().map(Audit::counts)
+    }
+
     /// Who is connected, and how many of them.
     pub(crate) fn connections(&self) -> [(&'static str, u64); 4] {
         self.admission.counts()
@@ -239,6 +246,13 @@ impl Server {
         drop(self.shared.tasks.spawn(async move {
             keeping.records.stay(&keeping.draining).await;
         }));
+        let audit = Audit::begin(Arc::clone(&self.shared)).await;
+        drop(
+            self.shared
+                .tasks
+                .spawn(audit.clone().keep(draining.clone())),
+        );
+        export::begin(&self.shared);
         let health = Health::serving().await;
         let listening = Arc::new(Listening {
             shared: Arc::clone(&self.shared),
@@ -250,6 +264,7 @@ impl Server {
                 draining: draining.clone(),
                 log,
                 metrics: metrics.clone(),
+                audit: Some(audit.clone()),
             },
             connections: TaskTracker::new(),
         });
@@ -275,6 +290,7 @@ impl Server {
         draining.cancel();
         listening.connections.close();
         listening.connections.wait().await;
+        audit.finish();
         Ok(())
     }
 }

@@ -9,6 +9,7 @@
 //!
 //! The form is [OpenMetrics](https://prometheus.io/docs/specs/om/open_metrics_spec/), which Prometheus reads.
 
+mod exports;
 mod http;
 mod page;
 mod records;
@@ -127,7 +128,7 @@ fn times() -> Histogram {
 }
 
 /// `Service/Method` if there is such a one: `JobService/Start`.
-fn method(path: &str) -> &'static str {
+pub(crate) fn method(path: &str) -> &'static str {
     static NAMES: std::sync::LazyLock<Vec<(String, String)>> = std::sync::LazyLock::new(|| {
         let rows = policy::TABLE.iter();
         rows.map(|(service, method, _)| {
@@ -141,7 +142,7 @@ fn method(path: &str) -> &'static str {
 }
 
 /// The name that gRPC's own documents have for a code.
-fn code(code: Code) -> &'static str {
+pub(crate) fn code(code: Code) -> &'static str {
     match code {
         Code::Ok => "OK",
         Code::Cancelled => "CANCELLED",

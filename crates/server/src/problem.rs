@@ -22,7 +22,7 @@ use tonic_types::{ErrorDetails, StatusExt};
 use crate::quotas;
 
 /// The domain of every reason.
-const DOMAIN: &str = "legwork";
+pub(crate) const DOMAIN: &str = "legwork";
 
 /// An error as it is told to a client.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

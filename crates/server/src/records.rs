@@ -6,7 +6,7 @@
 mod at;
 mod convert;
 mod figures;
-mod ingest;
+pub(crate) mod ingest;
 mod rates;
 mod reading;
 mod rules;
@@ -37,10 +37,13 @@ use self::rates::Rates;
 use self::reading::Wanted;
 pub use self::rules::{RecordRules, StreamRule};
 use self::senders::Senders;
-use self::stream::{PERMIT, Stream};
+use self::stream::PERMIT;
+pub(crate) use self::stream::Stream;
+pub use self::streams::check_stream;
 use self::streams::{Known, Streams, not_found};
 use self::tail::Tail;
 use crate::access::Call;
+use crate::export;
 use crate::jobs::Answers;
 use crate::problem::Problem;
 use crate::server::Shared;
@@ -66,7 +69,11 @@ pub(crate) struct RecordShared {
     reads: Arc<Semaphore>,
     checks: Mutex<()>,
     sessions: AtomicU64,
+    pub(crate) exports: Exports,
 }
+
+/// What exports have done, by name.
+type Exports = std::sync::Mutex<std::collections::BTreeMap<String, Arc<export::Counts>>>;
 
 impl RecordShared {
     pub(crate) fn new(state: &Path, rules: RecordRules) -> Self {
@@ -79,6 +86,7 @@ impl RecordShared {
             reads: Arc::new(Semaphore::new(READS)),
             checks: Mutex::default(),
             sessions: AtomicU64::new(1),
+            exports: Exports::default(),
         }
     }
 
@@ -183,6 +191,9 @@ impl RecordService for RecordRpc {
         };
         let stream = self.0.records.streams.existing(&request.stream).await?;
         if let Some(own) = self.own(caller)? {
+            if streams::is_own(&stream.name) {
+                return Err(not_found(&stream.name).into());
+            }
             self.check_own(&stream, &own).await?;
             wanted = own.only(wanted);
         }
@@ -342,6 +353,9 @@ impl RecordRpc {
 
     /// One stream of the list, if the caller may know of it.
     async fn one(&self, name: &str, own: Option<&Own>) -> Option<wire::StreamInfo> {
+        if own.is_some() && streams::is_own(name) {
+            return None;
+        }
         let unknown = |problem: &Problem| wire::StreamInfo {
             name: name.to_owned(),
             problem: problem.to_string(),

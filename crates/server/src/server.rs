@@ -32,6 +32,7 @@ use crate::job_calls::JobCalls;
 use crate::job_rules::JobRules;
 use crate::joins::Joins;
 use crate::names::Names;
+use crate::otlp::LogsService;
 use crate::owners::Owners;
 use crate::problem::Problem;
 use crate::quotas::Usage;
@@ -240,6 +241,7 @@ impl Server {
                 RecordServiceServer::new(RecordRpc(Arc::clone(&self.shared)))
                     .max_decoding_message_size(INGEST_BYTES_MAX),
             )
+            .add_service(LogsService(Arc::clone(&self.shared)))
             .add_service(enroll)
             .prepare()
     }

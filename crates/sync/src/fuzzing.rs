@@ -13,7 +13,7 @@ use crate::pack::unpack::Unpacker;
 use crate::path::TreePath;
 use crate::pull::globs::Globs;
 use crate::pull::record;
-use crate::push::{cache, library};
+use crate::push::{cache, fine, library};
 use crate::store::codec::{Format, Writer};
 use crate::workspace::{hold, index, journal};
 
@@ -87,7 +87,7 @@ pub fn stored(bytes: &[u8]) -> bool {
     };
     let framed = |format: Format| Writer::around(format, body).finish();
     let at = Path::new("file");
-    match which % 6 {
+    match which % 7 {
         0 => index::decode(&framed(index::FORMAT), at)
             .map(|index| {
                 let tracked = index.tracked();
@@ -99,7 +99,8 @@ pub fn stored(bytes: &[u8]) -> bool {
         2 => cache::decode(&framed(cache::FORMAT), at).is_ok(),
         3 => library::decode(&framed(library::FORMAT), at).is_ok(),
         4 => hold::decode(&framed(hold::FORMAT), at).is_ok(),
-        _ => record::decode(&framed(record::FORMAT), at).is_ok(),
+        5 => record::decode(&framed(record::FORMAT), at).is_ok(),
+        _ => fine::decode(&framed(fine::FORMAT), at).is_ok(),
     }
 }
 
@@ -112,6 +113,7 @@ pub fn file(bytes: &[u8]) {
     drop(library::decode(bytes, at));
     drop(hold::decode(bytes, at));
     drop(record::decode(bytes, at));
+    drop(fine::decode(bytes, at));
 }
 
 /// Bytes of the right kind for [`frame`] and [`stored`], to be damaged.
@@ -132,7 +134,7 @@ pub fn samples() -> Vec<Vec<u8>> {
     entries.extend(*b"\x03\x02\x00\x01\x00\xff\x04\x00../x");
     let digest = [7; 32];
     let number = 2_u64.to_le_bytes();
-    let parts: [&[&[u8]]; 6] = [
+    let parts: [&[&[u8]]; 7] = [
         &[b"\x00\x04\0boot", &number, &digest, &entries, &entries],
         &[
             b"\x01",
@@ -156,6 +158,14 @@ pub fn samples() -> Vec<Vec<u8>> {
         ],
         &[b"\x04", &digest, &number, b"\x04\0name"],
         &[b"\x05", &entries],
+        &[
+            b"\x06",
+            &1_u64.to_le_bytes(),
+            &digest,
+            b"\x0a\0",
+            &[9; 8],
+            b"\x10\0",
+        ],
     ];
     samples.extend(parts.into_iter().map(<[_]>::concat));
     samples
@@ -219,6 +229,6 @@ mod tests {
             assert!(stored(sample), "{sample:?}");
             assert!(!stored(&sample[..sample.len() / 2]), "{sample:?}");
         }
-        assert_eq!(samples.len(), 7);
+        assert_eq!(samples.len(), 8);
     }
 }

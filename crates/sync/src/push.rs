@@ -8,7 +8,7 @@ mod base;
 mod blocks;
 pub(crate) mod cache;
 mod chunks;
-mod fine;
+pub(crate) mod fine;
 mod large;
 pub(crate) mod library;
 mod outbox;

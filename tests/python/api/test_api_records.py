@@ -317,7 +317,26 @@ def test_a_follower_ends_when_it_is_told_to(world: World) -> None:
     assert len(lines(world.admin, "app", follow=True, until=soon)) == 1
 
 
-def test_no_list_of_processes_is_told(world: World) -> None:
+def test_a_hosts_processes_are_told_as_they_were(world: World) -> None:
     wire = world.stubs.records
-    with world.admin.refused("NO_SNAPSHOTS", "STREAM_NOT_FOUND"):
-        list(world.admin.records.At(wire.AtRequest(), timeout=DEADLINE_S))
+    request = wire.AtRequest()
+    with world.admin.refused("STREAM_NOT_FOUND"):
+        list(world.admin.records.At(request, timeout=DEADLINE_S))
+    before = int(time.time() * 1e6)
+    world.host.ok("records", "send", "--processes")
+    first, *rest = world.admin.records.At(request, timeout=DEADLINE_S)
+    assert first.snapshot.client.startswith("local:")
+    assert first.snapshot.time >= before
+    found = [json.loads(row) for message in rest for row in message.rows.processes]
+    assert len(found) == first.snapshot.count > 0
+    assert world.serving.process.pid in {process["pid"] for process in found}
+    with world.admin.refused("NO_SNAPSHOT"):
+        list(world.admin.records.At(wire.AtRequest(time=before), timeout=DEADLINE_S))
+    # Somebody else's is not found, whoever they say they are.
+    web = world.join("web-1", "report")
+    sender = Sender(web, "process")
+    sender.send(b'{"n":1}')
+    sender.end()
+    for client in ("", first.snapshot.client):
+        with web.refused("NO_SNAPSHOT"):
+            list(web.records.At(wire.AtRequest(client=client), timeout=DEADLINE_S))

@@ -1,4 +1,4 @@
-"""Bounds of those who send records, and a server that goes and comes back: nothing is lost, nothing is there twice."""
+"""Bounds of senders of records, and a server that goes and comes back: none lost, none twice."""
 
 import json
 import time
@@ -46,9 +46,7 @@ def test_an_identity_sends_so_much_and_makes_so_many_streams(serve) -> None:  # 
 
 def test_a_schema_refuses_what_does_not_fit(serve, host) -> None:  # noqa: ANN001
     schema = host.tmp / "schema.json"
-    schema.write_text(
-        json.dumps({"required": ["n"], "properties": {"n": {"type": "integer"}}})
-    )
+    schema.write_text(json.dumps({"required": ["n"], "properties": {"n": {"type": "integer"}}}))
     world = serve(f'[records.stream.app]\nschema = "{schema}"\ndepth = 3\nrecord_bytes = 64\n')
     sender = Sender(world.join("web-1", "report"), "app", "p1")
     assert (sender.welcome.depth_max, sender.welcome.record_bytes_max) == (3, 64)

@@ -33,12 +33,14 @@ ROOT = Path(__file__).resolve().parents[3]
 FOREIGN = {
     "google_rpc.proto": """
         syntax = "proto3"; package google.rpc; import "google/protobuf/any.proto";
+        import "google/protobuf/duration.proto";
         message Status {
           int32 code = 1; string message = 2; repeated google.protobuf.Any details = 3;
         }
         message ErrorInfo {
           string reason = 1; string domain = 2; map<string, string> metadata = 3;
         }
+        message RetryInfo { google.protobuf.Duration retry_delay = 1; }
     """,
     "grpc_health.proto": """
         syntax = "proto3"; package grpc.health.v1;
@@ -91,7 +93,8 @@ class Stubs:
         out = Path(self._place.name)
         for name, text in FOREIGN.items():
             (out / name).write_text(text)
-        own = sorted(path.relative_to(ROOT / "proto") for path in (ROOT / "proto").rglob("*.proto"))
+        proto = ROOT / "proto"
+        own = sorted(path.relative_to(proto) for path in (proto / "legwork").rglob("*.proto"))
         well_known = Path(grpc_tools.__file__).parent / "_proto"
         includes = [f"-I{path}" for path in (ROOT / "proto", out, well_known)]
         outputs = [f"--python_out={out}", f"--grpc_python_out={out}"]
@@ -105,6 +108,8 @@ class Stubs:
         self.rpc = self._load("google_rpc")
         self.health = self._load("grpc_health")
         self.reflection = self._load("grpc_reflection")
+        # As its owners have it, and not as `proto/` does.
+        self.otlp = self._load("opentelemetry.proto.collector.logs.v1.logs_service")
 
     def _load(self, name: str) -> ModuleType:
         messages = importlib.import_module(f"{name}_pb2")
@@ -246,6 +251,7 @@ class Client:
         self.records = stubs.records.RecordServiceStub(seen)
         self.host = stubs.host.HostServiceStub(seen)
         self.enroll = stubs.enroll.EnrollServiceStub(seen)
+        self.otlp = stubs.otlp.LogsServiceStub(seen)
         self.health = stubs.health.HealthStub(seen)
         self.reflection = stubs.reflection.ServerReflectionStub(seen)
 

@@ -78,6 +78,16 @@ class Mirroring:
             self.seen.append(self._lines.get())
         return sum(event["event"] == name for event in self.seen)
 
+    def sent(self) -> int:
+        """Bytes of content that were sent since the beginning for what was changed until now."""
+        # An update is told after it is made. So this has to be told of, and is the last.
+        name = f"told-{os.urandom(4).hex()}"
+        self.host.write(name, "")
+        while name not in self.event("updated")["written"]["paths"]:
+            pass
+        updates = [event for event in self.seen if event["event"] == "updated"]
+        return sum(event["sentBytes"] for event in updates)
+
     def watched(self) -> int:
         """How many directories the process has watches on."""
         infos = Path(f"/proc/{self.process.pid}/fdinfo").iterdir()

@@ -19,7 +19,7 @@ def pids() -> Iterator[int]:
 def state(pid: int) -> str | None:
     """The state letter of a process, such as ``S`` or ``Z``; ``None`` when there is none."""
     try:
-        stat = (PROC / str(pid) / "stat").read_text()
+        stat = (PROC / str(pid) / "stat").read_text(errors="replace")
     except OSError:
         return None
     return stat.rpartition(")")[2].split()[0]

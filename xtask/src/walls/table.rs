@@ -145,6 +145,11 @@ pub(super) const RESTRICTED: &[(&str, &[&str], &str)] = &[
     ),
     ("ring", IDENTITY, "cryptography is used in one place"),
     ("rustls", IDENTITY, "TLS is configured in one place"),
+    (
+        "rustls-native-certs",
+        IDENTITY,
+        "TLS is configured in one place",
+    ),
     ("tonic", WIRE, "domain crates do not know the wire"),
     ("tonic-prost", WIRE, "domain crates do not know the wire"),
     ("tonic-types", WIRE, "domain crates do not know the wire"),

@@ -43,6 +43,10 @@ const EXPECTED: &[(&str, [u8; 5])] = &[
     ("legwork.v1.RecordService/ListStreams", [0, 1, 1, 1, 1]),
     ("legwork.v1.RecordService/StreamStats", [0, 1, 0, 0, 1]),
     ("legwork.v1.RecordService/Fsck", [0, 1, 0, 0, 0]),
+    (
+        "opentelemetry.proto.collector.logs.v1.LogsService/Export",
+        [0, 1, 1, 1, 0],
+    ),
     ("legwork.v1.HostService/Info", [0, 1, 1, 1, 1]),
     ("legwork.v1.EnrollService/Join", [1, 1, 1, 1, 1]),
     ("legwork.v1.EnrollService/Renew", [0, 1, 1, 1, 1]),

@@ -63,7 +63,8 @@ pub(crate) async fn run(app: &App, args: Agent) -> Result<u8, CommandError> {
     agent::run(app, wanted).await
 }
 
-fn interval(text: &str) -> Result<Duration, String> {
+/// Reads how often snapshots are made.
+pub(crate) fn interval(text: &str) -> Result<Duration, String> {
     let every = humantime::parse_duration(text).map_err(|error| error.to_string())?;
     if every < Duration::from_millis(100) {
         return Err("at least 100ms".to_owned());

@@ -1,13 +1,14 @@
 //! `legwork service`.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use serde_json::json;
 
 use crate::app::App;
 use crate::error::{CommandError, FAILED};
-use crate::service::{self, How, Installed, Plan, UnitStatus, Wanted};
+use crate::service::{self, How, Installed, Plan, Unit, UnitStatus, Wanted, agent};
 
 /// Have systemd run the server of this host, and its jobs apart from it.
 #[derive(Debug, Args)]
@@ -59,6 +60,28 @@ struct Install {
     /// Replace units of these names that somebody else wrote
     #[arg(long)]
     force: bool,
+    #[command(flatten)]
+    agent: Agent,
+}
+
+/// The agent instead of a server.
+#[derive(Debug, Args)]
+struct Agent {
+    /// Write and start legwork-agent.service instead, which reports this host's processes to a server. It joins by an invite of the
+    /// role `report`, which is read from standard input, unless it has joined already
+    #[arg(long, conflicts_with_all = ["user", "service_state", "listen", "advertise", "run_user", "allow_root"])]
+    agent: bool,
+    /// How often the agent makes a snapshot
+    #[arg(long, requires = "agent", value_name = "DURATION", default_value = "15s", value_parser = crate::commands::agent::interval)]
+    every: Duration,
+    /// The stream to which the agent sends
+    #[arg(
+        long,
+        requires = "agent",
+        value_name = "NAME",
+        default_value = "process"
+    )]
+    stream: String,
 }
 
 #[derive(Debug, Args)]
@@ -66,6 +89,9 @@ struct Uninstall {
     /// End the jobs that run
     #[arg(long)]
     stop_jobs: bool,
+    /// Remove the agent instead; its keys and what it has not sent stay
+    #[arg(long, conflicts_with = "stop_jobs")]
+    agent: bool,
 }
 
 #[derive(Debug, Args)]
@@ -78,6 +104,12 @@ pub(crate) async fn run(app: &App, args: Service) -> Result<u8, CommandError> {
     match args.what {
         What::Install(args) => install(app, args),
         What::Status => status(app),
+        What::Uninstall(args) if args.agent => {
+            agent::uninstall()?;
+            app.out
+                .note("the agent is removed; its keys and its spool are as they were");
+            Ok(0)
+        }
         What::Uninstall(args) => {
             service::uninstall(args.stop_jobs)?;
             app.out
@@ -89,6 +121,9 @@ pub(crate) async fn run(app: &App, args: Service) -> Result<u8, CommandError> {
 }
 
 fn install(app: &App, args: Install) -> Result<u8, CommandError> {
+    if args.agent.agent {
+        return install_agent(app, args);
+    }
     let how = How {
         force: args.force,
         start: !args.no_start,
@@ -108,16 +143,57 @@ fn install(app: &App, args: Install) -> Result<u8, CommandError> {
     tell(app, &done)
 }
 
+fn install_agent(app: &App, args: Install) -> Result<u8, CommandError> {
+    let wanted = agent::Wanted {
+        every: args.agent.every,
+        stream: args.agent.stream,
+    };
+    if args.print {
+        let unit = agent::unit(&wanted)?;
+        return print_units(app, vec![unit], agent::check_binary());
+    }
+    let how = How {
+        force: args.force,
+        start: !args.no_start,
+    };
+    let written = agent::install(&wanted, how)?;
+    if app.out.json {
+        app.out.json_line(&json!({
+            "written": written.iter().map(|path| path.to_string_lossy()).collect::<Vec<_>>(),
+            "started": !args.no_start,
+        }))?;
+        return Ok(0);
+    }
+    if let Some(path) = written {
+        app.out.note(&format!("{} is written", path.display()));
+    }
+    app.out.note(if args.no_start {
+        "nothing is started now; `systemctl start legwork-agent` does that"
+    } else {
+        "the agent runs; `legwork service status` tells how it is"
+    });
+    Ok(0)
+}
+
 fn print(app: &App, plan: &Plan) -> Result<u8, CommandError> {
-    let units = plan.units()?;
-    if let Err(refusal) = plan.check_binary() {
-        let told = CommandError::from(refusal);
+    let checked = plan.check_binary().map_err(CommandError::from);
+    print_units(app, plan.units()?.into(), checked)
+}
+
+fn print_units(
+    app: &App,
+    units: Vec<Unit>,
+    checked: Result<(), CommandError>,
+) -> Result<u8, CommandError> {
+    if let Err(told) = checked {
         app.out
             .note(&format!("not to be installed so: {}", told.message));
     }
     if app.out.json {
-        let units =
-            units.map(|unit| json!({ "path": unit.path().to_string_lossy(), "text": unit.text }));
+        let units: Vec<_> = units
+            .iter()
+            .map(|unit| json!({ "path": unit.path().to_string_lossy(), "text": unit.text }))
+            .collect();
         app.out.json_line(&json!({ "units": units }))?;
         return Ok(0);
     }
@@ -165,7 +241,7 @@ fn status(app: &App) -> Result<u8, CommandError> {
     let units = service::status()?;
     let all_well = units.iter().all(|unit| unit.active == "active");
     if app.out.json {
-        let units = units.each_ref().map(to_json);
+        let units: Vec<_> = units.iter().map(to_json).collect();
         app.out.json_line(&json!({ "units": units }))?;
     } else {
         for unit in &units {

@@ -1,11 +1,13 @@
 //! `[records]` of `server.toml`: how streams are kept, all of them and single ones.
 
+mod exports;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use legwork_server::{Durability, RecordRules, Schema, StreamRule};
+use legwork_server::{AUDIT_STREAM, Durability, RecordRules, Schema, StreamRule};
 use serde::Deserialize;
 
 use crate::error::{CommandError, FAILED};
@@ -29,6 +31,15 @@ pub(super) struct Records {
     bytes_under_way: Option<usize>,
     free_bytes: Option<u64>,
     stream: BTreeMap<String, Stream>,
+    otlp: Otlp,
+    export: BTreeMap<String, exports::Export>,
+}
+
+/// What is said of records that come by OTLP.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Otlp {
+    stream: Option<String>,
 }
 
 /// What is said of one; the rest is as for all.
@@ -71,11 +82,21 @@ pub(super) fn rules(file: &Records) -> Result<RecordRules, CommandError> {
     let mut streams = BTreeMap::new();
     for (name, stream) in &file.stream {
         let place = format!("records.stream.{name}");
-        streams.insert(name.clone(), self::rule(&place, &rule, stream)?);
+        let usual = match name.as_str() {
+            AUDIT_STREAM => &usual.audit,
+            _ => &rule,
+        };
+        streams.insert(name.clone(), self::rule(&place, usual, stream)?);
     }
+    let otlp_stream = file.otlp.stream.clone().unwrap_or(usual.otlp_stream);
+    legwork_server::check_stream(&otlp_stream)
+        .map_err(|problem| bad("records.otlp", &problem.message))?;
     Ok(RecordRules {
         usual: rule,
         streams,
+        audit: usual.audit,
+        exports: exports::rules(&file.export)?,
+        otlp_stream,
         streams_each: file.streams_each.unwrap_or(usual.streams_each),
         senders_each: file.senders_each.unwrap_or(usual.senders_each),
         bytes_under_way: file.bytes_under_way.unwrap_or(usual.bytes_under_way),
@@ -152,7 +173,7 @@ mod tests {
 
     use super::{Records, rules};
 
-    fn read(text: &str) -> Result<legwork_server::RecordRules, String> {
+    pub(super) fn read(text: &str) -> Result<legwork_server::RecordRules, String> {
         let file: Records = toml::from_str(text).map_err(|error| error.to_string())?;
         rules(&file).map_err(|error| error.message)
     }
@@ -172,6 +193,11 @@ mod tests {
             (audit.retention.bytes, audit.records_per_s),
             (None, Some(5))
         );
+        let kept = read("[stream.\"legwork.audit\"]\nretention_bytes = 7\n").unwrap();
+        let own = &kept.streams["legwork.audit"];
+        let every = Duration::from_secs(1);
+        assert_eq!(own.durability, Durability::Interval(every));
+        assert!(own.retention.bytes == Some(7) && own.retention.age.is_some());
         assert_eq!(read("").unwrap().usual.durability, Durability::Durable);
     }
 
@@ -182,6 +208,8 @@ mod tests {
             ("[stream.a]\ndepth = 0", "[records.stream.a]: depth"),
             ("record_bytes = 99999999", "record_bytes"),
             ("schema = \"/nowhere\"", "/nowhere"),
+            ("[otlp]\nstream = \"legwork.audit\"", "[records.otlp]"),
+            ("[otlp]\nstream = \"\"", "1 to 128 bytes"),
         ] {
             let error = read(text).unwrap_err();
             assert!(error.contains(told), "{error}");

@@ -107,7 +107,7 @@ fn jobs() -> usize {
 }
 
 /// Refuses a file that somebody else wrote.
-fn check_ours(path: &Path) -> Result<(), Refusal> {
+pub(super) fn check_ours(path: &Path) -> Result<(), Refusal> {
     let is_ours = match std::fs::read_to_string(path) {
         Ok(text) => text.starts_with(MARK),
         Err(error) => error.kind() == io::ErrorKind::NotFound,
@@ -121,7 +121,7 @@ fn check_ours(path: &Path) -> Result<(), Refusal> {
 }
 
 /// Writes a file whole or not at all; `false` if it was as it should be.
-fn write(path: &Path, text: &str) -> io::Result<bool> {
+pub(super) fn write(path: &Path, text: &str) -> io::Result<bool> {
     if std::fs::read_to_string(path).is_ok_and(|there| there == text) {
         return Ok(false);
     }
@@ -131,7 +131,7 @@ fn write(path: &Path, text: &str) -> io::Result<bool> {
     Ok(true)
 }
 
-fn gone_already(error: io::Error) -> io::Result<()> {
+pub(super) fn gone_already(error: io::Error) -> io::Result<()> {
     match error.kind() {
         io::ErrorKind::NotFound => Ok(()),
         _ => Err(error),

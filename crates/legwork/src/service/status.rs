@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{JOBS, Refusal, SERVER, systemctl};
+use super::{JOBS, Refusal, SERVER, agent, systemctl};
 
 /// What is asked.
 const PROPERTIES: &str =
@@ -25,12 +25,18 @@ pub(crate) struct UnitStatus {
     pub(crate) restarts: u32,
 }
 
-/// Both of them.
-pub(crate) fn status() -> Result<[UnitStatus; 2], Refusal> {
+/// The server's, the jobs' and, where it is installed, the agent's; where only that one is, it alone.
+pub(crate) fn status() -> Result<Vec<UnitStatus>, Refusal> {
     if !std::path::Path::new("/run/systemd/system").is_dir() {
         return Err(Refusal::NoSystemd);
     }
-    Ok([of(SERVER)?, of(JOBS)?])
+    let mut units = vec![of(SERVER)?, of(JOBS)?];
+    let agent = of(agent::NAME)?;
+    if agent.installed {
+        units.retain(|unit| unit.installed);
+        units.push(agent);
+    }
+    Ok(units)
 }
 
 fn of(name: &'static str) -> Result<UnitStatus, Refusal> {

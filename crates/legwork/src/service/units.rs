@@ -206,7 +206,7 @@ CapabilityBoundingSet=CAP_CHOWN CAP_DAC_OVERRIDE CAP_DAC_READ_SEARCH CAP_FOWNER 
 }
 
 /// A word as systemd reads it from a command line or a list (systemd.syntax(7), systemd.service(5)).
-fn quoted(word: &Path) -> Result<String, Refusal> {
+pub(super) fn quoted(word: &Path) -> Result<String, Refusal> {
     let text = word
         .to_str()
         .filter(|text| !text.chars().any(char::is_control));

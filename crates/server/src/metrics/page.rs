@@ -6,12 +6,14 @@ use std::sync::Arc;
 use legwork_identity::UnixTime;
 use legwork_jobs::Phase;
 use prometheus_client::encoding::text;
+use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::Metrics;
+use super::exports;
 use super::records;
 use super::usage::Usage;
 use crate::authority::now;
@@ -37,6 +39,9 @@ struct Found {
     jobs: Option<Vec<(&'static str, u64)>>,
     usage: Option<Usage>,
     records: Option<(Sums, Now)>,
+    exports: exports::Told,
+    /// Lines of the audit log that were written, and lost.
+    audit: Option<(u64, u64)>,
     connections: Vec<(&'static str, u64)>,
     /// Bytes that the server's user may still write, and that the file system has in all.
     disk: Option<(u64, u64)>,
@@ -90,6 +95,8 @@ impl Page {
             jobs: jobs.ok(),
             usage: usage.ok(),
             records: records.ok(),
+            exports: exports::told(shared),
+            audit: self.listening.audit().map(|counts| counts.told()),
             connections: self.listening.connections().to_vec(),
             disk: disk.map(|disk| {
                 let bytes = |blocks: u64| blocks.saturating_mul(disk.f_frsize);
@@ -132,6 +139,13 @@ impl Found {
         }
         if let Some((sums, now)) = &self.records {
             records::register(&mut registry, sums, now);
+        }
+        exports::register(&mut registry, &self.exports);
+        if let Some((written, lost)) = self.audit {
+            let help = "Lines of the audit log that were written";
+            registry.register("audit_lines", help, ConstCounter::new(written));
+            let help = "Lines of the audit log that were lost";
+            registry.register("audit_lost_lines", help, ConstCounter::new(lost));
         }
         let help = "Connections, by who is at their other end";
         registry.register("connections", help, gauges("peer", &self.connections));

@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use legwork_records::{Alarm, SYNC_BUCKETS, Stats};
 
-use super::streams::Streams;
+use super::streams::{Streams, is_own};
 
 /// Sums over all streams.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -81,6 +81,12 @@ impl Alarms {
         *self.lock().refused.entry(reason).or_default() += 1;
     }
 
+    /// A record was refused before it came to its log.
+    pub(super) fn rejected(&self, reason: &str) {
+        let mut past = self.lock();
+        *past.sums.rejected.entry(reason.to_owned()).or_default() += 1;
+    }
+
     /// One identity sends from two hosts at a time.
     pub(super) fn two_hosts(&self, client: &str, hosts: &[String]) {
         *self.lock().alarms.entry("two_hosts").or_default() += 1;
@@ -121,7 +127,12 @@ impl Streams {
             };
             (past.sums.clone(), now)
         };
-        for stream in self.all() {
+        // What the server itself writes has figures of its own.
+        for stream in self
+            .all()
+            .into_iter()
+            .filter(|stream| !is_own(&stream.name))
+        {
             let stats = stream.log().stats();
             let (readers, lag) = stream.lag();
             sums.add(&stats);

@@ -7,6 +7,8 @@
 //! A batch that was handed to the log is written whatever becomes of the call. When the server stops, no more batches are read, and what
 //! became of those that were is told before the call ends.
 
+mod unary;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -46,7 +48,7 @@ const LATER: Duration = Duration::from_secs(1);
 
 /// What one call sends as.
 #[derive(Debug)]
-pub(super) struct Session {
+pub(crate) struct Session {
     shared: Arc<Shared>,
     stream: String,
     producer: String,
@@ -96,7 +98,7 @@ pub(super) enum Pending {
 type Answer = Result<(i64, Pending), Status>;
 
 /// How a caller is called in lines. Names of identities have no colon, so nobody is mistaken for another.
-pub(super) fn client_name(caller: &Principal) -> String {
+pub(crate) fn client_name(caller: &Principal) -> String {
     match caller.via {
         Via::Certificate => caller.name.clone(),
         Via::LocalSocket { .. } | Via::InProcess => format!("local:{}", caller.name),
@@ -104,16 +106,15 @@ pub(super) fn client_name(caller: &Principal) -> String {
 }
 
 impl Session {
-    pub(super) async fn open(
+    pub(crate) async fn open(
         shared: Arc<Shared>,
         caller: &Principal,
         open: wire::IngestOpen,
     ) -> Result<Self, Problem> {
         let client = client_name(caller);
-        let host = if open.host.is_empty() {
-            client.clone()
-        } else {
-            open.host
+        let host = match open.host.is_empty() {
+            true => client.clone(),
+            false => open.host.clone(),
         };
         let producer = Some(&open.producer).filter(|producer| !producer.is_empty());
         for (what, name) in [
@@ -129,7 +130,7 @@ impl Session {
         let limit = records.streams.rules.senders_each;
         let sender = records
             .senders
-            .enter(caller, &host, limit, &records.streams.alarms)?;
+            .enter(caller, &open.host, limit, &records.streams.alarms)?;
         let limited = caller.via == Via::Certificate;
         let owner = caller.owner();
         let stream = records

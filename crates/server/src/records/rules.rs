@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use legwork_records::{Durability, Limits, Retention, Schema};
 
+use crate::audit;
+use crate::export::ExportRule;
+
 /// How records are kept.
 #[derive(Debug, Clone)]
 pub struct RecordRules {
@@ -13,12 +16,18 @@ pub struct RecordRules {
     pub usual: StreamRule,
     /// Single streams, by name.
     pub streams: BTreeMap<String, StreamRule>,
+    /// The server's own stream of who did what, of which nothing else is said.
+    pub audit: StreamRule,
     /// Streams that one identity may have made.
     pub streams_each: usize,
     /// Calls that send which one identity may have open.
     pub senders_each: usize,
     /// Bytes of batches that are looked at or wait for the disk, of all senders.
     pub bytes_under_way: usize,
+    /// The stream of what comes by OTLP and does not name one.
+    pub otlp_stream: String,
+    /// Where streams are sent on to, by name.
+    pub exports: BTreeMap<String, ExportRule>,
     /// Bytes that stay free on the disk: below, batches are refused.
     pub free_bytes_min: u64,
 }
@@ -49,9 +58,20 @@ impl Default for RecordRules {
         Self {
             usual: StreamRule::default(),
             streams: BTreeMap::new(),
+            audit: StreamRule {
+                durability: Durability::Interval(Duration::from_secs(1)),
+                retention: Retention {
+                    bytes: Some(1 << 30),
+                    age: Some(Duration::from_hours(400 * 24)),
+                },
+                segment_bytes: 16 << 20,
+                ..StreamRule::default()
+            },
             streams_each: 64,
             senders_each: 64,
             bytes_under_way: 24 << 20,
+            exports: BTreeMap::new(),
+            otlp_stream: "otlp".to_owned(),
             free_bytes_min: 64 << 20,
         }
     }
@@ -75,6 +95,18 @@ impl Default for StreamRule {
 impl RecordRules {
     /// The rule of a stream.
     pub(crate) fn of(&self, stream: &str) -> &StreamRule {
-        self.streams.get(stream).unwrap_or(&self.usual)
+        let usual = match stream {
+            audit::STREAM => &self.audit,
+            _ => &self.usual,
+        };
+        self.streams.get(stream).unwrap_or(usual)
+    }
+
+    /// Bytes that stay free on the disk when the stream is written. The server's own go on a little longer than what clients send.
+    pub(crate) fn free_bytes_min(&self, stream: &str) -> u64 {
+        match stream {
+            audit::STREAM => self.free_bytes_min / 4,
+            _ => self.free_bytes_min,
+        }
     }
 }

@@ -25,7 +25,7 @@ pub(super) struct Sender {
 }
 
 impl Senders {
-    /// Counts one more. Users of this host are not limited, as elsewhere, and may be on it under any name.
+    /// Counts one more; a host without a name is any. Users of this host are not limited, as elsewhere, and may be on it under any name.
     pub(super) fn enter(
         &self,
         caller: &Principal,
@@ -42,8 +42,9 @@ impl Senders {
         }
         let is_new = !hosts.contains_key(host);
         *hosts.entry(host.to_owned()).or_default() += 1;
-        if limited && is_new && hosts.len() > 1 {
-            let mut hosts: Vec<String> = hosts.keys().cloned().collect();
+        let named = hosts.keys().filter(|host| !host.is_empty());
+        if limited && is_new && !host.is_empty() && named.clone().count() > 1 {
+            let mut hosts: Vec<String> = named.cloned().collect();
             hosts.sort_unstable();
             alarms.two_hosts(&caller.name, &hosts);
         }

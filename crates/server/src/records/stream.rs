@@ -11,6 +11,7 @@ use tokio_util::task::TaskTracker;
 
 use super::figures::Alarms;
 use super::rules::StreamRule;
+use super::streams::is_own;
 
 /// Bytes that one permit of [`Stream::room`] stands for.
 pub(super) const PERMIT: usize = 1 << 10;
@@ -116,7 +117,9 @@ impl Stream {
 impl Drop for Stream {
     fn drop(&mut self) {
         let Some(log) = self.log.take() else { return };
-        self.alarms.remember(&log.stats());
+        if !is_own(&self.name) {
+            self.alarms.remember(&log.stats());
+        }
         // Its threads finish a sync first.
         match tokio::runtime::Handle::try_current() {
             Ok(runtime) => {

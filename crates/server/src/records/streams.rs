@@ -44,12 +44,14 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(20);
 /// Names of the server's own streams begin so.
 const OWN: &str = "legwork.";
+/// Who made them.
+const OWNER: &str = "legwork";
 
 /// The streams of a state directory.
 #[derive(Debug)]
 pub(crate) struct Streams {
     dir: PathBuf,
-    pub(super) rules: RecordRules,
+    pub(crate) rules: RecordRules,
     slots: Mutex<HashMap<String, Arc<tokio::sync::Mutex<Slot>>>>,
     resident: AtomicBool,
     /// Logs that are being closed.
@@ -137,16 +139,19 @@ impl Streams {
         owner: &str,
         limited: bool,
     ) -> Result<Arc<Stream>, Problem> {
-        check_name(name)?;
-        if name.starts_with(OWN) {
-            let message = format!("{name} is a stream of the server's own: nobody sends to it");
-            return Err(
-                Problem::new(Code::PermissionDenied, "OWN_STREAM", message).with("stream", name)
-            );
-        }
+        check_stream(name)?;
         let maker = Maker {
             owner: owner.to_owned(),
             limit: limited.then_some(self.rules.streams_each),
+        };
+        self.open(name, Some(maker)).await
+    }
+
+    /// A stream of the server's own, for the server to write to.
+    pub(crate) async fn own(self: &Arc<Self>, name: &str) -> Result<Arc<Stream>, Problem> {
+        let maker = Maker {
+            owner: OWNER.to_owned(),
+            limit: None,
         };
         self.open(name, Some(maker)).await
     }
@@ -200,7 +205,7 @@ impl Streams {
             segment_bytes: rule.segment_bytes,
             segment_age: rule.segment_age,
             retention: rule.retention,
-            free_bytes_min: self.rules.free_bytes_min,
+            free_bytes_min: self.rules.free_bytes_min(name),
             on_alarm: Some(Arc::new(move |alarm| alarms.raise(&stream, alarm))),
             ..Config::new(dir.join(LOG), name)
         };
@@ -373,6 +378,25 @@ impl fmt::Display for Known {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.name)
     }
+}
+
+/// Whether clients may send to a stream of this name.
+///
+/// # Errors
+/// It is no name, or that of a stream of the server's own.
+pub fn check_stream(name: &str) -> Result<(), Problem> {
+    check_name(name)?;
+    if is_own(name) {
+        let message = format!("{name} is a stream of the server's own: nobody sends to it");
+        let problem = Problem::new(Code::PermissionDenied, "OWN_STREAM", message);
+        return Err(problem.with("stream", name));
+    }
+    Ok(())
+}
+
+/// Whether a stream is one of the server's own.
+pub(super) fn is_own(name: &str) -> bool {
+    name.starts_with(OWN)
 }
 
 /// Whether a text can be the name of a stream.

@@ -19,7 +19,7 @@ use crate::message::Range;
 use crate::store::codec::{Format, Reader, Writer};
 use crate::store::{self, Replacement};
 
-const FORMAT: Format = Format {
+pub(crate) const FORMAT: Format = Format {
     magic: *b"lwfine\0\0",
     version: 1,
 };
@@ -154,7 +154,7 @@ impl Fine {
     }
 }
 
-fn decode(bytes: &[u8], path: &Path) -> Result<Fine, StoreError> {
+pub(crate) fn decode(bytes: &[u8], path: &Path) -> Result<Fine, StoreError> {
     let mut reader = Reader::new(FORMAT, bytes, path)?;
     let mut files = HashMap::new();
     for _ in 0..reader.u64()? {

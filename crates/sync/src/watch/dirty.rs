@@ -13,7 +13,8 @@ use crate::path::TreePath;
 pub struct Pace {
     /// After the first event in a while, if the path is new: an editor's temporary file becomes the real one within this.
     pub settle: Duration,
-    /// Without events for this long, when others were not long ago or a file is still being written.
+    /// Without events for this long, when a file is still being written. When others were not long ago, for as long as these took to be
+    /// sent, at least `settle` and at most this.
     pub quiet: Duration,
     /// Since the first event, however many follow.
     pub longest: Duration,
@@ -67,8 +68,10 @@ pub(crate) struct Dirty {
     first: Duration,
     last: Duration,
     sign: Sign,
-    /// When the last update ended.
+    /// When the last update began, when it ended, and how long that took.
+    taken: Option<Duration>,
     rested: Option<Duration>,
+    took: Option<Duration>,
     /// Paths to be looked at again later, and when.
     later: BTreeMap<TreePath, Duration>,
 }
@@ -82,7 +85,9 @@ impl Dirty {
             first: Duration::ZERO,
             last: Duration::ZERO,
             sign: Sign::Writing,
+            taken: None,
             rested: None,
+            took: None,
             later: BTreeMap::new(),
         }
     }
@@ -131,6 +136,16 @@ impl Dirty {
     /// Takes note that an update ended.
     pub(crate) fn rest(&mut self, now: Duration) {
         self.rested = Some(now);
+        // A sign of life tells nothing of how long it takes to send something.
+        if let Some(taken) = self.taken.take() {
+            self.took = Some(now.saturating_sub(taken));
+        }
+    }
+
+    /// How long it has to be quiet after an update, so that no more than half of the time goes into updates.
+    fn calm(&self) -> Duration {
+        let Pace { settle, quiet, .. } = self.pace;
+        self.took.map_or(quiet, |took| took.max(settle).min(quiet))
     }
 
     /// When the oldest of it was noted.
@@ -146,8 +161,12 @@ impl Dirty {
         }
         let idle = self
             .rested
-            .is_none_or(|rested| self.first >= rested + self.pace.quiet);
-        let patient = (self.last + self.pace.quiet).min(self.first + self.pace.longest);
+            .is_none_or(|rested| self.first >= rested + self.calm());
+        let quiet = match self.sign {
+            Sign::Done | Sign::Fresh if !self.all => self.calm(),
+            _ => self.pace.quiet,
+        };
+        let patient = (self.last + quiet).min(self.first + self.pace.longest);
         let due = match self.sign {
             Sign::Done if idle && !self.all => self.first,
             Sign::Fresh if idle && !self.all => patient.min(self.first + self.pace.settle),
@@ -158,6 +177,7 @@ impl Dirty {
 
     /// Takes all that is dirty at `now`.
     pub(crate) fn take(&mut self, now: Duration) -> Taken {
+        self.taken = Some(now);
         let due = self.later.iter().filter(|(_, when)| **when <= now);
         let due: Vec<TreePath> = due.map(|(path, _)| path.clone()).collect();
         for path in due {
@@ -209,12 +229,31 @@ mod tests {
         dirty.rest(ms(1015));
         for at in [1020, 1030, 1060] {
             dirty.note(path("b"), false, Sign::Done, ms(at));
-            assert_eq!(dirty.due(), Some(ms(at + 50)), "{at}");
+            assert_eq!(dirty.due(), Some(ms(at + 15)), "{at}");
         }
         assert_eq!(names(dirty.take(ms(1110))), ["b"]);
         dirty.rest(ms(1120));
-        dirty.note(path("c"), false, Sign::Done, ms(1170));
-        assert_eq!(dirty.due(), Some(ms(1170)), "rested long enough");
+        dirty.note(path("c"), false, Sign::Done, ms(1130));
+        assert_eq!(dirty.due(), Some(ms(1130)), "rested long enough");
+    }
+
+    #[test]
+    fn the_longer_an_update_takes_the_longer_it_is_waited_for_more() {
+        for (took, quiet) in [(1, 8), (8, 8), (30, 30), (50, 50), (400, 50)] {
+            let mut dirty = Dirty::new(Pace::default());
+            dirty.note(path("a"), false, Sign::Done, ms(1000));
+            dirty.take(ms(1000));
+            let rested = 1000 + took;
+            dirty.rest(ms(rested));
+            dirty.note(path("b"), false, Sign::Done, ms(rested + 1));
+            assert_eq!(dirty.due(), Some(ms(rested + 1 + quiet)), "{took}");
+            // What is being written is not complete the sooner for that.
+            let mut dirty = Dirty::new(Pace::default());
+            dirty.take(ms(1000));
+            dirty.rest(ms(rested));
+            dirty.note(path("b"), false, Sign::Writing, ms(rested + 1));
+            assert_eq!(dirty.due(), Some(ms(rested + 51)), "{took}");
+        }
     }
 
     #[test]

@@ -9,9 +9,10 @@ use legwork_sync::error::PushError;
 use legwork_sync::faults::Faults;
 use legwork_sync::message::Refusal;
 use legwork_sync::push;
-use legwork_sync::workspace::Workspace;
+use legwork_sync::receive;
+use legwork_sync::workspace::{TrashBounds, Workspace};
 
-use crate::support::{Bench, Tree, paths, push_to, skip_as_root};
+use crate::support::{Bench, Tree, paths, push_to, push_under, skip_as_root};
 
 fn chmod(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
@@ -101,10 +102,18 @@ fn what_a_job_closed_goes_to_the_trash_and_leaves_it() {
     let trash: Vec<String> = bench.trashed().into_iter().map(|(path, _)| path).collect();
     assert_eq!(trash, ["file", "out/in"]);
     assert_eq!(bench.workspace.trash().unwrap().len(), 1);
+    let bounds = receive::Options {
+        trash: TrashBounds {
+            commits: 2,
+            ..TrashBounds::default()
+        },
+        ..receive::Options::default()
+    };
     for round in ["3", "4"] {
         bench.job_write("out", "a job's");
         bench.write("out", round);
-        bench.mirror();
+        let (workspace, cache) = (&bench.workspace, bench.cache());
+        push_under(&bounds, workspace, &bench.source, &cache, &bench.options()).unwrap();
     }
     let names: Vec<String> = bench.trashed().into_iter().map(|(path, _)| path).collect();
     assert_eq!(names, ["out", "out"], "the closed one is pruned");

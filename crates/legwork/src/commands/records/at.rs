@@ -56,7 +56,7 @@ pub(super) async fn run(app: &App, args: At) -> Result<u8, CommandError> {
     let mut list = list?;
     match args.sort {
         Sort::Cpu => {
-            list.sort_by(|a, b| processes::cpu(b, &host).total_cmp(&processes::cpu(a, &host)))
+            list.sort_by(|a, b| processes::cpu(b, &host).total_cmp(&processes::cpu(a, &host)));
         }
         Sort::Mem => list.sort_by_key(|process| std::cmp::Reverse(process.rss_kb)),
         Sort::Pid => list.sort_by_key(|process| process.pid),
@@ -126,7 +126,7 @@ fn heading(found: &ProcessesAt, asked_us: u64, host: &Host) -> String {
     match found.next_us {
         None if is_old => words += "; nothing was heard of it since",
         Some(next) if is_old => {
-            words += &format!("; the next snapshot was made at {}", moment::local(next))
+            words += &format!("; the next snapshot was made at {}", moment::local(next));
         }
         _ => {}
     }

@@ -106,7 +106,11 @@ impl Reporter {
             start: u64::from(pid),
             comm: self.of.host.clone(),
             cmdline: "/usr/bin/something --with=words".into(),
-            utime_ms: if pid % 17 == 0 { moment / 1000 } else { 0 },
+            utime_ms: if pid.is_multiple_of(17) {
+                moment / 1000
+            } else {
+                0
+            },
             ..Process::default()
         };
         let processes: Vec<_> = (1..=300).map(process).collect();
