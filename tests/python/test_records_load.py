@@ -24,7 +24,7 @@ pytestmark = pytest.mark.once
 STREAM = "crowd"
 BATCH = 50
 # Calls that send which one identity may have open.
-EACH = 25
+EACH = 50
 MIB = 1 << 20
 ID = re.compile(rb'"data":\{"id":"([^"]+)"')
 SEQ = re.compile(rb'^\{"seq":(\d+),')
