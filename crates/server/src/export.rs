@@ -67,7 +67,7 @@ pub(crate) fn begin(shared: &Arc<Shared>) {
         let export = Export::new(shared, name, rule, own);
         let draining = shared.draining.clone();
         drop(shared.tasks.spawn(async move {
-            draining.run_until_cancelled(export.run()).await;
+            draining.run_until_cancelled(Box::pin(export.run())).await;
         }));
     }
 }
@@ -244,7 +244,7 @@ impl Export {
             None => self
                 .rule
                 .endpoint
-                .connect()
+                .connect(&self.shared.tasks)
                 .await
                 .map_err(Status::unavailable)?,
         };

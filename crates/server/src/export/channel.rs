@@ -14,6 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_util::task::TaskTracker;
 use tonic::body::Body;
 
 /// Silence after which the peer is asked for a sign of life, and how long it has to give it.
@@ -78,7 +79,7 @@ impl Endpoint {
         self.uri.clone()
     }
 
-    pub(super) async fn connect(&self) -> Result<Channel, String> {
+    pub(super) async fn connect(&self, tasks: &TaskTracker) -> Result<Channel, String> {
         let stream = TcpStream::connect((self.host.as_str(), self.port))
             .await
             .map_err(|error| error.to_string())?;
@@ -86,11 +87,11 @@ impl Endpoint {
             .set_nodelay(true)
             .map_err(|error| error.to_string())?;
         let Some(tls) = &self.tls else {
-            return shake(stream).await;
+            return shake(stream, tasks).await;
         };
         let name = ServerName::try_from(self.host.clone()).map_err(|error| error.to_string())?;
         let stream = tls.connect(name, stream).await;
-        shake(stream.map_err(|error| error.to_string())?).await
+        shake(stream.map_err(|error| error.to_string())?, tasks).await
     }
 }
 
@@ -99,7 +100,7 @@ fn is_loopback(host: &str) -> bool {
     host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
 
-async fn shake<T>(io: T) -> Result<Channel, String>
+async fn shake<T>(io: T, tasks: &TaskTracker) -> Result<Channel, String>
 where
     T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
@@ -111,7 +112,7 @@ where
     let shaken = builder.handshake(TokioIo::new(io)).await;
     let (requests, connection) = shaken.map_err(|error| error.to_string())?;
     // It ends with the last handle on it, and fails the calls that are on it.
-    drop(tokio::spawn(async move { drop(connection.await) }));
+    drop(tasks.spawn(async move { drop(connection.await) }));
     Ok(Channel(requests))
 }
 
