@@ -60,7 +60,7 @@ fn main() -> Result<()> {
 /// The batches of each sender.
 fn shares(text: &[u8], each: usize, batch: usize) -> Vec<Vec<Vec<u8>>> {
     let lines: Vec<&[u8]> = text.split_inclusive(|&byte| byte == b'\n').collect();
-    let share = |lines: &[&[u8]]| lines.chunks(batch).map(|lines| lines.concat()).collect();
+    let share = |lines: &[&[u8]]| lines.chunks(batch).map(<[&[u8]]>::concat).collect();
     lines.chunks(each).map(share).collect()
 }
 
@@ -93,7 +93,7 @@ async fn send(load: Arc<Load>, batches: Vec<Vec<u8>>) -> Result<usize> {
     let mut accepted = 0;
     let hear = |heard| {
         if let Heard::Ack(ack) = heard {
-            accepted += ack.accepted.map_or(0, |lines| lines.count());
+            accepted += ack.accepted.map_or(0, Iterator::count);
             slots.add_permits(1);
         }
     };

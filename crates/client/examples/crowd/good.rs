@@ -97,7 +97,7 @@ impl Sender {
         let mut sent = Sent::default();
         let hear = |heard| match heard {
             Heard::Ack(ack) => {
-                sent.accepted += ack.accepted.map_or(0, |lines| lines.count());
+                sent.accepted += ack.accepted.map_or(0, Iterator::count);
                 sent.refused += ack.rejected;
                 sent.took.extend(note().pop_front().map(|at| at.elapsed()));
             }

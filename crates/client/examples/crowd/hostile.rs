@@ -183,7 +183,7 @@ async fn send(
     let (mut accepted, mut reasons) = (0, Vec::new());
     let hear = |heard| match heard {
         Heard::Ack(ack) => {
-            accepted += ack.accepted.map_or(0, |lines| lines.count());
+            accepted += ack.accepted.map_or(0, Iterator::count);
             reasons.extend(ack.rejections.into_iter().map(|told| told.reason));
         }
         Heard::Delayed(refusal) => reasons.push(refusal.reason),

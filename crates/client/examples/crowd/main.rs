@@ -24,6 +24,7 @@ use legwork_identity::ca::CaCertificate;
 use legwork_identity::tls::{self, Credentials};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
 use tokio_util::task::TaskTracker;
 
@@ -42,6 +43,7 @@ struct Who {
     address: String,
     stream: Arc<str>,
     door: Arc<Semaphore>,
+    tasks: TaskTracker,
 }
 
 fn main() -> Result<()> {
@@ -77,7 +79,8 @@ async fn crowd(
     hostile: usize,
     time: Duration,
 ) -> Result<Value> {
-    let asking = tokio::spawn(ask(others[0].clone(), time));
+    let mut asking = JoinSet::new();
+    asking.spawn(ask(others[0].clone(), time));
     let connected = Instant::now();
     let senders = good::connect(&others, good).await?;
     let connected = connected.elapsed();
@@ -86,11 +89,12 @@ async fn crowd(
         good::send(senders, time),
         hostile::all(&villain, hostile, over)
     );
+    let questions = asking.join_next().await.ok_or("one was asked")??;
     Ok(json!({
         "connectMs": connected.as_millis(),
         "good": sent?,
         "hostile": refused?,
-        "questions": asking.await??,
+        "questions": questions?,
     }))
 }
 
@@ -135,13 +139,14 @@ impl Who {
             address: address.to_owned(),
             stream: stream.into(),
             door: Arc::clone(door),
+            tasks: TaskTracker::new(),
         })
     }
 
     /// A connection of its own, kept by the library.
     async fn client(&self) -> Result<Client> {
         let _turn = self.door.acquire().await?;
-        let client = Client::connect(self.target.clone(), Options::default(), TaskTracker::new());
+        let client = Client::connect(self.target.clone(), Options::default(), self.tasks.clone());
         Ok(client.await?)
     }
 }

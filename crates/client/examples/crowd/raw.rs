@@ -38,7 +38,8 @@ impl Who {
     /// A call that has been opened and welcomed.
     pub(super) async fn call(&self, producer: &str) -> Result<Call> {
         let (mut requests, connection) = h2::client::handshake(self.dial().await?).await?;
-        tokio::spawn(async move { drop(connection.await) });
+        // Whatever ends the connection ends the call on it, which tells.
+        self.tasks.spawn(async move { drop(connection.await) });
         requests = requests.ready().await?;
         let request = Request::post(format!("https://legwork{INGEST}"))
             .header("content-type", "application/grpc")

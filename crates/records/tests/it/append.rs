@@ -82,6 +82,20 @@ fn a_repeat_gets_its_first_answer_after_a_restart_too() {
 }
 
 #[test]
+fn many_senders_of_one_client_are_all_known() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path());
+    // As many calls that send as one identity may have at a time, and as many again that have ended.
+    let senders: Vec<String> = (0..128).map(|n| format!("p{n}")).collect();
+    for sequence in 1..=2 {
+        for sender in &senders {
+            append(&log, sender, sequence, "{}").unwrap();
+        }
+    }
+    assert_eq!(everything(&log).len(), 256);
+}
+
+#[test]
 fn what_is_out_of_order_is_refused_with_what_is_expected() {
     let dir = tempfile::tempdir().unwrap();
     let log = open(dir.path());
