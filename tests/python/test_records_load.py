@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT
 from harness.host import Host
 from harness.serving import Serving
+
+ROOT = Path(__file__).resolve().parents[2]
 
 pytestmark = pytest.mark.once
 

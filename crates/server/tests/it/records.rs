@@ -295,12 +295,10 @@ async fn a_sender_reads_its_own_and_a_reader_all() {
     let mut names = Vec::new();
     for client in &who {
         let streams = client.streams().await.unwrap();
-        names.push(
-            streams
-                .into_iter()
-                .map(|stream| stream.name)
-                .collect::<Vec<_>>(),
-        );
+        let named = streams.into_iter().map(|stream| stream.name);
+        // What the server itself writes begins when it has something to write.
+        let sent = named.filter(|name| !name.starts_with("legwork."));
+        names.push(sent.collect::<Vec<_>>());
     }
     assert_eq!(names, [vec!["s"], vec!["s", "t"], vec!["s", "t"], vec![]]);
     assert_eq!(who[0].stream_stats("s").await.unwrap_err().reason, "ROLE");
