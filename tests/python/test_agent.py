@@ -158,9 +158,11 @@ def test_a_spool_that_is_full_leaves_a_gap(away: Away, node: Host) -> None:
     with crowd(60), Agent(node, *QUICK, "--spool-limit", "1M") as agent:
         agents.logged(away.host.state, 2)
         away.end()
-        until(lambda: waiting(node) > whole(away.host.state) + 40, "more than it may keep")
-        assert sum(file.stat().st_size for file in spool(node).iterdir()) < 2 << 20
+        first = whole(away.host.state)
+        until(lambda: waiting(node) > first + 3, "what will be the oldest to wait")
         lost_at = datetime.now(UTC)
+        until(lambda: waiting(node) > first + 40, "more than it may keep")
+        assert sum(file.stat().st_size for file in spool(node).iterdir()) < 2 << 20
         kept = waiting(node)
         until(lambda: waiting(node) > kept + 20, "and more")
         away.again()

@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import subprocess
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,10 +51,11 @@ int clock_gettime(clockid_t which, struct timespec *now) {
 
 
 def lines(state: Path) -> list[dict[str, Any]]:
-    """Everything that is in the logs. A line that is being written has no end yet."""
+    """All that was sent, as it is in the logs. A line that is being written has no end yet."""
     segments = sorted(state.glob("records/*/log/*.jsonl"))
     rows = (row for segment in segments for row in segment.open())
-    return [json.loads(row) for row in rows if row.endswith("\n")]
+    found = [json.loads(row) for row in rows if row.endswith("\n")]
+    return [line for line in found if not line["stream"].startswith("legwork.")]
 
 
 def numbers(state: Path) -> list[int]:
@@ -142,7 +144,9 @@ def test_a_sync_that_fails_is_told_and_costs_nothing(host: Host, when: int) -> N
     with Serving(host, "--listen", "127.0.0.1:0"):
         assert sorted(numbers(host.state)) == list(range(count + 1))
         # Segments of which a sync failed are not gone on with.
-        assert len(list(host.state.glob("records/*/log/*.jsonl"))) == 2
+        begun = Counter(segment.parent for segment in host.state.glob("records/*/log/*.jsonl"))
+        # The server's own log may be another one of which a sync failed.
+        assert 2 in begun.values() and set(begun.values()) <= {1, 2}
 
 
 @dataclass

@@ -57,6 +57,8 @@ def test_it_sees_all_and_may_do_nothing_else() -> None:
     with Server("reported", *LISTEN) as server:
         told = _install(server)
         assert told == {"written": [str(AGENT.path)], "started": True}
+        # Root's own commands are for this machine, as before.
+        assert json.loads(run(BINARY, "--state", "/var/tmp/own", "ps", "--json")) == []
         try:
             with subprocess.Popen(["sleep", "600"], user="nobody") as other:
                 table = _reports(server)

@@ -150,6 +150,8 @@ fn join() -> Result<(), CommandError> {
     )]
     let done = Command::new("/proc/self/exe")
         .args(["join", "--name", CONTEXT, "-"])
+        // Which server the commands of whoever installs it are for is not the agent's to change.
+        .env("XDG_CONFIG_HOME", Path::new(DIR).join("config"))
         .env("XDG_DATA_HOME", &data)
         .env("XDG_STATE_HOME", Path::new(DIR).join("state"))
         .env_remove("LEGWORK_STATE")
