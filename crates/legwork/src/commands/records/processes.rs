@@ -76,9 +76,10 @@ pub(super) async fn send(
         app.out
             .json_line(&json!({ "stream": stream, "processes": processes }))?;
     } else {
-        let processes = crate::mirror::count(processes as u64, "process");
-        app.out
-            .note(&format!("a snapshot of {processes} is in {stream}"));
+        // There is always more than one.
+        app.out.note(&format!(
+            "a snapshot of {processes} processes is in {stream}"
+        ));
     }
     Ok(0)
 }

@@ -202,12 +202,18 @@ impl Sum {
             0 => String::new(),
             count => format!("; {count} refused"),
         };
+        let accepted = match self.accepted {
+            1 => "1 record is".to_owned(),
+            count => format!("{count} records are"),
+        };
         match (self.accepted, self.numbers, &self.durability) {
-            (1.., Some((first, last)), Some(durability)) => format!(
-                "{} records are in {stream} ({durability}), between lines {first} and {last}{refused}",
-                self.accepted
+            (1, Some((line, _)), Some(durability)) => {
+                format!("{accepted} in {stream} ({durability}), on line {line}{refused}")
+            }
+            (2.., Some((first, last)), Some(durability)) => format!(
+                "{accepted} in {stream} ({durability}), between lines {first} and {last}{refused}"
             ),
-            (1.., None, _) => format!("{} records are in {stream}{refused}", self.accepted),
+            (1.., None, _) => format!("{accepted} in {stream}{refused}"),
             _ => format!("nothing was added to {stream}{refused}"),
         }
     }
