@@ -3,14 +3,14 @@
 import json
 import subprocess
 
-from guest.serving import BINARY
+from guest.serving import CARRIED
 from guest.systemd import run
 
 STATE = "/var/tmp/records"
 
 
 def _legwork(*words: str, given: str = "") -> str:
-    command = [BINARY, "--state", STATE, "records", *words]
+    command = [CARRIED, "--state", STATE, "records", *words]
     done = subprocess.run(command, input=given, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done
     return done.stdout
