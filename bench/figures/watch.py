@@ -13,6 +13,7 @@ import random
 import shutil
 import statistics
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -126,6 +127,8 @@ def _watch(remote: serving.Remote, source: Path) -> Iterator[None]:
         try:
             assert process.stdout
             assert json.loads(process.stdout.readline())["event"] == "mirrored"
+            # It tells of each update, and would wait for somebody to read that.
+            threading.Thread(target=process.stdout.read, daemon=True).start()
             yield
         finally:
             process.terminate()
