@@ -125,7 +125,7 @@ impl<'a> Commit<'a> {
     }
 
     /// Writes the journal, does the steps, writes the index.
-    pub(crate) fn run(&self, journal: &Journal) -> Result<Applied, Refusal> {
+    pub(crate) fn run(&self, journal: &Journal) -> Result<(Applied, Index), Refusal> {
         self.prepare()?;
         access::open_for(&self.workspace.held.tree, &self.plan.steps)?;
         let faults = &self.workspace.faults;
@@ -145,7 +145,7 @@ impl<'a> Commit<'a> {
         fault(faults, "journal removal")?;
         store::remove(&path)?;
         self.tidy()?;
-        Ok(applied)
+        Ok((applied, index))
     }
 
     /// Makes the directories and links that are to be installed.

@@ -2,7 +2,9 @@
 //!
 //! The root is a Merkle hash: a directory's node is the hash over its entries in the order of their
 //! names (kind, exec bit, size, content or link target, or the subdirectory's node). Modification
-//! times are not part of it. Equal roots mean equal trees.
+//! times are not part of it. Equal roots mean equal trees. `branches` keeps what was hashed for when little of it changes.
+
+pub(crate) mod branches;
 
 use blake3::Hasher;
 
@@ -84,6 +86,32 @@ pub fn check<'a>(
     Ok(())
 }
 
+/// Checks the same of a tree that passed it before these changes were made.
+///
+/// # Errors
+/// As [`check`].
+pub(crate) fn check_at(
+    entries: &[Entry],
+    puts: &[Entry],
+    gone: &[TreePath],
+) -> Result<(), NotATree> {
+    let childless = |path: &TreePath| match below(entries, path.as_bytes()).first() {
+        Some(first) => Err(NotATree::Orphan(first.path.clone())),
+        None => Ok(()),
+    };
+    for put in puts {
+        let (parent, _) = put.path.split();
+        let there = find(entries, parent).is_some_and(|dir| dir.node == Node::Dir);
+        if !there && !parent.is_empty() {
+            return Err(NotATree::Orphan(put.path.clone()));
+        }
+        if put.node != Node::Dir {
+            childless(&put.path)?;
+        }
+    }
+    gone.iter().try_for_each(childless)
+}
+
 /// The root of a tree that [`check`] accepts.
 #[must_use]
 pub fn root<'a>(entries: impl IntoIterator<Item = (&'a TreePath, &'a Node)>) -> Digest {
@@ -135,38 +163,46 @@ impl Open<'_> {
         }
         if let Some((path, hasher)) = self.dirs.pop() {
             let name = path.rsplit(|&byte| byte == b'/').next().unwrap_or(path);
-            self.entry(b'd', name, &[hasher.finalize().as_bytes()]);
+            if let Some((_, parent)) = self.dirs.last_mut() {
+                let node = hasher.finalize();
+                put(parent, &mut self.entry, (b'd', name, &[node.as_bytes()]));
+            }
         }
     }
 
     fn leaf(&mut self, name: &[u8], node: &Node) {
-        match node {
-            Node::File { exec, size, hash } => {
-                let kind = if *exec { b'x' } else { b'f' };
-                self.entry(kind, name, &[&size.to_le_bytes(), hash.as_bytes()]);
-            }
-            Node::Symlink { target } => self.entry(b'l', name, &[target]),
-            Node::Dir => {}
+        if let Some((_, parent)) = self.dirs.last_mut() {
+            leaf(parent, &mut self.entry, name, node);
         }
     }
+}
 
-    /// One entry: kind, then name and payload, each with its length first.
-    fn entry(&mut self, kind: u8, name: &[u8], payload: &[&[u8]]) {
-        let Some((_, parent)) = self.dirs.last_mut() else {
-            return;
-        };
-        self.entry.clear();
-        self.entry.push(kind);
-        for parts in [&[name], payload] {
-            let len = parts.iter().map(|part| part.len()).sum::<usize>();
-            let len = u32::try_from(len).expect("names and targets are below 4 GiB");
-            self.entry.extend_from_slice(&len.to_le_bytes());
-            for part in parts {
-                self.entry.extend_from_slice(part);
-            }
+/// What is not a directory.
+fn leaf(hasher: &mut Hasher, buffer: &mut Vec<u8>, name: &[u8], node: &Node) {
+    match node {
+        Node::File { exec, size, hash } => {
+            let kind = if *exec { b'x' } else { b'f' };
+            let payload: [&[u8]; 2] = [&size.to_le_bytes(), hash.as_bytes()];
+            put(hasher, buffer, (kind, name, &payload));
         }
-        parent.update(&self.entry);
+        Node::Symlink { target } => put(hasher, buffer, (b'l', name, &[target])),
+        Node::Dir => {}
     }
+}
+
+/// One entry of a directory: kind, then name and payload, each with its length first.
+fn put(hasher: &mut Hasher, buffer: &mut Vec<u8>, (kind, name, payload): (u8, &[u8], &[&[u8]])) {
+    buffer.clear();
+    buffer.push(kind);
+    for parts in [&[name], payload] {
+        let len = parts.iter().map(|part| part.len()).sum::<usize>();
+        let len = u32::try_from(len).expect("names and targets are below 4 GiB");
+        buffer.extend_from_slice(&len.to_le_bytes());
+        for part in parts {
+            buffer.extend_from_slice(part);
+        }
+    }
+    hasher.update(buffer);
 }
 
 /// The pairs that [`check`] and [`root`] take.

@@ -41,6 +41,7 @@ use crate::error::PushError;
 use crate::link::throttle::{Throttled, Wall};
 use crate::link::{Link, Receiving, Sending};
 use crate::manifest::Entry;
+use crate::manifest::branches::Branches;
 use crate::message::{Delete, Down, Hello, Summary, Up, VERSION, Writer};
 use crate::observer::Observer;
 pub use crate::pack::Compress;
@@ -236,8 +237,8 @@ where
 pub(crate) struct Unsent<'a> {
     /// The root that was committed last.
     pub(crate) base: Option<Digest>,
-    /// The tree as it is.
-    pub(crate) tree: &'a mut Scanned,
+    /// The tree as it is, and what was hashed of it.
+    pub(crate) tree: (&'a mut Scanned, &'a mut Branches),
     /// Where it differs from what was committed, and what that is.
     pub(crate) paths: &'a BTreeMap<TreePath, Option<Entry>>,
     /// The version that the server speaks; 0 if that is not known.
@@ -368,6 +369,10 @@ pub(crate) fn inside(root: &Path, directories: &[PathBuf]) -> Vec<TreePath> {
 
 /// Where `path` leads: links are followed as far as there is something.
 fn led(path: &Path) -> PathBuf {
+    // Mostly there is something all the way.
+    if let Ok(there) = path.canonicalize() {
+        return there;
+    }
     let mut here = PathBuf::new();
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     for part in path.components() {

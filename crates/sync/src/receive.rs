@@ -23,10 +23,10 @@ use std::time::{Duration, SystemTime};
 use self::room::Tally;
 pub use self::room::{Full, Held, Room};
 use self::round::Rounds;
-use self::same::{Begun, Looking};
+use self::same::{Begun, Ground, Looking};
 use self::turn::{Context, Turn};
 use crate::commit::sources::Sources;
-use crate::commit::stage::{Bad, Stage, Work, Writers};
+use crate::commit::stage::{self, Bad, Stage, Work, Writers};
 use crate::commit::{self, Recovery, StagedFiles, access};
 use crate::error::{ReceiveError, StoreError, protocol, refusal};
 use crate::link::{Link, Receiving, Sending};
@@ -38,7 +38,7 @@ use crate::workspace::hold;
 use crate::workspace::index::{self, Index};
 use crate::workspace::kept::Kept;
 use crate::workspace::lease::{Lock, POLL};
-use crate::workspace::{TrashBounds, trash};
+use crate::workspace::{TrashBounds, trash, warm};
 
 /// Bounds and threads of the server's side.
 #[derive(Debug, Clone)]
@@ -198,11 +198,19 @@ impl Session<'_> {
             kept,
             unsettled,
         };
-        let stored = index::open(&workspace.index_path())?;
-        match stored {
-            Some(stored) if self.may_be_same(&begun, &stored) => self.serve_same(begun, &stored),
-            Some(stored) => self.serve_on(begun, &stored.index()),
-            None => self.serve_on(begun, &workspace.index()?),
+        let path = workspace.index_path();
+        let warm = begun.hello.touched_only.then(|| workspace.warm.take(&path));
+        if let Some(warm) = warm.flatten()
+            && self.may_be_same(&begun, &warm.index)
+        {
+            return self.serve_warm(begun, warm);
+        }
+        match index::open(&path)? {
+            Some(stored) if self.may_be_same(&begun, &stored.head) => {
+                self.serve_same(begun, &stored)
+            }
+            Some(stored) => self.serve_on(begun, stored.index()),
+            None => self.serve_on(begun, workspace.index()?),
         }
     }
 
@@ -210,10 +218,20 @@ impl Session<'_> {
     fn rounds_on(
         &mut self,
         begun: Begun,
-        index: &Index,
+        ground: Ground,
         (known, looking): (bool, Option<Looking<'_>>),
     ) -> Result<Received, ReceiveError> {
         let (workspace, hello) = (self.workspace, begun.hello);
+        let Ground {
+            commit:
+                warm::Commit {
+                    index,
+                    branches,
+                    past: past_bytes,
+                },
+            is_warm,
+        } = ground;
+        let index = &index;
         let hello_is_dry = hello.dry_run;
         let staging = if hello.dry_run {
             workspace.held.staging.child(b".", Use::Names)
@@ -224,7 +242,8 @@ impl Session<'_> {
         let tracked = index.tracked();
         let held = index.held().and(begun.kept.bytes());
         let past = cut::past(workspace, &hello, self.options)?;
-        let tally = Tally::begin(self.options.room.as_deref(), held, &workspace.held.staging);
+        let room = self.options.room.as_deref();
+        let tally = Tally::begin(room, (held, past_bytes), &workspace.held.staging);
         let context = Context {
             workspace,
             options: self.options,
@@ -238,6 +257,8 @@ impl Session<'_> {
             past: past.as_ref(),
             now_ns: since_epoch((self.clock)()),
             tally: &tally,
+            branches: Mutex::new(branches),
+            is_warm,
             gone: Mutex::default(),
         };
         let mut staged = StagedFiles::new();
@@ -321,12 +342,17 @@ impl Session<'_> {
             loop {
                 let end = self.collect(scope, &stage, &mut rounds, staged)?;
                 let target = context.target(&mut rounds, &end, staged)?;
-                let early = looking.is_some() && self.marked;
+                let marked = looking.is_some() && self.marked;
+                if context.is_partial() && lease.is_none() && !context.hello.live {
+                    // The look takes no time: with the lease in hand it need not be repeated.
+                    lease = self.workspace.lock_lease()?;
+                }
+                let early = marked || context.is_partial();
                 let mut drift = match looking.take() {
                     Some(looked) => looked(),
                     None => context.look_for(&target),
                 };
-                if early {
+                if marked {
                     // No job ran since before the look: it need not be repeated.
                     lease = self.workspace.undisturbed()?;
                 }
@@ -394,12 +420,27 @@ impl Session<'_> {
         rounds: &mut Rounds<'_>,
         staged: &mut StagedFiles,
     ) -> Result<End, ReceiveError> {
-        let mut writers = None;
-        let start = || Writers::start(scope, stage, self.options.threads);
-        let ended = self.messages(rounds, stage, |work| {
-            writers.get_or_insert_with(start).give(work);
+        let (mut writers, mut only) = (None, None);
+        let threads = self.options.threads;
+        let start = || Writers::start(scope, stage, threads);
+        let ended = self.messages(rounds, stage, |work: Work| {
+            // What may be all there is waits for what follows.
+            if writers.is_none() && only.is_none() && work.is_little() {
+                only = Some(work);
+                return;
+            }
+            let writers = writers.get_or_insert_with(start);
+            only.take()
+                .into_iter()
+                .for_each(|first| writers.give(first));
+            writers.give(work);
         });
-        for (path, outcome) in writers.map(Writers::finish).unwrap_or_default() {
+        let mut outcomes = match only {
+            Some(work) => stage::write([work], stage),
+            None => Vec::new(),
+        };
+        outcomes.extend(writers.map(Writers::finish).unwrap_or_default());
+        for (path, outcome) in outcomes {
             match outcome {
                 Ok(done) => staged.insert(path, done),
                 Err(Bad::Hash) => staged.remove(&path),

@@ -47,6 +47,7 @@ use crate::digest::Digest;
 use crate::error::PushError;
 use crate::link::{Link, Receiving, Sending};
 use crate::manifest;
+use crate::manifest::branches::Branches;
 use crate::message::{Down, Up};
 use crate::observer::Observer;
 use crate::path::TreePath;
@@ -86,8 +87,9 @@ pub struct Watch {
     clock: Box<dyn Clock>,
     kept: Kept,
     dirty: Dirty,
-    /// The tree as it was seen last.
+    /// The tree as it was seen last, and what was hashed of it.
     tree: Scanned,
+    branches: Branches,
     /// What was committed last, and where the tree differs from that.
     base: Option<Digest>,
     unsent: Before,
@@ -96,8 +98,8 @@ pub struct Watch {
     past: Past,
     /// When the oldest of that was noticed.
     noticed: Option<Duration>,
-    /// Since when the cache on disk is behind.
-    unsaved: Option<Duration>,
+    /// When what was committed was first newer than the cache on disk, and when last.
+    unsaved: Option<(Duration, Duration)>,
     /// The directory that the root was at the last look at everything: device and inode.
     place: Option<(u64, u64)>,
     /// When that look ended, and how long it took.
@@ -154,6 +156,7 @@ impl Watch {
             kept: Kept::new(source),
             dirty: Dirty::new(pace),
             tree: Scanned::default(),
+            branches: Branches::default(),
             base: None,
             unsent: Before::new(),
             peer: 0,
@@ -199,6 +202,7 @@ impl Watch {
             .map(|committed| (committed.entries, committed.past))
             .unwrap_or_default();
         self.past = past;
+        self.branches.clear();
         self.tree = Scanned {
             entries,
             special: pushed.special,
@@ -229,7 +233,7 @@ impl Watch {
         let options = self.options_now();
         let state = Unsent {
             base: self.base,
-            tree: &mut self.tree,
+            tree: (&mut self.tree, &mut self.branches),
             paths: &self.unsent,
             peer: self.peer,
             past: &self.past,
@@ -238,11 +242,15 @@ impl Watch {
         let pushed = push::update(&self.root, how, link, observer, state);
         let now = self.clock.elapsed();
         self.dirty.rest(now);
+        if pushed.is_err() {
+            self.branches.clear();
+        }
         match &pushed {
             Ok(pushed) => {
                 let root = Some(pushed.summary.root);
                 if self.base != root || !self.unsent.is_empty() {
-                    self.unsaved = Some(now);
+                    let first = self.unsaved.map_or(now, |(first, _)| first);
+                    self.unsaved = Some((first, now));
                 }
                 self.put_off
                     .retain(|path, _| !self.unsent.contains_key(path));
@@ -333,6 +341,7 @@ impl Watch {
 
     /// Leaves a file as it was committed, for a while.
     fn put_off(&mut self, path: TreePath, now: Duration) {
+        self.branches.touch(&path);
         let known = &mut self.tree.entries;
         let at = known.binary_search_by(|entry| entry.path.cmp(&path));
         match (self.unsent.remove(&path), at) {
@@ -358,6 +367,7 @@ impl Watch {
     fn differs(&mut self, before: Before, noticed: Duration) -> bool {
         let differs = !before.is_empty();
         for (path, was) in before {
+            self.branches.touch(&path);
             self.unsent.entry(path).or_insert(was);
         }
         let tree = &self.tree.entries;

@@ -16,7 +16,7 @@
 //! The tree may also be a directory of somebody's choosing elsewhere on the same file system ([`Workspace::open_at`]); nothing of
 //! the mirror's own is in it.
 //!
-//! A module for each: `index`, `journal`, `hold`, `kept`, `past`, `lease`, `trash` and the way out of it, `restore`. The tree is changed by `commit` alone, also
+//! A module for each: `index`, `journal`, `hold`, `kept`, `past`, `lease`, `trash` and the way out of it, `restore`, and `warm` for what is only in memory. The tree is changed by `commit` alone, also
 //! when a workspace is opened that a crash left with a journal.
 
 pub(crate) mod hold;
@@ -27,6 +27,7 @@ pub(crate) mod lease;
 pub(crate) mod past;
 mod restore;
 pub(crate) mod trash;
+pub(crate) mod warm;
 
 use std::fs::{self, FileTimes};
 use std::path::{Path, PathBuf};
@@ -37,6 +38,7 @@ use self::kept::Kept;
 use self::lease::{Kind, Lock};
 pub use self::restore::{Restored, Wanted};
 pub use self::trash::{Bounds as TrashBounds, TrashDir};
+use self::warm::Warm;
 use crate::commit::{self, Recovery};
 use crate::digest::Digest;
 use crate::error::StoreError;
@@ -54,6 +56,8 @@ pub struct Workspace {
     boot_id: String,
     pub(crate) held: Dirs,
     pub(crate) faults: Faults,
+    /// What is known of the last commit while somebody watches.
+    pub(crate) warm: Warm,
 }
 
 /// The directories of a workspace, held open.
@@ -150,6 +154,7 @@ impl Workspace {
             boot_id: boot_id.to_owned(),
             held,
             faults,
+            warm: Warm::default(),
         };
         // The header is checked even if nothing is to be completed.
         journal::load_undamaged(&workspace.journal_path())?;
@@ -326,6 +331,11 @@ impl Workspace {
             bytes: held.bytes.saturating_add(manifest::bytes(&puts)),
             entries: held.entries.saturating_add(puts.len() as u64),
         })
+    }
+
+    /// Frees what was kept in memory for a watch that nobody heard of for a minute, as of `now`.
+    pub fn cool(&self, now: SystemTime) {
+        self.warm.cool(now);
     }
 
     /// Removes from the trash what is beyond `bounds` at `now`, unless a session is at work, which does so itself.

@@ -14,7 +14,7 @@ use std::thread::{Scope, ScopedJoinHandle};
 
 use blake3::Hasher;
 use bytes::Bytes;
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::Sender;
 use rustix::io::{Errno, Result};
 
 use crate::commit::sources::Sources;
@@ -82,6 +82,22 @@ pub(crate) enum Work {
     },
 }
 
+/// Files, and bytes of them, that are written sooner than a thread is started for them.
+const LITTLE: (usize, usize) = (8, 64 << 10);
+
+impl Work {
+    /// Whether it is over at once.
+    pub(crate) fn is_little(&self) -> bool {
+        match self {
+            Self::Whole(files) => {
+                let bytes = files.iter().map(|(_, bytes)| bytes.len());
+                files.len() <= LITTLE.0 && bytes.sum::<usize>() <= LITTLE.1
+            }
+            Self::Part { .. } => false,
+        }
+    }
+}
+
 /// A run of a large file.
 pub(crate) enum Part {
     Bytes(Bytes),
@@ -133,10 +149,10 @@ impl<'scope> Writers<'scope> {
     ) -> Self {
         let (whole, shared) = crossbeam_channel::bounded(QUEUE);
         let (pieces, large) = crossbeam_channel::bounded(QUEUE);
-        let mut running = vec![scope.spawn(move || write(stage, &large))];
+        let mut running = vec![scope.spawn(move || write(large, stage))];
         for _ in 0..threads.clamp(1, 16) {
             let shared = shared.clone();
-            running.push(scope.spawn(move || write(stage, &shared)));
+            running.push(scope.spawn(move || write(shared, stage)));
         }
         Self {
             whole,
@@ -167,7 +183,8 @@ impl<'scope> Writers<'scope> {
     }
 }
 
-fn write(stage: &Stage<'_>, queue: &Receiver<Work>) -> Vec<Outcome> {
+/// Writes what comes, and says what became of every file that was completed.
+pub(crate) fn write(queue: impl IntoIterator<Item = Work>, stage: &Stage<'_>) -> Vec<Outcome> {
     let mut writer = Writer {
         stage,
         parents: Parents::making(stage.dir),

@@ -1,7 +1,7 @@
 //! Where what was written, what is wanted and what is on disk are not all equal.
 
 use std::cmp::Ordering;
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::mem::MaybeUninit;
 use std::sync::Arc;
 
@@ -44,38 +44,9 @@ pub(crate) fn survey<'a>(
             (Some(_), None) => Ordering::Less,
             (None, _) => Ordering::Greater,
         };
-        let was = (order != Ordering::Greater).then(|| &tracked[t]);
+        let was = (order != Ordering::Greater).then(|| (t, &tracked[t]));
         let want = (order != Ordering::Less).then(|| &wanted[w]);
-        let drifted = was.and_then(|_| drift.changed.get(&t));
-        let same = was.map(|entry| &entry.node) == want.map(|entry| &entry.node);
-        if !same || drifted.is_some() {
-            let path = was
-                .or(want)
-                .map(|entry| &entry.path)
-                .expect("one of both is there");
-            let disk = match (drifted, was) {
-                (Some(now), _) => now.clone(),
-                (None, Some(was)) => {
-                    let look = drift.touched.get(&t).copied().or(was.stat);
-                    Some(Disk {
-                        node: Some(was.node.clone()),
-                        look,
-                    })
-                }
-                (None, None) => Some(Disk {
-                    node: None,
-                    look: None,
-                }),
-            };
-            let mut change = Change {
-                path,
-                was: was.map(|e| &e.node),
-                want: want.map(|e| &e.node),
-                disk,
-            };
-            look_closer(&mut held, &mut change).map_err(|errno| (path.clone(), errno))?;
-            changes.push(change);
-        }
+        changes.extend(compared(&mut held, (was, want), drift)?);
         t += usize::from(was.is_some());
         w += usize::from(want.is_some());
     }
@@ -84,6 +55,68 @@ pub(crate) fn survey<'a>(
         strangers.extend(surplus(tree, tracked, wanted)?);
     }
     Ok(Survey { changes, strangers })
+}
+
+/// The same where both differ at `touched` only, and of a mirror that is not exact.
+pub(crate) fn survey_at<'a>(
+    tree: &Dir,
+    (tracked, wanted): (&'a [Entry], &'a [Entry]),
+    drift: &Drift,
+    touched: &[&TreePath],
+) -> Result<Survey<'a>, Failed> {
+    let mut places: BTreeSet<&TreePath> = touched.iter().copied().collect();
+    places.extend(drift.changed.keys().map(|&at| &tracked[at].path));
+    let (mut held, mut changes) = (Held::new(tree), Vec::new());
+    for path in places {
+        let at = tracked.binary_search_by(|entry| entry.path.cmp(path)).ok();
+        let was = at.map(|at| (at, &tracked[at]));
+        let want = manifest::find(wanted, path.as_bytes());
+        changes.extend(compared(&mut held, (was, want), drift)?);
+    }
+    let strangers = strangers(tree, &changes)?;
+    Ok(Survey { changes, strangers })
+}
+
+/// What is tracked and wanted at one path, and what is there; `None` if all three are the same.
+fn compared<'a>(
+    held: &mut Held<'_, 'a>,
+    (was, want): (Option<(usize, &'a Entry)>, Option<&'a Entry>),
+    drift: &Drift,
+) -> Result<Option<Change<'a>>, Failed> {
+    let drifted = was.and_then(|(at, _)| drift.changed.get(&at));
+    let same = was.map(|(_, entry)| &entry.node) == want.map(|entry| &entry.node);
+    let Some(path) = was
+        .map(|(_, entry)| entry)
+        .or(want)
+        .map(|entry| &entry.path)
+    else {
+        return Ok(None);
+    };
+    if same && drifted.is_none() {
+        return Ok(None);
+    }
+    let disk = match (drifted, was) {
+        (Some(now), _) => now.clone(),
+        (None, Some((at, was))) => {
+            let look = drift.touched.get(&at).copied().or(was.stat);
+            Some(Disk {
+                node: Some(was.node.clone()),
+                look,
+            })
+        }
+        (None, None) => Some(Disk {
+            node: None,
+            look: None,
+        }),
+    };
+    let mut change = Change {
+        path,
+        was: was.map(|(_, entry)| &entry.node),
+        want: want.map(|entry| &entry.node),
+        disk,
+    };
+    look_closer(held, &mut change).map_err(|errno| (path.clone(), errno))?;
+    Ok(Some(change))
 }
 
 /// Finds out what is on disk where the mirror did not write, and whether it is what is wanted.

@@ -84,9 +84,10 @@ impl<'a> Base<'a> {
             Node::Dir | Node::Symlink { .. } => None,
         };
         let now = |path| manifest::find(tree, TreePath::as_bytes(path)).and_then(content);
-        let offered: Contents = changed.keys().filter_map(now).collect();
+        let mut offered: Vec<u64> = changed.keys().filter_map(now).collect();
+        offered.sort_unstable();
         let unchanged = |entry: &&Entry| {
-            content(entry).is_some_and(|key| offered.0.contains(&key))
+            content(entry).is_some_and(|key| offered.binary_search(&key).is_ok())
                 && !changed.contains_key(&entry.path)
         };
         let others = tree.iter().filter(unchanged).filter_map(content);

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -28,6 +28,9 @@ const FAR: Duration = Duration::from_millis(40);
 
 /// Contents that a server may have of a session that was cut off, as far as we note it: of others it is sent again what it has.
 const MAX_HELD: usize = 2_000_000;
+
+/// Contents that are looked for one by one among those that the server may have kept: a save is no reason to make a set of these.
+const FEW: u32 = 16;
 
 /// The link's sending half, shared by all workers, and what was sent so far.
 pub(crate) struct Outbox<'a> {
@@ -55,8 +58,10 @@ pub(crate) struct Outbox<'a> {
     cut: Mutex<Cut>,
     /// Small files that were cut up; `None` where they are not.
     fine: Option<Mutex<Vec<(Digest, Chunks)>>>,
-    /// What the server may have kept of earlier trees.
-    past: Contents,
+    /// What the server may have kept of earlier trees; as a set once it was asked for often.
+    past: Option<&'a Past>,
+    past_asked: AtomicU32,
+    past_set: OnceLock<Contents>,
     /// What the server has of a session that was cut off.
     held: Mutex<HashMap<Digest, HeldContent>>,
     /// A file that says, while it is there, that a session was cut off after it sent content.
@@ -102,7 +107,9 @@ impl<'a> Outbox<'a> {
             sent: Mutex::default(),
             cut: Mutex::default(),
             fine: options.slow.then(Mutex::default),
-            past: Contents::default(),
+            past: None,
+            past_asked: AtomicU32::new(0),
+            past_set: OnceLock::new(),
             held: Mutex::default(),
             mark,
             frames: AtomicU64::new(0),
@@ -122,14 +129,21 @@ impl<'a> Outbox<'a> {
     }
 
     /// As an outbox to a server that may have kept these contents.
-    pub(crate) fn with_past(mut self, past: &Past) -> Self {
-        self.past = past.contents();
+    pub(crate) fn with_past(mut self, past: &'a Past) -> Self {
+        self.past = Some(past);
         self
     }
 
     /// Whether the server may have kept this content of an earlier tree.
     pub(crate) fn is_past(&self, hash: &Digest) -> bool {
-        self.is_new() && self.past.contains(hash)
+        let Some(past) = self.past.filter(|_| self.is_new()) else {
+            return false;
+        };
+        if self.past_asked.fetch_add(1, Ordering::Relaxed) < FEW {
+            return past.contains(hash);
+        }
+        let set = self.past_set.get_or_init(|| past.contents());
+        set.contains(hash)
     }
 
     /// Takes note of what the server has of a session that was cut off.

@@ -4,6 +4,7 @@
 
 use std::cmp::Ordering;
 
+use crate::digest::Digest;
 use crate::error::StoreError;
 use crate::manifest::Entry;
 use crate::message::Node;
@@ -47,6 +48,12 @@ impl Past {
             bytes <= MAX_BYTES
         });
         Self(past)
+    }
+
+    /// Whether this content is among them.
+    pub(crate) fn contains(&self, hash: &Digest) -> bool {
+        let sought = key(hash);
+        self.0.iter().any(|(key, _)| *key == sought)
     }
 
     /// As a set.

@@ -13,6 +13,7 @@ use rustix::io::Errno;
 use crate::digest::Digest;
 use crate::error::{PushError, StoreError};
 use crate::link::Closed;
+use crate::manifest::branches::Branches;
 use crate::manifest::{self, Entry};
 use crate::message::{Delta, Down, End, MAX_PAGE, Node, Summary, Up};
 use crate::observer::{Observer, Progress};
@@ -103,7 +104,7 @@ impl Pusher<'_> {
     /// Pushes the `paths` of a tree that is known, with what was committed there.
     pub(crate) fn update(
         &self,
-        tree: &mut Scanned,
+        (tree, branches): (&mut Scanned, &mut Branches),
         paths: &BTreeMap<TreePath, Option<Entry>>,
     ) -> Result<Pushed, PushError> {
         let committed: Vec<Entry> = paths.values().flatten().cloned().collect();
@@ -114,10 +115,18 @@ impl Pusher<'_> {
         self.resend(tree, &names, Batch::new(self.outbox, &base));
         self.going()?;
         keep_unread(tree, paths);
+        // Only there the tree may be another than when it was hashed last.
+        names.iter().for_each(|path| branches.touch(path));
+        let root = branches.root(&tree.entries);
         let gone = |path: &&TreePath| manifest::find(&tree.entries, path.as_bytes()).is_none();
         let was = committed.iter().map(|entry| &entry.path);
-        let root = self.finish(was.filter(gone), tree)?;
+        self.tell_gone(was.filter(gone))?;
+        self.claim(root, &tree.unreadable)?;
         let summary = self.converse(tree, root, true)?;
+        if summary.root != root {
+            // The server asked for files that had changed again.
+            branches.clear();
+        }
         store::remove(&self.mark)?;
         self.remember_chunks(&tree.entries)?;
         Ok(self.pushed(summary, tree.special, tree.unreadable.clone()))
@@ -287,14 +296,13 @@ impl Pusher<'_> {
 
     /// Sends what is gone, and the end of the round, whose root this is.
     fn end(&self, base: &[Entry], tree: &Scanned) -> Result<Digest, PushError> {
-        self.finish(missing(base, &tree.entries).into_iter(), tree)
+        self.tell_gone(missing(base, &tree.entries).into_iter())?;
+        let root = manifest::root(manifest::pairs(&tree.entries));
+        self.claim(root, &tree.unreadable)
     }
 
-    fn finish<'p>(
-        &self,
-        gone: impl Iterator<Item = &'p TreePath>,
-        tree: &Scanned,
-    ) -> Result<Digest, PushError> {
+    /// Sends what is gone.
+    fn tell_gone<'p>(&self, gone: impl Iterator<Item = &'p TreePath>) -> Result<(), PushError> {
         let gone: Vec<&TreePath> = gone.collect();
         for page in gone.chunks(MAX_PAGE) {
             let deletes = page.iter().map(|path| path.as_bytes().to_vec()).collect();
@@ -303,8 +311,7 @@ impl Pusher<'_> {
                 deletes,
             }))?;
         }
-        let root = manifest::root(manifest::pairs(&tree.entries));
-        self.claim(root, &tree.unreadable)
+        Ok(())
     }
 
     /// Ends a round.

@@ -99,10 +99,15 @@ struct Counts {
 }
 
 impl<'a> Tally<'a> {
-    /// Of a workspace that holds so much, beside what commits replaced.
-    pub(crate) fn begin(room: Option<&'a dyn Room>, held: Held, staging: &'a Dir) -> Self {
+    /// Of a workspace that holds so much, beside what commits replaced: so many bytes, if that is known.
+    pub(crate) fn begin(
+        room: Option<&'a dyn Room>,
+        (held, past): (Held, Option<u64>),
+        staging: &'a Dir,
+    ) -> Self {
         // Counted only for somebody. What cannot be counted has no say.
-        let past = room.map_or(0, |_| past::bytes(staging).unwrap_or(0));
+        let count = || past::bytes(staging).unwrap_or(0);
+        let past = room.map_or(0, |_| past.unwrap_or_else(count));
         let counts = Mutex::new(Counts {
             held,
             past,
@@ -186,6 +191,16 @@ impl<'a> Tally<'a> {
         let mut counts = self.counts();
         counts.held = held;
         counts.past = counts.past.saturating_add(replaced);
+    }
+
+    /// So many bytes that commits replaced are left.
+    pub(crate) fn pruned(&self, past: u64) {
+        self.counts().past = past;
+    }
+
+    /// Bytes that commits replaced and that are kept, if they were counted.
+    pub(crate) fn past(&self) -> Option<u64> {
+        self.room.map(|_| self.counts().past)
     }
 
     /// Nothing is staged any more.

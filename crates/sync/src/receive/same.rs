@@ -8,11 +8,13 @@ use std::thread::{self, ScopedJoinHandle};
 use crate::commit::drift::{self, Drift};
 use crate::digest::Digest;
 use crate::error::{ReceiveError, StoreError, refusal};
+use crate::manifest::branches::Branches;
 use crate::message::{Hello, Refusal, Up};
 use crate::receive::room::Tally;
 use crate::receive::{Received, Session, summary, turn};
 use crate::workspace::index::{self, Index, Stored};
 use crate::workspace::kept::{CUT, Kept};
+use crate::workspace::warm;
 
 /// A session before its first round.
 pub(crate) struct Begun {
@@ -22,13 +24,38 @@ pub(crate) struct Begun {
     pub(crate) unsettled: bool,
 }
 
+/// The last commit, from disk or from what is remembered.
+pub(crate) struct Ground {
+    pub(crate) commit: warm::Commit,
+    /// It was remembered, and so was committed before by a session that checked it.
+    pub(crate) is_warm: bool,
+}
+
+impl From<Index> for Ground {
+    fn from(index: Index) -> Self {
+        let commit = warm::Commit {
+            index,
+            branches: Branches::default(),
+            past: None,
+        };
+        let is_warm = false;
+        Self { commit, is_warm }
+    }
+}
+
+impl From<warm::Commit> for Ground {
+    fn from(commit: warm::Commit) -> Self {
+        let is_warm = true;
+        Self { commit, is_warm }
+    }
+}
+
 /// Waits for a look at the tree that is under way.
 pub(crate) type Looking<'a> = Box<dyn FnOnce() -> Result<Drift, Refusal> + 'a>;
 
 impl Session<'_> {
     /// Whether there is nothing to do if the client has what it had, and jobs changed nothing.
-    pub(crate) fn may_be_same(&self, begun: &Begun, stored: &Stored) -> bool {
-        let index = &stored.head;
+    pub(crate) fn may_be_same(&self, begun: &Begun, index: &Index) -> bool {
         begun.hello.base == Some(index.root)
             && index.boot_id == self.workspace.boot_id().as_bytes()
             && index.generation > 0
@@ -63,14 +90,14 @@ impl Session<'_> {
             if !ended {
                 let index = stored.index();
                 let looking = looking.map(|looking| -> Looking<'_> { Box::new(|| join(looking)) });
-                return self.rounds_on(begun, &index, (true, looking));
+                return self.rounds_on(begun, index.into(), (true, looking));
             }
             match looking.map(join) {
                 None => Ok(self.unchanged(&begun, stored)),
                 Some(Ok(drift)) if drift == Drift::default() => Ok(self.unchanged(&begun, stored)),
                 Some(looked) => {
                     let looking: Looking<'_> = Box::new(|| looked);
-                    self.rounds_on(begun, &stored.index(), (true, Some(looking)))
+                    self.rounds_on(begun, stored.index().into(), (true, Some(looking)))
                 }
             }
         })
@@ -80,16 +107,41 @@ impl Session<'_> {
     pub(crate) fn serve_on(
         &mut self,
         begun: Begun,
-        index: &Index,
+        index: Index,
     ) -> Result<Received, ReceiveError> {
-        let known = self.welcome(&begun.hello, index, &begun.kept)?;
-        self.rounds_on(begun, index, (known, None))
+        let known = self.welcome(&begun.hello, &index, &begun.kept)?;
+        self.rounds_on(begun, index.into(), (known, None))
+    }
+
+    /// Serves a watch whose base is ours, and what is remembered.
+    pub(crate) fn serve_warm(
+        &mut self,
+        begun: Begun,
+        warm: warm::Commit,
+    ) -> Result<Received, ReceiveError> {
+        let (index, hello) = (&warm.index, &begun.hello);
+        self.welcome(hello, index, &begun.kept)?;
+        let first = self.next()?;
+        let root = index.root;
+        if !matches!(&first, Up::End(end) if end.root == root) {
+            self.early.push_front(first);
+            return self.rounds_on(begun, warm.into(), (true, None));
+        }
+        let held = index.held().and(begun.kept.bytes());
+        let staging = &self.workspace.held.staging;
+        Tally::begin(self.options.room.as_deref(), (held, warm.past), staging).rest();
+        let summary = summary::unchanged(root, index.generation, index.entries.len() as u64);
+        if turn::is_watch(hello) {
+            let path = self.workspace.index_path();
+            self.workspace.warm.keep(&path, warm, (self.clock)());
+        }
+        Ok(Received::Committed(summary))
     }
 
     fn unchanged(&self, begun: &Begun, stored: &Stored) -> Received {
         let (hello, staging) = (&begun.hello, &self.workspace.held.staging);
         let held = stored.held().and(begun.kept.bytes());
-        Tally::begin(self.options.room.as_deref(), held, staging).rest();
+        Tally::begin(self.options.room.as_deref(), (held, None), staging).rest();
         done(hello, stored)
     }
 

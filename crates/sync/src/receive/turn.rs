@@ -3,15 +3,17 @@
 use std::collections::{HashMap, HashSet};
 use std::os::fd::OwnedFd;
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use crate::commit::drift::{self, Drift, Failed};
 use crate::commit::make::Maker;
-use crate::commit::survey::{Survey, survey};
+use crate::commit::survey::{Survey, survey, survey_at};
 use crate::commit::{Commit, Lack, StagedFiles, access, merge};
 use crate::digest::Digest;
 use crate::error::refusal;
+use crate::manifest::branches::Branches;
 use crate::manifest::{self, Entry};
-use crate::message::{Delete, End, Hello, Node, PlanPage, Refusal, Summary};
+use crate::message::{Delete, End, Hello, Node, PlanPage, Refusal, Summary, Writer};
 use crate::path::TreePath;
 use crate::receive::room::Tally;
 use crate::receive::round::{Rounds, not_a_tree};
@@ -26,7 +28,7 @@ use crate::workspace::index::{self, Index};
 use crate::workspace::journal::Journal;
 use crate::workspace::kept::Kept;
 use crate::workspace::past::{self, Moved};
-use crate::workspace::trash;
+use crate::workspace::{trash, warm};
 
 /// Files that may always be deleted.
 const MIN_DELETES: u64 = 50;
@@ -50,6 +52,9 @@ pub(crate) struct Context<'a> {
     /// The clock, nanoseconds since the epoch.
     pub(crate) now_ns: i64,
     pub(crate) tally: &'a Tally<'a>,
+    /// What was hashed of the index, and whether that is all that a tree's check needs: it was one before.
+    pub(crate) branches: Mutex<Branches>,
+    pub(crate) is_warm: bool,
     /// Large files that are removed, and freed once the client has its answer.
     pub(crate) gone: Mutex<Vec<OwnedFd>>,
 }
@@ -63,6 +68,14 @@ pub(crate) struct Target {
     /// Of files that were not sent, where they are to keep the client's.
     mtimes: HashMap<TreePath, i64>,
     unread: Unread,
+}
+
+impl Target {
+    /// Where it differs from the index.
+    fn touched(&self) -> Vec<&TreePath> {
+        let puts = self.puts.iter().map(|put| &put.path);
+        puts.chain(&self.gone).collect()
+    }
 }
 
 /// All that would be done, as it is told.
@@ -100,9 +113,7 @@ impl Context<'_> {
         if !self.is_partial() {
             return self.look();
         }
-        let puts = target.puts.iter().map(|put| &put.path);
-        let touched: Vec<&TreePath> = puts.chain(&target.gone).collect();
-        let tree = &self.workspace.held.tree;
+        let (tree, touched) = (&self.workspace.held.tree, target.touched());
         let drift = drift::find_at(tree, self.tracked, &touched, self.trust).map_err(failed)?;
         let is_dir = |at: &usize| self.tracked[*at].node == Node::Dir;
         if drift.changed.keys().any(is_dir) {
@@ -128,8 +139,13 @@ impl Context<'_> {
     ) -> Result<Target, Refusal> {
         let (puts, gone) = rounds.end(&self.index.entries)?;
         let wanted = merge(&self.index.entries, &puts, &gone);
-        manifest::check(manifest::pairs(&wanted)).map_err(not_a_tree)?;
-        if manifest::root(manifest::pairs(&wanted)) != end.root {
+        let checked = if self.is_warm {
+            manifest::check_at(&wanted, &puts, &gone)
+        } else {
+            manifest::check(manifest::pairs(&wanted))
+        };
+        checked.map_err(not_a_tree)?;
+        if self.root(&wanted, (&puts, &gone)) != end.root {
             return Err(Refusal::RootMismatch);
         }
         if wanted.len() as u64 > self.options.max_entries {
@@ -145,6 +161,27 @@ impl Context<'_> {
             mtimes: rounds.mtimes.clone(),
             unread: Unread::of(end.unread.iter().map(Vec::as_slice)),
         })
+    }
+
+    /// The root of what is wanted, which differs from the index there.
+    fn root(&self, wanted: &[Entry], (puts, gone): (&[Entry], &[TreePath])) -> Digest {
+        if !self.hello.touched_only {
+            return manifest::root(manifest::pairs(wanted));
+        }
+        let mut branches = self.branches.lock().unwrap_or_else(PoisonError::into_inner);
+        let puts = puts.iter().map(|put| &put.path);
+        puts.chain(gone).for_each(|path| branches.touch(path));
+        branches.root(wanted)
+    }
+
+    /// What is to be decided about.
+    fn survey<'t>(&'t self, target: &'t Target, drift: &Drift) -> Result<Survey<'t>, Failed> {
+        let (tree, wanted) = (&self.workspace.held.tree, &target.wanted);
+        if self.is_partial() {
+            let both = (self.tracked, wanted.as_slice());
+            return survey_at(tree, both, drift, &target.touched());
+        }
+        survey(tree, self.tracked, wanted, drift, self.hello.delete)
     }
 
     /// Commits, or says what is lacking for it.
@@ -170,8 +207,7 @@ impl Context<'_> {
             delete: self.hello.delete,
             unread: target.unread.clone(),
         };
-        let tree = &self.workspace.held.tree;
-        let survey = survey(tree, self.tracked, wanted, drift, policy.delete).map_err(failed)?;
+        let survey = self.survey(target, drift).map_err(failed)?;
         let plan = reconcile(&survey.changes, &survey.strangers, &policy);
         guard(&self.hello, self.tracked, wanted, &plan)?;
         let mut summary = summary::planned(nothing, &survey, &plan);
@@ -213,9 +249,10 @@ impl Context<'_> {
             gone: target.gone.clone(),
             unread: policy.unread,
         };
-        let applied = commit.run(&journal)?;
-        self.prune(commit.generation, applied.past);
+        let (applied, index) = commit.run(&journal)?;
         self.tally.committed(held, applied.past.bytes);
+        self.prune(commit.generation, applied.past);
+        self.keep(index);
         summary::add(&mut summary.displaced, &applied.displaced);
         summary::add(&mut summary.kept, &applied.kept);
         summary.generation = commit.generation;
@@ -229,10 +266,28 @@ impl Context<'_> {
     fn prune(&self, generation: u64, moved: Moved) {
         let (staging, most) = (&self.workspace.held.staging, self.options.past_bytes);
         // What stays for now goes another time.
-        if let Ok(gone) = past::prune(staging, moved, (generation, self.now_ns), most) {
+        if let Ok((gone, left)) = past::prune(staging, moved, (generation, self.now_ns), most) {
             let mut later = self.gone.lock().unwrap_or_else(PoisonError::into_inner);
             later.extend(gone);
+            left.into_iter().for_each(|left| self.tally.pruned(left));
         }
+    }
+
+    /// Remembers what is committed for the next session, if somebody watches.
+    fn keep(&self, index: Index) {
+        if !is_watch(&self.hello) {
+            return;
+        }
+        let mut branches = self.branches.lock().unwrap_or_else(PoisonError::into_inner);
+        let commit = warm::Commit {
+            index,
+            branches: std::mem::take(&mut *branches),
+            past: self.tally.past(),
+        };
+        let now =
+            SystemTime::UNIX_EPOCH + Duration::from_nanos(self.now_ns.try_into().unwrap_or(0));
+        let path = self.workspace.index_path();
+        self.workspace.warm.keep(&path, commit, now);
     }
 
     fn commit<'a>(
@@ -290,6 +345,12 @@ impl Context<'_> {
         }
         Ok(Received::Committed(summary))
     }
+}
+
+/// Whether this is a session of a watch, which goes on.
+pub(crate) fn is_watch(hello: &Hello) -> bool {
+    let keeps = |writer: &Writer| writer.keeps && !writer.leaves;
+    hello.touched_only && !hello.dry_run && hello.writer.as_ref().is_some_and(keeps)
 }
 
 /// Whether this session may find something to do though nothing changed: what earlier ones were told to leave, or

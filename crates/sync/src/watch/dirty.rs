@@ -14,8 +14,10 @@ pub struct Pace {
     /// After the first event in a while, if the path is new: an editor's temporary file becomes the real one within this.
     pub settle: Duration,
     /// Without events for this long, when a file is still being written. When others were not long ago, for as long as these took to be
-    /// sent, at least `settle` and at most this.
+    /// sent, at least `rest` and at most this.
     pub quiet: Duration,
+    /// Between two updates at least. While one follows the other the pause grows, up to `quiet`.
+    pub rest: Duration,
     /// Since the first event, however many follow.
     pub longest: Duration,
     /// Paths above which everything is looked at.
@@ -31,6 +33,7 @@ impl Default for Pace {
         Self {
             settle: Duration::from_millis(8),
             quiet: Duration::from_millis(50),
+            rest: Duration::from_millis(2),
             longest: Duration::from_millis(500),
             many: 1000,
             whole: Duration::from_mins(5),
@@ -72,6 +75,8 @@ pub(crate) struct Dirty {
     taken: Option<Duration>,
     rested: Option<Duration>,
     took: Option<Duration>,
+    /// Updates that followed one another without a pause.
+    row: u32,
     /// Paths to be looked at again later, and when.
     later: BTreeMap<TreePath, Duration>,
 }
@@ -88,6 +93,7 @@ impl Dirty {
             taken: None,
             rested: None,
             took: None,
+            row: 0,
             later: BTreeMap::new(),
         }
     }
@@ -142,10 +148,23 @@ impl Dirty {
         }
     }
 
-    /// How long it has to be quiet after an update, so that no more than half of the time goes into updates.
+    /// How long an update takes, as far as that counts: so that no more than half of the time goes into updates.
     fn calm(&self) -> Duration {
-        let Pace { settle, quiet, .. } = self.pace;
-        self.took.map_or(quiet, |took| took.max(settle).min(quiet))
+        let Pace { rest, quiet, .. } = self.pace;
+        self.took.map_or(quiet, |took| took.max(rest).min(quiet))
+    }
+
+    /// Whether no update ended just before the oldest of it was noted.
+    fn is_idle(&self) -> bool {
+        self.rested
+            .is_none_or(|rested| self.first >= rested + self.calm())
+    }
+
+    /// When the next update may begin at the latest, though more comes all the time: after a pause that is longer the more updates
+    /// were in a row, so that a file that is saved every few milliseconds is behind by that, and a burst is not an update for each file.
+    fn turn(&self) -> Duration {
+        let pause = self.calm() * 2_u32.saturating_pow(self.row.min(8));
+        self.rested.unwrap_or_default() + pause.min(self.pace.quiet)
     }
 
     /// When the oldest of it was noted.
@@ -159,24 +178,32 @@ impl Dirty {
         if self.is_clean() {
             return later;
         }
-        let idle = self
-            .rested
-            .is_none_or(|rested| self.first >= rested + self.calm());
-        let quiet = match self.sign {
-            Sign::Done | Sign::Fresh if !self.all => self.calm(),
-            _ => self.pace.quiet,
-        };
-        let patient = (self.last + quiet).min(self.first + self.pace.longest);
+        let Pace {
+            settle,
+            quiet,
+            longest,
+            ..
+        } = self.pace;
+        let settled = self.first + settle;
         let due = match self.sign {
-            Sign::Done if idle && !self.all => self.first,
-            Sign::Fresh if idle && !self.all => patient.min(self.first + self.pace.settle),
-            _ => patient,
+            Sign::Done if self.all => self.last + quiet,
+            Sign::Done if self.is_idle() => self.first,
+            Sign::Done => (self.last + self.calm()).min(self.turn()),
+            Sign::Fresh if self.all => self.last + quiet,
+            Sign::Fresh if self.is_idle() => settled.min(self.last + self.calm().max(settle)),
+            Sign::Fresh => (self.last + self.calm().max(settle)).min(self.turn().max(settled)),
+            Sign::Writing => self.last + quiet,
         };
+        let due = due.min(self.first + longest);
         Some(later.map_or(due, |later| later.min(due)))
     }
 
     /// Takes all that is dirty at `now`.
     pub(crate) fn take(&mut self, now: Duration) -> Taken {
+        self.row = match self.rested {
+            Some(rested) if now <= rested + self.calm() * 2 + self.pace.quiet => self.row + 1,
+            _ => 0,
+        };
         self.taken = Some(now);
         let due = self.later.iter().filter(|(_, when)| **when <= now);
         let due: Vec<TreePath> = due.map(|(path, _)| path.clone()).collect();
@@ -227,26 +254,51 @@ mod tests {
         assert_eq!(dirty.due(), Some(ms(1000)));
         assert_eq!(names(dirty.take(ms(1000))), ["a"]);
         dirty.rest(ms(1015));
-        for at in [1020, 1030, 1060] {
-            dirty.note(path("b"), false, Sign::Done, ms(at));
-            assert_eq!(dirty.due(), Some(ms(at + 15)), "{at}");
+        dirty.note(path("b"), false, Sign::Done, ms(1016));
+        assert_eq!(dirty.due(), Some(ms(1030)), "as long as it took");
+        dirty.note(path("b"), false, Sign::Done, ms(1029));
+        assert_eq!(dirty.due(), Some(ms(1030)), "whatever follows");
+        assert_eq!(names(dirty.take(ms(1030))), ["b"]);
+        dirty.rest(ms(1040));
+        dirty.note(path("c"), false, Sign::Done, ms(1050));
+        assert_eq!(dirty.due(), Some(ms(1050)), "rested long enough");
+    }
+
+    #[test]
+    fn what_is_saved_all_the_time_is_behind_by_little_and_half_of_the_time_is_left() {
+        let (mut dirty, mut now) = (Dirty::new(Pace::default()), 1000);
+        let (mut updates, mut behind, mut since) = (0, 0, None);
+        for _ in 0..1000 {
+            dirty.note(path("log"), false, Sign::Done, ms(now));
+            since = since.or(Some(now));
+            if dirty.due().is_some_and(|due| due <= ms(now)) {
+                behind = behind.max(now - since.take().unwrap());
+                dirty.take(ms(now));
+                // Events wait meanwhile.
+                now += 6;
+                dirty.rest(ms(now));
+                updates += 1;
+            }
+            now += 3;
         }
-        assert_eq!(names(dirty.take(ms(1110))), ["b"]);
-        dirty.rest(ms(1120));
-        dirty.note(path("c"), false, Sign::Done, ms(1130));
-        assert_eq!(dirty.due(), Some(ms(1130)), "rested long enough");
+        assert!(behind <= 55, "{behind} ms");
+        assert!(
+            updates * 6 < (now - 1000) / 5,
+            "{updates} updates in {} ms",
+            now - 1000
+        );
     }
 
     #[test]
     fn the_longer_an_update_takes_the_longer_it_is_waited_for_more() {
-        for (took, quiet) in [(1, 8), (8, 8), (30, 30), (50, 50), (400, 50)] {
+        for (took, quiet) in [(1, 2), (8, 8), (30, 30), (50, 50), (400, 50)] {
             let mut dirty = Dirty::new(Pace::default());
             dirty.note(path("a"), false, Sign::Done, ms(1000));
             dirty.take(ms(1000));
             let rested = 1000 + took;
             dirty.rest(ms(rested));
             dirty.note(path("b"), false, Sign::Done, ms(rested + 1));
-            assert_eq!(dirty.due(), Some(ms(rested + 1 + quiet)), "{took}");
+            assert_eq!(dirty.due(), Some(ms(rested + quiet)), "{took}");
             // What is being written is not complete the sooner for that.
             let mut dirty = Dirty::new(Pace::default());
             dirty.take(ms(1000));

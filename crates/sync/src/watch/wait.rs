@@ -103,14 +103,23 @@ impl Watch {
             if now >= end {
                 return Ok(Wake::Idle);
             }
-            let crowded = self.dirty.due().is_some();
-            if self
-                .unsaved
-                .is_some_and(|since| !crowded || now >= since + UNSAVED)
-            {
+            let writes = self.writes_at();
+            if writes <= now {
                 self.remember()?;
             }
-            self.read(due.min(end).saturating_sub(now).min(TICK))?;
+            let until = due.min(end).min(self.writes_at());
+            self.read(until.saturating_sub(now).min(TICK))?;
+        }
+    }
+
+    /// When to write down what was committed: once nothing follows for a while, so that what does follow does not wait for it.
+    fn writes_at(&self) -> Duration {
+        match self.unsaved {
+            // What is unsent is not what was committed.
+            Some((first, last)) if self.unsent.is_empty() => {
+                (last + self.pace.quiet).min(first + UNSAVED)
+            }
+            _ => Duration::MAX,
         }
     }
 
@@ -254,6 +263,7 @@ impl Watch {
         protect(&mut found, &self.tree.entries);
         let before = differences(&self.tree.entries, &found.entries);
         self.tree = found;
+        self.branches.clear();
         self.looked_at_all(begun);
         self.differs(before, noticed)
     }

@@ -178,6 +178,14 @@ pub(crate) fn decode(bytes: &[u8], path: &Path) -> Result<Index, StoreError> {
     })
 }
 
+/// What is at the beginning of an index, without a look at the rest; `None` if that is not how one begins.
+pub(crate) fn glance(head: &[u8]) -> Option<Index> {
+    let version = head.strip_prefix(&FORMAT.magic)?.first_chunk()?;
+    let begins = u32::from_le_bytes(*version) <= FORMAT.version;
+    let mut reader = Reader::again(head, FORMAT.magic.len() + version.len());
+    begins.then(|| begin(&mut reader).ok()).flatten()
+}
+
 /// Writes the index: this is the moment of the commit.
 pub(crate) fn save(path: &Path, index: &mut Index) -> Result<(), StoreError> {
     let replacement = Replacement::of(path)?;

@@ -51,21 +51,21 @@ pub(crate) fn bytes(staging: &Dir) -> Result<u64> {
 
 /// After a commit: removes what is too old, and the oldest beyond so many bytes. Not after each, since that takes a look at all there is.
 /// Returns the large ones, still open: a file system takes a while to free what is in them, which it does when they are closed, and nobody
-/// need wait for that.
+/// need wait for that. Also how many bytes are left, where it looked.
 pub(crate) fn prune(
     staging: &Dir,
     moved: Moved,
     (generation, now_ns): (u64, i64),
     most: u64,
-) -> Result<Vec<OwnedFd>> {
+) -> Result<(Vec<OwnedFd>, Option<u64>)> {
     let few = moved.bytes < UNSEEN.0 && moved.files < UNSEEN.1;
     if few && !generation.is_multiple_of(SEEN_EVERY) {
-        return Ok(Vec::new());
+        return Ok((Vec::new(), None));
     }
     let mut all = list(staging)?;
     all.sort_unstable_by_key(|old| std::cmp::Reverse(old.since_ns));
     let dir = open(staging)?;
-    let (mut kept, mut gone): (u64, _) = (0, Vec::new());
+    let (mut kept, mut left, mut gone): (u64, u64, _) = (0, 0, Vec::new());
     for old in all {
         kept = kept.saturating_add(old.size);
         if kept > most || old.since_ns.saturating_add(PATIENCE_NS) < now_ns {
@@ -73,9 +73,11 @@ pub(crate) fn prune(
                 gone.extend(dir.read_file(&old.name));
             }
             dir.remove_all(&old.name)?;
+        } else {
+            left = left.saturating_add(old.size);
         }
     }
-    Ok(gone)
+    Ok((gone, Some(left)))
 }
 
 /// Removes all that is there.
@@ -146,7 +148,9 @@ mod tests {
             bytes: 0,
         };
         let pruned = |moved, generation, now, most| {
-            prune(&staging, moved, (generation, now), most).unwrap();
+            let (_, told) = prune(&staging, moved, (generation, now), most).unwrap();
+            let there = bytes(&staging).unwrap();
+            assert!(told.is_none_or(|told| told == there));
             left()
         };
         assert_eq!(bytes(&staging).unwrap(), 20);
@@ -156,7 +160,7 @@ mod tests {
         assert_eq!(pruned(many, 1, first + 2 * PATIENCE_NS, 19), b"");
         let large = std::fs::File::create(past.join("large")).unwrap();
         large.set_len(super::LARGE).unwrap();
-        assert_eq!(prune(&staging, many, (1, first), 0).unwrap().len(), 1);
+        assert_eq!(prune(&staging, many, (1, first), 0).unwrap().0.len(), 1);
         assert_eq!(left(), b"");
     }
 }
