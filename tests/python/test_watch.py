@@ -1,9 +1,11 @@
 """`sync --watch`: the mirror follows each save, whatever happens to server, network or tree."""
 
+import fcntl
 import json
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -335,6 +337,28 @@ def test_nobody_reads_the_lines(host: Host, project: Path) -> None:
 
             until(ended, "it ends with its reader")
             assert process.returncode == 141
+        finally:
+            process.kill()
+
+
+def test_a_reader_who_does_not_read_holds_up_no_mirror(host: Host, project: Path) -> None:
+    with host.popen("sync", "--watch", "--json") as process:
+        try:
+            assert process.stdout
+            assert json.loads(process.stdout.readline())["event"] == "mirrored"
+            # Room for ten lines or less.
+            fcntl.fcntl(process.stdout, fcntl.F_SETPIPE_SZ, 4096)
+            saved = the_tree(host) / "main.txt"
+            for number in range(40):
+                host.write("main.txt", f"{number}\n")
+                until(lambda n=number: saved.read_text() == f"{n}\n", "nobody reads, and it is there")
+            # Whoever reads again finds them.
+            told = [json.loads(process.stdout.readline()) for _ in range(40)]
+            assert {line["event"] for line in told} == {"updated"}
+            begun = time.monotonic()
+            process.send_signal(signal.SIGINT)
+            assert process.wait(timeout=DEADLINE_S) == 130
+            assert time.monotonic() - begun < 1
         finally:
             process.kill()
 

@@ -1,4 +1,5 @@
-//! What a server does by itself, from time to time: jobs that ended long ago go, and what had to give way in mirrors.
+//! What a server does by itself, from time to time: jobs that ended long ago go, and what had to give way in mirrors, and what is
+//! in memory for a watch that is over.
 
 use std::time::Duration;
 
@@ -12,12 +13,27 @@ use crate::sync::now;
 const EVERY: Duration = Duration::from_hours(1);
 /// How often they are only counted, which is cheap, so that many short jobs do not pile up for an hour.
 const COUNT_EVERY: Duration = Duration::from_secs(15);
+/// How often it is looked for watches that are over.
+const COOL_EVERY: Duration = Duration::from_mins(1);
 /// A part of those that are kept, by which they may be more until the next look.
 const SLACK: u64 = 16;
 
 impl Server {
+    /// Frees the memory of watches that are over, until the server stops. Goes on in the background.
+    pub(crate) fn cool(&self) {
+        let server = self.clone();
+        drop(self.shared.tasks.spawn(async move {
+            let draining = server.shared.draining.clone();
+            let pause = || draining.run_until_cancelled(tokio::time::sleep(COOL_EVERY));
+            while pause().await.is_some() {
+                server.shared.workspaces.cool(now());
+            }
+        }));
+    }
+
     /// Removes jobs that are not to be kept, now and from time to time, until the server stops. Goes on in the background.
     pub fn keep_house(&self, retention: Retention) {
+        self.cool();
         let server = self.clone();
         drop(self.shared.tasks.spawn(async move {
             let draining = server.shared.draining.clone();

@@ -55,6 +55,14 @@ impl Workspaces {
         Ok(())
     }
 
+    /// Frees what is in memory for watches that are over.
+    pub(crate) fn cool(&self, now: SystemTime) {
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        for mirror in open.values() {
+            mirror.files.cool(now);
+        }
+    }
+
     /// Removes what is beyond `bounds` from the trash of all of them.
     pub(crate) async fn prune_trash(
         &self,

@@ -5,7 +5,9 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use legwork_sync::push::Pushed;
+use legwork_sync::Digest;
+use legwork_sync::message::Writer;
+use legwork_sync::push::{Options, Pushed};
 use legwork_sync::watch::{Clock, Pace, Wake, Watch};
 use legwork_sync::{link, receive};
 use proptest::prelude::*;
@@ -37,7 +39,18 @@ impl Desk {
             ..Pace::default()
         };
         let clock = Box::new(Real(Instant::now()));
-        let options = bench.options();
+        // As those of the command line are: what a server remembers between its sessions is tried, too.
+        let writer = Writer {
+            id: Digest::of(b"this directory"),
+            name: "here".to_owned(),
+            keeps: true,
+            takeover: false,
+            leaves: false,
+        };
+        let options = Options {
+            writer: Some(writer),
+            ..bench.options()
+        };
         let watch = Watch::new(&bench.source, options, &bench.cache(), pace, clock);
         let mut desk = Self { bench, watch };
         desk.session(true);
