@@ -344,7 +344,7 @@ pub(crate) fn sync(live: &Live) -> SyncServiceClient<Channel> {
 }
 
 /// What to begin with over this connection, where it is for us to decide.
-fn compress(asked: Compress, live: &Live) -> Compress {
+pub(crate) fn compress(asked: Compress, live: &Live) -> Compress {
     match (asked, live.first_answer) {
         (Compress::Auto, None) => Compress::Nothing,
         (Compress::Auto, Some(answer)) if answer < NEAR => Compress::Near,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use legwork_sync::error::PushError;
 use legwork_sync::link::{Link, Receiving, Sending};
 use legwork_sync::message::{Down, Up};
-use legwork_sync::push::Pushed;
+use legwork_sync::push::{Compress, Pushed};
 use legwork_sync::watch::{Clock, Pace, Trouble, Wake, Watch};
 use tonic::Code;
 
@@ -15,7 +15,7 @@ use crate::client::Client;
 use crate::convert;
 use crate::error::{CallError, Result};
 use crate::mirror::{
-    About, Call, Forward, PushRequest, WaitObserver, begin, panicked, push_error, sync,
+    self, About, Call, Forward, PushRequest, WaitObserver, begin, panicked, push_error, sync,
 };
 
 /// Between two signs of life, while nothing changes.
@@ -65,10 +65,12 @@ impl Client {
         observer: Arc<dyn WatchObserver>,
     ) -> Result<()> {
         let own = Box::new(Shared(Arc::clone(&clock)));
+        let compress = request.options.compress;
         let watch = Watch::new(&request.root, request.options, &request.cache, pace, own);
         let mut watching = Watching {
             client: self,
             about: (convert::workspace(&request.workspace), request.adopt),
+            compress,
             clock,
             observer,
             told: None,
@@ -155,6 +157,8 @@ impl Clock for Shared {
 struct Watching<'a> {
     client: &'a Client,
     about: About,
+    /// As it was asked for; a connection may know better.
+    compress: Compress,
     clock: Arc<dyn Clock>,
     observer: Arc<dyn WatchObserver>,
     told: Option<Trouble>,
@@ -190,6 +194,7 @@ impl Watching<'_> {
         let contact = &self.client.contact;
         loop {
             let live = contact.live_alone().await?;
+            watch.compress(mirror::compress(self.compress, &live));
             let mut service = sync(&live);
             let waits: Arc<dyn WaitObserver> = Arc::clone(&self.observer) as _;
             let heard = Forward(Arc::clone(&waits));

@@ -245,7 +245,12 @@ pub(crate) fn bytes(entries: &[Entry]) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{Entry, NotATree, check, empty_root, pairs, root};
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::{Entry, NotATree, check, check_at, empty_root, find, pairs, root};
+    use crate::commit::merge;
     use crate::digest::Digest;
     use crate::message::Node;
     use crate::path::TreePath;
@@ -340,5 +345,41 @@ mod tests {
         ));
         let nowhere = [file("a/b", false, "")];
         assert!(matches!(check(pairs(&nowhere)), Err(NotATree::Orphan(_))));
+    }
+
+    proptest! {
+        /// Of changes to a tree: both checks say the same.
+        #[test]
+        fn what_changed_is_checked_as_the_whole_is(
+            steps in prop::collection::vec((prop::collection::vec(0..3_u8, 1..4), prop::option::of(any::<bool>())), 1..12),
+            changes in prop::collection::btree_map(prop::collection::vec(0..3_u8, 1..4), prop::option::of(any::<bool>()), 1..6),
+        ) {
+            let path = |names: &[u8]| names.iter().map(u8::to_string).collect::<Vec<_>>().join("/");
+            let made = |names: &[u8], is_dir: bool| match is_dir {
+                true => entry(&path(names), Node::Dir),
+                false => file(&path(names), false, "x"),
+            };
+            let mut tree = BTreeMap::new();
+            for (names, is_dir) in steps {
+                let new = made(&names, is_dir.unwrap_or(true));
+                tree.insert(new.path.clone(), new);
+                let whole: Vec<Entry> = tree.values().cloned().collect();
+                if check(pairs(&whole)).is_err() {
+                    tree.remove(path(&names).as_bytes());
+                }
+            }
+            let before: Vec<Entry> = tree.into_values().collect();
+            let (mut puts, mut gone) = (Vec::new(), Vec::new());
+            for (names, change) in changes {
+                match change {
+                    Some(is_dir) => puts.push(made(&names, is_dir)),
+                    None => gone.extend(find(&before, path(&names).as_bytes()).map(|was| was.path.clone())),
+                }
+            }
+            puts.sort_by(|a, b| a.path.cmp(&b.path));
+            gone.sort();
+            let after = merge(&before, &puts, &gone);
+            prop_assert_eq!(check_at(&after, &puts, &gone).is_ok(), check(pairs(&after)).is_ok());
+        }
     }
 }

@@ -52,7 +52,7 @@ use crate::message::{Down, Up};
 use crate::observer::Observer;
 use crate::path::TreePath;
 use crate::push::past::Past;
-use crate::push::{self, Options, Pushed, Unsent, cache};
+use crate::push::{self, Compress, Options, Pushed, Unsent, cache};
 use crate::scan::Scanned;
 
 /// Where the time comes from.
@@ -169,6 +169,11 @@ impl Watch {
             trouble: None,
             put_off: HashMap::new(),
         }
+    }
+
+    /// How content is packed from now on, as the next connection is another than the last.
+    pub fn compress(&mut self, compress: Compress) {
+        self.options.compress = compress;
     }
 
     /// Mirrors all, and watches from then on. May be called again after it failed.

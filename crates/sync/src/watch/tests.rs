@@ -36,6 +36,32 @@ fn a_save_is_sent_by_its_event_alone() {
 }
 
 #[test]
+fn a_server_remembers_the_last_commit_until_the_watch_leaves() {
+    let mut desk = Desk::with(&["a/b.txt", "a/c.txt", "d.txt"]);
+    let path = desk.workspace.index_path();
+    let save = |desk: &mut Desk, text: &str| {
+        desk.write("a/b.txt", text);
+        desk.tell("a", "b.txt", What::Done);
+        assert_eq!(desk.follows(), ["a/b.txt"]);
+    };
+    save(&mut desk, "first");
+    let first = desk.workspace.index().unwrap().generation;
+    for text in ["second", "third"] {
+        let warm = desk.workspace.warm.take(&path).unwrap();
+        assert_eq!(warm.index, desk.workspace.index().unwrap(), "{text}");
+        desk.workspace.warm.keep(&path, warm, wall());
+        save(&mut desk, text);
+        assert_eq!(desk.mirrored("a/b.txt").unwrap(), text);
+    }
+    assert_eq!(desk.workspace.index().unwrap().generation, first + 2);
+    // A sign of life leaves it where it is, and the last session takes it along.
+    desk.update();
+    assert!(desk.workspace.warm.is_there());
+    desk.leave();
+    assert!(!desk.workspace.warm.is_there());
+}
+
+#[test]
 fn an_event_of_what_is_as_it_was_makes_nothing_travel() {
     let mut desk = Desk::with(&["a", "d/b"]);
     desk.write("a", "a");

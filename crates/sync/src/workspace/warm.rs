@@ -77,6 +77,12 @@ impl Warm {
         }
     }
 
+    /// Whether anything is remembered.
+    #[cfg(test)]
+    pub(crate) fn is_there(&self) -> bool {
+        self.kept().is_some()
+    }
+
     fn kept(&self) -> std::sync::MutexGuard<'_, Option<Kept>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

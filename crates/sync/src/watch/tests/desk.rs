@@ -13,8 +13,10 @@ use rustix::io::{Errno, Result};
 
 use super::super::events::{Event, Source, Watched, What};
 use super::super::{Clock, Pace, Wake, Watch};
+use crate::digest::Digest;
 use crate::error::PushError;
 use crate::link;
+use crate::message::Writer;
 use crate::push::{Options, Pushed};
 use crate::receive;
 use crate::tree::{Dir, read};
@@ -108,7 +110,15 @@ impl Desk {
             limit: limit.into(),
             ..Told::default()
         });
+        let writer = Writer {
+            id: Digest::of(b"this directory"),
+            name: "here".to_owned(),
+            keeps: true,
+            takeover: false,
+            leaves: false,
+        };
         let options = Options {
+            writer: Some(writer),
             git_ignores: None,
             ..Options::at(wall())
         };
@@ -145,6 +155,18 @@ impl Desk {
 
     pub(super) fn update(&mut self) -> Pushed {
         self.try_update().unwrap()
+    }
+
+    /// The watch's last session.
+    pub(super) fn leave(&mut self) {
+        let (client, server) = link::pair(4);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                receive::receive(&self.workspace, &receive::Options::default(), server, &wall)
+            });
+            self.watch.leave(client)
+        })
+        .unwrap();
     }
 
     pub(super) fn try_update(&mut self) -> std::result::Result<Pushed, PushError> {
