@@ -351,7 +351,9 @@ def test_a_reader_who_does_not_read_holds_up_no_mirror(host: Host, project: Path
             saved = the_tree(host) / "main.txt"
             for number in range(40):
                 host.write("main.txt", f"{number}\n")
-                until(lambda n=number: saved.read_text() == f"{n}\n", "nobody reads, and it is there")
+                until(
+                    lambda n=number: saved.read_text() == f"{n}\n", "nobody reads, and it is there"
+                )
             # Whoever reads again finds them.
             told = [json.loads(process.stdout.readline()) for _ in range(40)]
             assert {line["event"] for line in told} == {"updated"}
