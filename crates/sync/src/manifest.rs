@@ -362,10 +362,11 @@ mod tests {
             let mut tree = BTreeMap::new();
             for (names, is_dir) in steps {
                 let new = made(&names, is_dir.unwrap_or(true));
-                tree.insert(new.path.clone(), new);
-                let whole: Vec<Entry> = tree.values().cloned().collect();
-                if check(pairs(&whole)).is_err() {
-                    tree.remove(path(&names).as_bytes());
+                let mut next = tree.clone();
+                next.insert(new.path.clone(), new);
+                let whole: Vec<Entry> = next.values().cloned().collect();
+                if check(pairs(&whole)).is_ok() {
+                    tree = next;
                 }
             }
             let before: Vec<Entry> = tree.into_values().collect();
