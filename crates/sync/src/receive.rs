@@ -222,9 +222,9 @@ impl Session<'_> {
         };
         let staging = staging.map_err(|errno| refusal("stage", &[], errno))?;
         let tracked = index.tracked();
-        let held = index.held().and(begun.kept.bytes());
         let past = cut::past(workspace, &hello, self.options)?;
-        let tally = Tally::begin(self.options.room.as_deref(), held, &workspace.held.staging);
+        let (room, kept) = (self.options.room.as_deref(), begun.kept.held());
+        let tally = Tally::begin(room, index.held(), kept, &workspace.held.staging);
         let context = Context {
             workspace,
             options: self.options,
@@ -252,7 +252,8 @@ impl Session<'_> {
             if received.is_err()
                 && let Ok(held) = workspace.held()
             {
-                let kept = Kept::look(&workspace.held.staging).map_or(0, |kept| kept.bytes());
+                let kept = Kept::look(&workspace.held.staging);
+                let kept = kept.map(|kept| kept.held()).unwrap_or_default();
                 tally.committed(held.and(kept), 0);
             }
             tally.rest();
