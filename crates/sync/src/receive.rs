@@ -2,7 +2,7 @@
 //!
 //! `round` checks what the client sends and hands content to the writers of `commit`; when a round
 //! ends, `turn` decides what follows from it: more content is needed, the lease must be waited for,
-//! or the tree is committed. `cut` keeps what came before a session was cut off, `tell` is what the client is told meanwhile, `room` counts what the workspace comes to hold, `same` serves who has nothing new, `summary` tells the client what that did. `wait` is for locks that others have.
+//! or the tree is committed. `cut` keeps what came before a session was cut off, `tell` is what the client is told meanwhile, `room` counts what the workspace comes to hold, `same` serves who has nothing new, `wait` waits, `summary` tells the client what that did.
 
 mod cut;
 mod room;
@@ -19,7 +19,7 @@ use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, Scope};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use self::room::Tally;
 pub use self::room::{Full, Held, Room};
@@ -112,6 +112,7 @@ where
         sender: &mut sender,
         receiver: &mut receiver,
         early,
+        turn: None,
         marked: false,
         gone: Vec::new(),
     };
@@ -131,8 +132,6 @@ where
     received
 }
 
-/// How long to wait for a message before looking around.
-const TICK: Duration = Duration::from_secs(1);
 /// Rounds that one session may have.
 const MAX_ROUNDS: u32 = 6;
 
@@ -144,6 +143,8 @@ struct Session<'a> {
     receiver: &'a mut dyn Receiving<Up>,
     /// Came while the session waited for something else.
     early: VecDeque<Up>,
+    /// While it is the one that writes.
+    turn: Option<wait::Turn>,
     /// No job ran when the look at the tree began, and it will be known if one did since.
     marked: bool,
     /// Removed files that are freed when the session is over.
@@ -174,6 +175,7 @@ impl Session<'_> {
             Entered::Passed(received) => return Ok(*received),
         };
         self.claim(&hello)?;
+        self.turn = Some(wait::Turn::begin(workspace, &hello)?);
         if !hello.dry_run {
             // Nothing to see without it. What stays closed is named by the first look.
             let _closed = workspace.held.tree.permit();
@@ -227,10 +229,10 @@ impl Session<'_> {
         };
         let staging = staging.map_err(|errno| refusal("stage", &[], errno))?;
         let tracked = index.tracked();
-        let held = index.held().and(begun.kept.bytes());
         let past = cut::past(workspace, &hello, self.options)?;
-        let room = self.options.room.as_deref();
-        let tally = Tally::begin(room, (held, past_bytes), &workspace.held.staging);
+        let (room, kept) = (self.options.room.as_deref(), begun.kept.held());
+        let held = (index.held(), past_bytes);
+        let tally = Tally::begin(room, held, kept, &workspace.held.staging);
         let context = Context {
             workspace,
             options: self.options,
@@ -260,7 +262,8 @@ impl Session<'_> {
             if received.is_err()
                 && let Ok(held) = workspace.held()
             {
-                let kept = Kept::look(&workspace.held.staging).map_or(0, |kept| kept.bytes());
+                let kept = Kept::look(&workspace.held.staging);
+                let kept = kept.map(|kept| kept.held()).unwrap_or_default();
                 tally.committed(held.and(kept), 0);
             }
             tally.rest();
@@ -461,17 +464,6 @@ impl Session<'_> {
             work.into_iter().for_each(&mut give);
             if stage.failed.load(Ordering::Relaxed) {
                 return Ok(None);
-            }
-        }
-    }
-
-    fn next(&mut self) -> Result<Up, ReceiveError> {
-        if let Some(message) = self.early.pop_front() {
-            return Ok(message);
-        }
-        loop {
-            if let Some(message) = self.receiver.receive(TICK)? {
-                return Ok(message);
             }
         }
     }

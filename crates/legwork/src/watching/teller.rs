@@ -219,7 +219,8 @@ impl Observer for Teller {
 
     fn waiting(&self, reason: Waiting) {
         if reason == Waiting::Writer {
-            let text = "waiting for another commit to the same mirror".to_owned();
+            let text =
+                "waiting for another commit to the same mirror; --takeover ends that".to_owned();
             self.put(Event::Other("waiting", text));
         }
     }

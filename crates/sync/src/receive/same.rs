@@ -127,9 +127,8 @@ impl Session<'_> {
             self.early.push_front(first);
             return self.rounds_on(begun, warm.into(), (true, None));
         }
-        let held = index.held().and(begun.kept.bytes());
-        let staging = &self.workspace.held.staging;
-        Tally::begin(self.options.room.as_deref(), (held, warm.past), staging).rest();
+        let (room, held) = (self.options.room.as_deref(), (index.held(), warm.past));
+        Tally::begin(room, held, begun.kept.held(), &self.workspace.held.staging).rest();
         let summary = summary::unchanged(root, index.generation, index.entries.len() as u64);
         if turn::is_watch(hello) {
             let path = self.workspace.index_path();
@@ -140,8 +139,8 @@ impl Session<'_> {
 
     fn unchanged(&self, begun: &Begun, stored: &Stored) -> Received {
         let (hello, staging) = (&begun.hello, &self.workspace.held.staging);
-        let held = stored.held().and(begun.kept.bytes());
-        Tally::begin(self.options.room.as_deref(), (held, None), staging).rest();
+        let room = self.options.room.as_deref();
+        Tally::begin(room, (stored.held(), None), begun.kept.held(), staging).rest();
         done(hello, stored)
     }
 
