@@ -64,6 +64,12 @@ def started(pid: int) -> int | None:
     return int(stat.rpartition(")")[2].split()[19])
 
 
+def processor_s(pid: int) -> float:
+    """How long a process has used the processor, in seconds."""
+    words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def shown(process: dict[str, Any]) -> str:
     """The command as `ps` shows it."""
     words = process.get("cmdline", "").rstrip()
@@ -164,10 +170,12 @@ def test_what_ran_is_what_ps_saw(away: Away, elsewhere: Host, seconds: int) -> N
             check.moment(away.laptop)
             # Moments are sampled; this waits for none of what is tested.
             time.sleep(random.uniform(0.1, 1.0 if seconds < 60 else 10.0))
+        used_s = processor_s(agent.process.pid)
         told = agent.end()
     headers = agents.snapshots(away.host.state)
     numbers = [header["number"] for header in headers]
-    print(f"{check}; {told}; {len(headers)} in the log")
+    size = agents.size(away.host.state)
+    print(f"{check}; {told}; {len(headers)} in the log of {size} bytes; agent: {used_s} s")
     assert told["failed"] == told["rejected"] == told["waiting"] == 0
     assert numbers == list(range(told["snapshots"]))
     assert {header["run"] for header in headers} == {headers[0]["run"]}
