@@ -150,7 +150,16 @@ class Check:
             assert started(pid) != told[pid]["start"], f"{told[pid]} runs, and ps has it not"
             self.ended_between += 1
         if missing := told.keys() - listed.keys():
-            after = {process["pid"]: process for process in agents.at(laptop)["processes"]}
+            ended = time.time()
+
+            def behind() -> dict[str, Any] | None:
+                """What was begun before they had ended may have them."""
+                found = agents.at(laptop)
+                seen = datetime.fromisoformat(found["time"]).timestamp()
+                return found if seen > ended else None
+
+            found = until(behind, "a snapshot behind that")
+            after = {process["pid"]: process for process in found["processes"]}
             for pid in missing:
                 again = after.get(pid)
                 assert not again or again["start"] != told[pid]["start"]
