@@ -136,7 +136,8 @@ impl Told {
             let line = places.get(told.index as usize).copied().unwrap_or(0);
             self.refuse(line, &told.reason, &told.field, &told.message);
         }
-        self.lock().refused += untold;
+        let mut sum = self.lock();
+        sum.refused = sum.refused.saturating_add(untold);
         if ack.rivals {
             self.out
                 .note("somebody else sends as the same producer: was this machine copied?");
@@ -152,7 +153,7 @@ impl Told {
 
     fn refuse(&self, line: u64, reason: &str, field: &str, message: &str) {
         let mut sum = self.lock();
-        sum.refused += 1;
+        sum.refused = sum.refused.saturating_add(1);
         if sum.refused > TOLD {
             return;
         }
