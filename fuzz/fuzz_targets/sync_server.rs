@@ -1,7 +1,18 @@
-//! The messages of a server, to a client that pushes.
+//! The messages of a server, to a client that pushes. It begins with a whole conversation, which no search would find.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let dir = tempfile::tempdir().expect("there is room");
     legwork_client::fuzzing::commit(bytes, dir.path());
+});
+
+libfuzzer_sys::fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, _seed: u32| {
+    let sample = legwork_client::fuzzing::commit_sample();
+    let size = if size < 8 && sample.len() <= max_size {
+        data[..sample.len()].copy_from_slice(&sample);
+        sample.len()
+    } else {
+        size
+    };
+    libfuzzer_sys::fuzzer_mutate(data, size, max_size)
 });

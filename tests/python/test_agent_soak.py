@@ -192,4 +192,5 @@ def test_what_ran_is_what_ps_saw(away: Away, elsewhere: Host, seconds: int) -> N
     # A machine may be busy, and say so; what was planned and not made is counted.
     assert told["snapshots"] + told["skipped"] >= seconds
     assert check.moments >= 3
-    assert check.processes > 10 * check.moments
+    # This test, the agent and its server at the least: a container may have no more.
+    assert check.processes >= 3 * check.moments

@@ -197,6 +197,23 @@ def git(where: Path, *args: str) -> None:
     subprocess.run(["git", *who, *args], cwd=where, env=env, capture_output=True, check=True)
 
 
+SUMS = """
+find . -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum
+find . -type l -printf '%p %l\\n' | LC_ALL=C sort
+"""
+"""Tells every file of a directory with what is in it, and every link."""
+
+
+def sees_all_of_it(host: Host) -> None:
+    """Fail unless a job sees exactly what is in the project, git's own files left out."""
+    job = host.run("run", "-q", "--force-delete", "--", "sh", "-c", SUMS, timeout_s=LONG_S)
+    job.expect(0)
+    sums = SUMS.replace("find .", "find . -path ./.git -prune -o")
+    mine = subprocess.run(["sh", "-c", sums], cwd=host.project, capture_output=True, check=True)
+    theirs, ours = job.out.splitlines(), mine.stdout.splitlines()
+    assert theirs == ours, sorted(set(theirs) ^ set(ours))[:20]
+
+
 def test_git_switches_between_releases_while_a_watch_runs(host: Host, releases: list[Path]) -> None:
     project = host.project
     git(project, "init", "-q", "-b", "begin", ".")
@@ -212,9 +229,12 @@ def test_git_switches_between_releases_while_a_watch_runs(host: Host, releases: 
     with Mirroring(host, "--force-delete") as mirror:
         for name in [*names, *reversed(names), "r1", "r3", "r1", "r3"]:
             git(project, "checkout", "-q", name)
+            # At once: the watch may be in the midst of it.
+            sees_all_of_it(host)
             same(project, the_tree(host))
         # And faster than anybody can follow.
         for name in names * 3:
             git(project, "checkout", "-q", name)
+        sees_all_of_it(host)
         same(project, the_tree(host))
         mirror.interrupt()

@@ -15,7 +15,7 @@ from harness.mirroring import Mirroring, same
 from harness.mirroring import content as contents_of
 from harness.relay import Relay
 from harness.serving import LISTEN, Away, Serving
-from harness.waiting import DEADLINE_S
+from harness.waiting import DEADLINE_S, until
 
 pytestmark = pytest.mark.once
 
@@ -70,7 +70,7 @@ def site(host: Host, laptop: Host) -> Iterator[Site]:
     path = host.top / "srv" / "site"
     path.mkdir(parents=True)
     config = host.tmp / "server.toml"
-    config.write_text(f'[workspace.site]\npath = "{path}"\nwriters = ["anna"]\n')
+    config.write_text(f'[workspace.site]\npath = "{path}"\nwriters = ["anna", "carl"]\n')
     with Relay() as relay:
         options = ("--config", config, "--advertise", relay.address)
         server = Serving(host, *LISTEN, "--init", *options)
@@ -182,6 +182,28 @@ def test_for_others_it_is_not_there(site: Site, elsewhere: Host) -> None:
     assert listed["entries"] == 1
     refused = site.anna.run("workspaces", "rm", "site", "--json").expect(1)
     assert refused.error()["reason"] == "WORKSPACE_IS_SITE"
+
+
+def test_a_writer_who_never_ends_gives_way_to_another_one(site: Site, elsewhere: Host) -> None:
+    anna, carl = site.anna, elsewhere
+    site.away.join(carl, "carl")
+    anna.write("large", os.urandom(64 << 20))
+    carl.write("index.html", "carl's\n")
+    words = ("sync", "--json", "--workspace", "site", "--delete", "exact")
+    # It would take four minutes.
+    with anna.popen(*words, "--compress", "none", "--bwlimit", "256K") as slow:
+        try:
+            staged = site.store / "staging/new"
+            until(staged.exists, "it has its turn")
+            carl.run(*words, "--takeover", "--force-delete").expect(0)
+            assert contents(site.path) == {"index.html": "carl's\n"}
+            _, told = slow.communicate(timeout=DEADLINE_S)
+        finally:
+            slow.kill()
+    error = json.loads(told.splitlines()[-1])
+    assert error["reason"] == "OTHER_WRITER", error
+    assert str(carl.project) in error["message"]
+    assert "--takeover" in error["hint"]
 
 
 def test_its_writers_run_jobs_in_it(site: Site) -> None:

@@ -84,6 +84,14 @@ pub(crate) fn job_of(wire: Option<wire::Job>) -> Result<Job> {
     job(wire.ok_or_else(|| CallError::protocol("an answer without a job"))?)
 }
 
+/// What people type to name a job: it is shown as it is, so it must not be anything else.
+fn short_id(told: String) -> Result<String> {
+    let plain = !told.is_empty() && told.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    plain
+        .then_some(told)
+        .ok_or_else(|| CallError::protocol("a short id of a job that is none"))
+}
+
 pub(crate) fn job(wire: wire::Job) -> Result<Job> {
     Ok(Job {
         id: wire
@@ -91,7 +99,7 @@ pub(crate) fn job(wire: wire::Job) -> Result<Job> {
             .parse()
             .map_err(|_| CallError::protocol("a job id that is no UUID"))?,
         state: state(&wire)?,
-        short_id: wire.short_id,
+        short_id: short_id(wire.short_id)?,
         owner: wire.owner,
         user: wire.user,
         argv: wire.argv.iter().map(os).collect(),

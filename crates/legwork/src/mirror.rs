@@ -7,6 +7,7 @@ use legwork_client::{PushRequest, WorkspaceRef};
 use legwork_sync::Digest;
 use legwork_sync::message::{Delete, Listing, Writer};
 use legwork_sync::push::{Compress, Options, Pushed};
+use serde_json::{Value, json};
 
 use crate::app::App;
 use crate::error::{CommandError, FAILED};
@@ -14,6 +15,7 @@ use crate::local::Session;
 use crate::output::{Output, printable};
 use crate::progress::{CancelOnDrop, Progress, Way};
 use crate::project::Project;
+use crate::render::json::Text;
 use crate::sync_settings::Rate;
 use crate::{paths, render};
 
@@ -250,6 +252,26 @@ pub(crate) fn some(listing: &Listing, limit: usize) -> String {
         names.push(format!("and {more} more"));
     }
     names.join(", ")
+}
+
+/// All paths of a list, a line each after `head`, and how many more there are.
+pub(crate) fn lines(head: &str, listing: &Listing) -> String {
+    let mut text = String::new();
+    for path in &listing.paths {
+        let path = printable(&String::from_utf8_lossy(path));
+        text.push_str(&format!("{head}{path}\n"));
+    }
+    let more = listing.total.saturating_sub(listing.paths.len() as u64);
+    if more > 0 {
+        text.push_str(&format!("{head}and {more} more\n"));
+    }
+    text
+}
+
+/// A list for programs.
+pub(crate) fn to_json(listing: &Listing) -> Value {
+    let paths: Vec<Text<'_>> = listing.paths.iter().map(|path| Text::new(path)).collect();
+    json!({"total": listing.total, "paths": paths})
 }
 
 /// A path for people; the root itself as `.`.

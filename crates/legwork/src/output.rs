@@ -141,8 +141,13 @@ fn write_all(to: std::os::fd::BorrowedFd<'_>, mut bytes: &[u8]) -> io::Result<()
 }
 
 fn say(text: &str) {
+    whole_line(&format!("legwork: {}\n", remark_lines(text)));
+}
+
+/// What is said, with its further lines indented: some of it a server may have made up, who cannot then begin a line as we do.
+fn remark_lines(text: &str) -> String {
     let lines: Vec<String> = text.split('\n').map(printable).collect();
-    whole_line(&format!("legwork: {}\n", lines.join("\n")));
+    lines.join("\n    ")
 }
 
 /// In one write: other programs may say something there, too.
@@ -166,7 +171,16 @@ pub(crate) fn printable(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::printable;
+    use super::{printable, remark_lines};
+
+    #[test]
+    fn what_a_server_says_cannot_look_like_what_we_say() {
+        let said = "no\r\nlegwork: all is well\n  hint: curl x | sh";
+        assert_eq!(
+            remark_lines(said),
+            "no\\r\n    legwork: all is well\n      hint: curl x | sh"
+        );
+    }
 
     #[test]
     fn names_cannot_drive_the_terminal() {

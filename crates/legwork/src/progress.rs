@@ -132,7 +132,9 @@ impl Observer for Progress {
 
     fn waiting(&self, reason: Waiting) {
         if reason == Waiting::Writer {
-            self.once("waiting for another commit to the same mirror".to_owned());
+            self.once(
+                "waiting for another commit to the same mirror; --takeover ends that".to_owned(),
+            );
         }
     }
 }

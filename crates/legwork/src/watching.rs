@@ -205,7 +205,7 @@ impl Observer for Teller {
         if reason == Waiting::Writer {
             self.say(
                 "waiting",
-                "waiting for another commit to the same mirror".to_owned(),
+                "waiting for another commit to the same mirror; --takeover ends that".to_owned(),
             );
         }
     }

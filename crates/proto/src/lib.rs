@@ -1,7 +1,10 @@
-//! The wire: messages and services of `proto/legwork/v1`, and those of OTLP for logs, generated at build time, nothing by hand.
+//! The wire: messages and services of `proto/legwork/v1`, and those of OTLP for logs, generated at build time. By hand is only how much a
+//! message may become ([`bounded`]).
 //!
 //! Features choose the halves: `client` and `server`. Only the crates at the edge import this one;
 //! what is meant by a message is said in the `.proto` files.
+
+pub mod bounded;
 
 /// Version 1 of the protocol.
 #[allow(

@@ -24,6 +24,8 @@ pub struct Quotas {
     pub jobs: usize,
     /// Calls under way whose answers go on until somebody ends them: followers, input, mirrors.
     pub streams: usize,
+    /// Mirrors.
+    pub workspaces: usize,
     /// Bytes of files that its mirrors wrote or are receiving, over all of them.
     pub workspace_bytes: u64,
     /// Files, links and directories that its mirrors wrote or are receiving, over all of them.
@@ -47,6 +49,7 @@ impl Default for Quotas {
         Self {
             jobs: 10_000,
             streams: 1024,
+            workspaces: 1000,
             workspace_bytes: 64 << 30,
             workspace_entries: 4_000_000,
             staging_bytes: 64 << 30,
@@ -241,6 +244,15 @@ fn too_many_searches() -> Problem {
         "you have {SEARCHES_MAX} searches of output open, which is as many as you may have here: close one"
     );
     Problem::new(Code::ResourceExhausted, "TOO_MANY_SEARCHES", message).with("limit", SEARCHES_MAX)
+}
+
+/// Why a mirror is not made.
+pub(crate) fn too_many_workspaces(limit: usize) -> Problem {
+    let message = format!(
+        "you have {limit} mirrors here, which is as many as you may have: remove one that you do not need (`legwork workspaces` \
+         lists them, `legwork workspaces rm` removes), or ask the server's admin to raise `workspaces_each`"
+    );
+    Problem::new(Code::ResourceExhausted, "TOO_MANY_WORKSPACES", message).with("limit", limit)
 }
 
 /// Why a commit is refused.

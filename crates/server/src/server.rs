@@ -42,7 +42,7 @@ use crate::sessions::Sessions;
 use crate::sites::{SiteRule, Sites};
 use crate::space::Space;
 use crate::sync::SyncRpc;
-use crate::workspaces::Workspaces;
+use crate::workspaces::{Workspaces, own};
 
 /// Bytes a client may send on one stream before we have read them.
 const STREAM_WINDOW: u32 = 8 << 20;
@@ -88,6 +88,7 @@ pub(crate) struct Shared {
     pub(crate) job_rules: JobRules,
     pub(crate) space: Space,
     pub(crate) owners: Owners,
+    pub(crate) making: own::Making,
     pub(crate) records: RecordShared,
     /// Cancelled when the server stops.
     pub(crate) draining: CancellationToken,
@@ -164,6 +165,7 @@ impl Server {
                 job_rules: config.job_rules,
                 space,
                 owners,
+                making: own::Making::default(),
                 records,
                 draining: CancellationToken::new(),
                 tasks,

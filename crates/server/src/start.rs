@@ -20,7 +20,8 @@ use crate::limits;
 use crate::problem::Problem;
 use crate::run_as::{self, Account};
 use crate::server::Shared;
-use crate::workspaces::WorkspaceId;
+use crate::sites::Entry;
+use crate::workspaces::{WorkspaceId, own};
 
 /// How long a job waits for the root that it needs.
 const ROOT_WAIT: Duration = Duration::from_secs(600);
@@ -251,7 +252,12 @@ async fn place(
         });
     };
     let id = shared.workspaces.id(caller, &reference)?;
-    let mirror = shared.workspaces.open(&id, user.cloned()).await?;
+    // A commit notes whose it is each time. Starts are many, and their mirrors are there.
+    let mirror = if shared.workspaces.is_there(&id) {
+        shared.workspaces.open(&id, user.cloned()).await?
+    } else {
+        own::open(shared, caller, user.cloned(), &id, &reference, Entry::Use).await?
+    };
     let root = match &place.require_root {
         Some(bytes) => Some(Digest::from_slice(bytes).ok_or_else(|| Problem::malformed("root"))?),
         None => None,

@@ -25,7 +25,7 @@ use crate::quotas::Quotas;
 use crate::server::Shared;
 use crate::sites::Entry;
 use crate::upkeep;
-use crate::workspaces::{Mirror, WorkspaceId};
+use crate::workspaces::{Mirror, WorkspaceId, own};
 
 /// Messages to a client that may wait to be sent.
 const QUEUE: usize = 8;
@@ -194,12 +194,8 @@ impl SyncService for SyncRpc {
         call.about(&id);
         let user = self.0.accounts.of(call.principal()?)?;
         let entry = entry(&first);
-        let mirror = self.0.workspaces.open_for(&id, user, entry).await?;
-        if self.0.workspaces.site(&id).is_none() {
-            // Only now: what says whose a mirror is that is not there is swept.
-            let owners = &self.0.owners;
-            owners.note(call.principal()?, &id, reference).await?;
-        }
+        let caller = call.principal()?;
+        let mirror = own::open(&self.0, caller, user, &id, reference, entry).await?;
         let bounds = self.bounds(&call, &id).await?;
         let workspace = Arc::clone(&mirror.files);
         let (to_client, answers) = mpsc::channel(QUEUE);

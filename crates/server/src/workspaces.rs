@@ -6,6 +6,7 @@
 
 mod dirs;
 mod keep;
+pub(crate) mod own;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -214,13 +215,18 @@ impl Workspaces {
         Ok(open.entry(id.clone()).or_insert(mirror).clone())
     }
 
+    /// Whether it was made before.
+    pub(crate) fn is_there(&self, id: &WorkspaceId) -> bool {
+        self.known(id).is_some() || self.dir.join(&id.0).is_dir()
+    }
+
     /// The workspace of somebody who is that user, only if it was made before.
     pub(crate) async fn existing(
         &self,
         id: &WorkspaceId,
         user: Option<Arc<Account>>,
     ) -> Result<Mirror, Problem> {
-        if self.sites.of(id).is_none() && !self.dir.join(&id.0).is_dir() {
+        if self.sites.of(id).is_none() && !self.is_there(id) {
             return Err(not_found().with("workspace", id));
         }
         self.open(id, user).await
@@ -293,7 +299,7 @@ impl Workspaces {
 
     /// What a workspace that was made before holds, as it counts for its owner.
     pub(crate) async fn measure(&self, id: &WorkspaceId) -> Result<Held, Problem> {
-        if self.known(id).is_none() && !self.dir.join(&id.0).is_dir() {
+        if !self.is_there(id) {
             return Ok(Held::default());
         }
         let mirror = self.passing(id).await?;

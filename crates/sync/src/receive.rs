@@ -2,7 +2,7 @@
 //!
 //! `round` checks what the client sends and hands content to the writers of `commit`; when a round
 //! ends, `turn` decides what follows from it: more content is needed, the lease must be waited for,
-//! or the tree is committed. `cut` keeps what came before a session was cut off, `tell` is what the client is told meanwhile, `room` counts what the workspace comes to hold, `same` serves who has nothing new, `summary` tells the client what that did.
+//! or the tree is committed. `cut` keeps what came before a session was cut off, `tell` is what the client is told meanwhile, `room` counts what the workspace comes to hold, `same` serves who has nothing new, `wait` waits, `summary` tells the client what that did.
 
 mod cut;
 mod room;
@@ -11,6 +11,7 @@ mod same;
 mod summary;
 mod tell;
 mod turn;
+mod wait;
 
 use std::collections::VecDeque;
 use std::mem::MaybeUninit;
@@ -18,13 +19,14 @@ use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, Scope};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use self::room::Tally;
 pub use self::room::{Full, Held, Room};
 use self::round::Rounds;
 use self::same::{Begun, Looking};
 use self::turn::{Context, Turn};
+use self::wait::Entered;
 use crate::commit::sources::Sources;
 use crate::commit::stage::{Bad, Stage, Work, Writers};
 use crate::commit::{self, Recovery, StagedFiles, access};
@@ -37,7 +39,6 @@ use crate::workspace::Workspace;
 use crate::workspace::hold;
 use crate::workspace::index::{self, Index};
 use crate::workspace::kept::Kept;
-use crate::workspace::lease::{Lock, POLL};
 use crate::workspace::{TrashBounds, trash};
 
 /// Bounds and threads of the server's side.
@@ -111,6 +112,7 @@ where
         sender: &mut sender,
         receiver: &mut receiver,
         early,
+        turn: None,
         marked: false,
         gone: Vec::new(),
     };
@@ -130,24 +132,8 @@ where
     received
 }
 
-/// How long to wait for a message before looking around.
-const TICK: Duration = Duration::from_secs(1);
-/// Messages that are kept for later while the session waits.
-const MAX_EARLY: usize = 32;
-const POLLS_PER_REMINDER: u32 = 100;
-/// Where the count of polls for the writer lock begins: a fifth of a second passes before the client is
-/// told. Commits are short, and one that changes nothing does not wait at all.
-const BEFORE_WRITER_IS_TOLD: u32 = POLLS_PER_REMINDER - 20;
 /// Rounds that one session may have.
 const MAX_ROUNDS: u32 = 6;
-
-/// How a session came in.
-enum Entered {
-    /// Alone.
-    Writing(Lock),
-    /// It had nothing to write, and is over.
-    Passed(Box<Received>),
-}
 
 struct Session<'a> {
     workspace: &'a Workspace,
@@ -157,6 +143,8 @@ struct Session<'a> {
     receiver: &'a mut dyn Receiving<Up>,
     /// Came while the session waited for something else.
     early: VecDeque<Up>,
+    /// While it is the one that writes.
+    turn: Option<wait::Turn>,
     /// No job ran when the look at the tree began, and it will be known if one did since.
     marked: bool,
     /// Removed files that are freed when the session is over.
@@ -187,6 +175,7 @@ impl Session<'_> {
             Entered::Passed(received) => return Ok(*received),
         };
         self.claim(&hello)?;
+        self.turn = Some(wait::Turn::begin(workspace, &hello)?);
         if !hello.dry_run {
             // Nothing to see without it. What stays closed is named by the first look.
             let _closed = workspace.held.tree.permit();
@@ -222,9 +211,9 @@ impl Session<'_> {
         };
         let staging = staging.map_err(|errno| refusal("stage", &[], errno))?;
         let tracked = index.tracked();
-        let held = index.held().and(begun.kept.bytes());
         let past = cut::past(workspace, &hello, self.options)?;
-        let tally = Tally::begin(self.options.room.as_deref(), held, &workspace.held.staging);
+        let (room, kept) = (self.options.room.as_deref(), begun.kept.held());
+        let tally = Tally::begin(room, index.held(), kept, &workspace.held.staging);
         let context = Context {
             workspace,
             options: self.options,
@@ -252,7 +241,8 @@ impl Session<'_> {
             if received.is_err()
                 && let Ok(held) = workspace.held()
             {
-                let kept = Kept::look(&workspace.held.staging).map_or(0, |kept| kept.bytes());
+                let kept = Kept::look(&workspace.held.staging);
+                let kept = kept.map(|kept| kept.held()).unwrap_or_default();
                 tally.committed(held.and(kept), 0);
             }
             tally.rest();
@@ -435,64 +425,5 @@ impl Session<'_> {
                 return Ok(None);
             }
         }
-    }
-
-    fn next(&mut self) -> Result<Up, ReceiveError> {
-        if let Some(message) = self.early.pop_front() {
-            return Ok(message);
-        }
-        loop {
-            if let Some(message) = self.receiver.receive(TICK)? {
-                return Ok(message);
-            }
-        }
-    }
-
-    /// Takes the writer lock, waiting for it, unless the session has nothing to write.
-    fn enter(&mut self, hello: &Hello) -> Result<Entered, ReceiveError> {
-        let (mut polls, mut tried) = (BEFORE_WRITER_IS_TOLD, false);
-        loop {
-            if let Some(lock) = self.workspace.lock_writer()? {
-                return Ok(Entered::Writing(lock));
-            }
-            // Nothing came before the end: the client has what it had at the last commit.
-            if let Some(Up::End(End { root, .. })) = self.early.front()
-                && !std::mem::replace(&mut tried, true)
-                && let Some(received) = self.pass(hello, *root)?
-            {
-                return Ok(Entered::Passed(Box::new(received)));
-            }
-            self.poll(Waiting::Writer, &mut polls)?;
-        }
-    }
-
-    /// Takes a lock, waiting as long as the client does.
-    fn wait(
-        &mut self,
-        reason: Waiting,
-        lock: impl Fn(&Workspace) -> Result<Option<Lock>, StoreError>,
-    ) -> Result<Lock, ReceiveError> {
-        let mut polls = 0;
-        loop {
-            if let Some(lock) = lock(self.workspace)? {
-                return Ok(lock);
-            }
-            self.poll(reason, &mut polls)?;
-        }
-    }
-
-    /// Waits a moment for a lock, listening to the client.
-    fn poll(&mut self, reason: Waiting, polls: &mut u32) -> Result<(), ReceiveError> {
-        // Said again now and then: that also finds out whether the client is still there.
-        if polls.is_multiple_of(POLLS_PER_REMINDER) {
-            self.sender.send(Down::Waiting(reason))?;
-        }
-        *polls += 1;
-        if self.early.len() < MAX_EARLY {
-            self.early.extend(self.receiver.receive(POLL)?);
-        } else {
-            thread::sleep(POLL);
-        }
-        Ok(())
     }
 }

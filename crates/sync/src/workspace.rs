@@ -320,8 +320,8 @@ impl Workspace {
         }
         let journal = journal::load_undamaged(&self.journal_path())?;
         let puts = journal.map_or_else(Vec::new, |journal| journal.puts);
-        let kept = Kept::look(&self.held.staging).map_err(cannot)?.bytes();
-        let held = self.held()?.and(kept);
+        let kept = Kept::look(&self.held.staging).map_err(cannot)?;
+        let held = self.held()?.and(kept.held());
         Ok(Held {
             bytes: held.bytes.saturating_add(manifest::bytes(&puts)),
             entries: held.entries.saturating_add(puts.len() as u64),

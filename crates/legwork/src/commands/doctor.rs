@@ -8,6 +8,7 @@ use serde_json::json;
 use crate::app::App;
 use crate::error::CommandError;
 use crate::local;
+use crate::output::printable;
 
 /// Tell where jobs live, who we are to them, and how a job's processes are held together here.
 #[derive(Debug, Args)]
@@ -44,10 +45,10 @@ pub(crate) async fn run(app: &App, args: Doctor) -> Result<u8, CommandError> {
     }
     app.out.text(&format!(
         "version     {}\nstate       {}\nprincipal   {}\ncontainment {}\n",
-        info.version,
+        printable(&info.version),
         state.display(),
-        info.principal,
-        containment(&info),
+        printable(&info.principal),
+        printable(&containment(&info)),
     ))?;
     if let Some(rebuilt) = &rebuilt {
         app.out.text(&format!(

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use crate::app::App;
 use crate::error::CommandError;
+use crate::output::printable;
 use crate::{render, serve};
 
 /// Invite somebody to this host's server: prints a line that lets whoever has it join, once.
@@ -38,7 +39,7 @@ pub(crate) async fn run(app: &App, args: Invite) -> Result<u8, CommandError> {
         }))?;
         return Ok(0);
     }
-    app.out.text(&format!("{}\n", invited.token))?;
+    app.out.text(&format!("{}\n", printable(&invited.token)))?;
     app.out.remark(&format!(
         "good once, until {}; whoever has it can join",
         render::time(invited.expires_at_s.saturating_mul(1000))

@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use legwork_client::WorkspaceRef;
-use legwork_sync::message::Listing;
 use legwork_sync::push::Pushed;
 use serde_json::json;
 
@@ -14,9 +13,8 @@ use crate::commands::pull;
 use crate::compress::Compression;
 use crate::error::{CommandError, FAILED, INTERRUPTED};
 use crate::interrupt::unless_interrupted;
-use crate::output::{Output, printable};
+use crate::output::Output;
 use crate::project::{self, Project};
-use crate::render::json::Text;
 use crate::sync_settings::{Policy, Rate, SyncSettings};
 use crate::{explained, mirror, render, watching};
 
@@ -151,7 +149,7 @@ pub(crate) fn tell(out: Output, pushed: &Pushed, took: Duration) -> Result<(), C
             ("displace", &summary.displaced),
             ("keep", &summary.kept),
         ] {
-            out.text(&list(what, listing))?;
+            out.text(&mirror::lines(&format!("{what:<8} "), listing))?;
         }
     } else {
         mirror::concerns(out, pushed);
@@ -203,27 +201,8 @@ fn speed(pushed: &Pushed, took: Duration) -> String {
     )
 }
 
-fn list(what: &str, listing: &Listing) -> String {
-    let mut text = String::new();
-    for path in &listing.paths {
-        text.push_str(&format!(
-            "{what:<8} {}\n",
-            printable(&String::from_utf8_lossy(path))
-        ));
-    }
-    let more = listing.total.saturating_sub(listing.paths.len() as u64);
-    if more > 0 {
-        text.push_str(&format!("{what:<8} and {more} more\n"));
-    }
-    text
-}
-
 pub(crate) fn to_json(pushed: &Pushed) -> serde_json::Value {
     let summary = &pushed.summary;
-    let listing = |listing: &Listing| {
-        let paths: Vec<Text<'_>> = listing.paths.iter().map(|path| Text::new(path)).collect();
-        json!({"total": listing.total, "paths": paths})
-    };
     let unreadable: Vec<_> = pushed
         .unreadable
         .iter()
@@ -239,11 +218,11 @@ pub(crate) fn to_json(pushed: &Pushed) -> serde_json::Value {
         "wireBytes": pushed.wire_bytes,
         "reusedFiles": pushed.reused_files,
         "reusedBytes": pushed.reused_bytes,
-        "written": listing(&summary.written),
+        "written": mirror::to_json(&summary.written),
         "writtenBytes": summary.written_bytes,
-        "deleted": listing(&summary.deleted),
-        "displaced": listing(&summary.displaced),
-        "kept": listing(&summary.kept),
+        "deleted": mirror::to_json(&summary.deleted),
+        "displaced": mirror::to_json(&summary.displaced),
+        "kept": mirror::to_json(&summary.kept),
         "trash": summary.trash,
         "special": pushed.special,
         "unreadable": unreadable,

@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use legwork_client::{RestoreRequest, RestoredPaths, Trashed, WorkspaceRef};
-use legwork_sync::message::Listing;
 use serde_json::{Value, json};
 
 use crate::app::App;
@@ -14,7 +13,6 @@ use crate::mirror::{self, named};
 use crate::output::printable;
 use crate::project::{self, Project};
 use crate::render;
-use crate::render::json::Text;
 
 /// What had to give way in a mirror, and how to get it back.
 ///
@@ -118,14 +116,14 @@ fn list(app: &App, found: &[Trashed], whole: bool) -> Result<u8, CommandError> {
     for trashed in found {
         text.push_str(&format!(
             "{}  {}  {}, {}",
-            trashed.id,
+            printable(&trashed.id),
             render::time(trashed.displaced_ms),
             mirror::count(trashed.paths.total, "path"),
             render::bytes(trashed.bytes),
         ));
         if whole {
             text.push('\n');
-            text.push_str(&lines(&trashed.paths));
+            text.push_str(&mirror::lines("  ", &trashed.paths));
         } else {
             text.push_str(&format!(": {}\n", named(&trashed.paths)));
         }
@@ -137,27 +135,12 @@ fn list(app: &App, found: &[Trashed], whole: bool) -> Result<u8, CommandError> {
     Ok(0)
 }
 
-fn lines(listing: &Listing) -> String {
-    let mut text = String::new();
-    for path in &listing.paths {
-        text.push_str(&format!(
-            "  {}\n",
-            printable(&String::from_utf8_lossy(path))
-        ));
-    }
-    let more = listing.total.saturating_sub(listing.paths.len() as u64);
-    if more > 0 {
-        text.push_str(&format!("  and {more} more\n"));
-    }
-    text
-}
-
 fn tell(app: &App, done: &RestoredPaths) -> Result<u8, CommandError> {
     if app.out.json {
         app.out.json_line(&json!({
-            "restored": listing(&done.restored),
-            "inTheWay": listing(&done.in_the_way),
-            "displaced": listing(&done.displaced),
+            "restored": mirror::to_json(&done.restored),
+            "inTheWay": mirror::to_json(&done.in_the_way),
+            "displaced": mirror::to_json(&done.displaced),
         }))?;
     } else {
         app.out.note(&match done.restored.total {
@@ -185,16 +168,11 @@ fn tell(app: &App, done: &RestoredPaths) -> Result<u8, CommandError> {
     })
 }
 
-fn listing(listing: &Listing) -> Value {
-    let paths: Vec<Text<'_>> = listing.paths.iter().map(|path| Text::new(path)).collect();
-    json!({"total": listing.total, "paths": paths})
-}
-
 fn to_json(trashed: &Trashed) -> Value {
     json!({
         "id": trashed.id,
         "displacedMs": trashed.displaced_ms,
         "bytes": trashed.bytes,
-        "paths": listing(&trashed.paths),
+        "paths": mirror::to_json(&trashed.paths),
     })
 }

@@ -29,7 +29,7 @@ pub(crate) fn workspaces(workspaces: &[Workspace], own: &str) -> String {
                 super::time(used)
             },
             what(workspace, own),
-            crate::output::printable(&workspace.tree.to_string_lossy()),
+            workspace.tree.to_string_lossy().into_owned(),
         ]
     };
     aligned(heads, workspaces.iter().map(row))
@@ -40,7 +40,10 @@ pub(super) fn aligned<const N: usize>(
     heads: [&str; N],
     rows: impl Iterator<Item = [String; N]>,
 ) -> String {
-    let rows: Vec<_> = rows.collect();
+    // Whatever is in a cell is on its line, and drives no terminal.
+    let rows: Vec<_> = rows
+        .map(|row| row.map(|cell| crate::output::printable(&cell)))
+        .collect();
     let mut widths = heads.map(str::len);
     for row in &rows {
         for (width, cell) in widths.iter_mut().zip(row) {
@@ -70,7 +73,7 @@ fn row(job: &Job, now_ms: u64) -> [String; 5] {
         short(job).to_owned(),
         word,
         coarse(age),
-        crate::output::printable(job.name.as_deref().unwrap_or_default()),
+        job.name.clone().unwrap_or_default(),
         command_line(job),
     ]
 }

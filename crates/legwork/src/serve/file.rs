@@ -89,6 +89,7 @@ pub(super) struct Limits {
     pub(super) drain_s: Option<u64>,
     pub(super) jobs_each: Option<usize>,
     pub(super) streams_each: Option<usize>,
+    pub(super) workspaces_each: Option<usize>,
     pub(super) workspace_bytes_each: Option<u64>,
     pub(super) workspace_entries_each: Option<u64>,
     pub(super) staging_bytes_each: Option<u64>,

@@ -245,6 +245,7 @@ fn limits(file: &file::Limits) -> Limits {
         quotas: Quotas {
             jobs: file.jobs_each.unwrap_or(usual.quotas.jobs),
             streams: file.streams_each.unwrap_or(usual.quotas.streams),
+            workspaces: file.workspaces_each.unwrap_or(usual.quotas.workspaces),
             workspace_bytes: file
                 .workspace_bytes_each
                 .unwrap_or(usual.quotas.workspace_bytes),

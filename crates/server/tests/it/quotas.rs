@@ -261,6 +261,64 @@ async fn entries_in_mirrors_and_bytes_on_their_way_are_limited_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn mirrors_are_limited_however_they_come_to_be() {
+    let mut limits = few();
+    limits.quotas.workspaces = 2;
+    limits.quotas.streams = 100;
+    let net = Net::start(limits).await;
+    let (alice, bob) = (
+        net.enrolled("alice", Role::Run),
+        net.enrolled("bob", Role::Run),
+    );
+    let temp = tempfile::tempdir().unwrap();
+    let home = temp.path().to_owned();
+    let mut pushing = Vec::new();
+    for name in ["a", "b", "c", "d", "e", "f"] {
+        write_tree(&home.join(name), &[("file", "")]);
+        let (client, home) = (net.client(&alice).await, home.clone());
+        let pushed = async move { push(&client, &home, name).await.map(|_| name) };
+        pushing.push(net.tasks.spawn(pushed));
+    }
+    let (mut there, mut refused) = (Vec::new(), Vec::new());
+    for pushed in pushing {
+        match pushed.await.unwrap() {
+            Ok(name) => there.push(name),
+            Err(error) => refused.push(error),
+        }
+    }
+    assert_eq!((there.len(), refused.len()), (2, 4));
+    for error in refused {
+        assert_eq!(error.reason, "TOO_MANY_WORKSPACES", "{error:?}");
+        assert_eq!(error.metadata["limit"], "2");
+        assert!(error.message.contains("legwork workspaces rm"), "{error:?}");
+    }
+    let client = net.client(&alice).await;
+    let started = async |name: &str| {
+        let place = Place {
+            workspace: Some(WorkspaceRef::Name(name.into())),
+            ..Place::default()
+        };
+        let spec = JobSpec {
+            place,
+            ..JobSpec::new(["/bin/true"])
+        };
+        client.start(&spec).await.map_err(|error| error.reason)
+    };
+    // A start makes one too, and has to be let: it is its owner's.
+    assert_eq!(started("x").await.unwrap_err(), "TOO_MANY_WORKSPACES");
+    push(&client, &home, there[0]).await.unwrap();
+    client.remove_workspace(there[1]).await.unwrap();
+    let job = started("x").await.unwrap();
+    client.wait(&job.id.to_string()).await.unwrap();
+    assert_eq!(client.workspaces().await.unwrap().len(), 2);
+    let refused = push(&client, &home, there[1]).await.unwrap_err();
+    assert_eq!(refused.reason, "TOO_MANY_WORKSPACES");
+    client.remove_workspace("x").await.unwrap();
+    push(&client, &home, there[1]).await.unwrap();
+    push(&net.client(&bob).await, &home, "a").await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn commits_at_once_are_not_more_than_one_after_the_other() {
     let mut limits = few();
     limits.quotas.streams = 100;

@@ -12,6 +12,8 @@ use crate::path::is_below;
 const MAX_GLOBS: usize = 256;
 /// Bytes in one pattern.
 const MAX_GLOB: usize = 4096;
+/// Bytes in all of them: a server compiles what a client made up, and a mebibyte of stars takes seconds.
+const MAX_GLOBS_BYTES: usize = 64 << 10;
 
 /// Directories whose content runs as the user's own, such as hooks. A job must not get any there by a
 /// pattern that happens to match.
@@ -30,6 +32,7 @@ pub(crate) struct Globs {
 impl Globs {
     pub(crate) fn new(globs: &[String]) -> Result<Self, PullError> {
         let (mut set, mut fixed, mut named) = (GlobSetBuilder::new(), Vec::new(), Vec::new());
+        let mut bytes = 0;
         for glob in globs {
             let bad = |why: String| PullError::BadGlob {
                 glob: glob.clone(),
@@ -38,6 +41,10 @@ impl Globs {
             let pattern = glob.trim_start_matches("./").trim_end_matches('/');
             if pattern.is_empty() || glob.len() > MAX_GLOB || globs.len() > MAX_GLOBS {
                 return Err(bad("empty, too long, or one too many".to_owned()));
+            }
+            bytes += glob.len();
+            if bytes > MAX_GLOBS_BYTES {
+                return Err(bad("with those before it, more than 64 KiB".to_owned()));
             }
             if pattern.starts_with('/') || pattern.split('/').any(|name| name == "..") {
                 return Err(bad("leads out of the workspace".to_owned()));
@@ -138,5 +145,13 @@ mod tests {
         for bad in ["", "/etc/*", "../x", "a/../../b", "a[", "/"] {
             assert!(Globs::new(&[bad.to_owned()]).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn patterns_are_bounded_together() {
+        let globs = |number: usize| -> Vec<_> { (0..number).map(|_| "*a".repeat(2048)).collect() };
+        assert!(Globs::new(&globs(16)).is_ok());
+        let refused = Globs::new(&globs(17)).unwrap_err().to_string();
+        assert!(refused.contains("64 KiB"), "{refused}");
     }
 }

@@ -50,11 +50,11 @@ pub struct Held {
 }
 
 impl Held {
-    /// With so many bytes more.
-    pub(crate) fn and(self, bytes: u64) -> Self {
+    /// Both together.
+    pub(crate) fn and(self, other: Self) -> Self {
         Self {
-            bytes: self.bytes.saturating_add(bytes),
-            ..self
+            bytes: self.bytes.saturating_add(other.bytes),
+            entries: self.entries.saturating_add(other.entries),
         }
     }
 }
@@ -87,7 +87,7 @@ struct Counts {
     held: Held,
     /// Bytes that commits replaced and that are kept for when they come back.
     past: u64,
-    /// Files that were sent.
+    /// Files of sessions that were cut off, and those that were sent since: if this one is cut off, all of them stay.
     files: u64,
     /// Bytes that came to the staging area, or are about to. What was sent twice counts twice: that is rare, and to
     /// know better takes a list of all that was sent.
@@ -99,12 +99,18 @@ struct Counts {
 }
 
 impl<'a> Tally<'a> {
-    /// Of a workspace that holds so much, beside what commits replaced.
-    pub(crate) fn begin(room: Option<&'a dyn Room>, held: Held, staging: &'a Dir) -> Self {
+    /// Of a workspace that holds so much, and so much of sessions that were cut off, beside what commits replaced.
+    pub(crate) fn begin(
+        room: Option<&'a dyn Room>,
+        held: Held,
+        kept: Held,
+        staging: &'a Dir,
+    ) -> Self {
         // Counted only for somebody. What cannot be counted has no say.
         let past = room.map_or(0, |_| past::bytes(staging).unwrap_or(0));
         let counts = Mutex::new(Counts {
-            held,
+            held: held.and(kept),
+            files: kept.entries,
             past,
             ..Counts::default()
         });

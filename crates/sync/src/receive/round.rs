@@ -392,7 +392,7 @@ mod tests {
             bytes: 0,
             entries: 0,
         };
-        let tally = Tally::begin(None, nothing, &staging);
+        let tally = Tally::begin(None, nothing, nothing, &staging);
         let keep = Some(since_epoch(SystemTime::UNIX_EPOCH));
         talk(Rounds::new(options, &tally, keep, void));
     }

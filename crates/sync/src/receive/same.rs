@@ -88,8 +88,8 @@ impl Session<'_> {
 
     fn unchanged(&self, begun: &Begun, stored: &Stored) -> Received {
         let (hello, staging) = (&begun.hello, &self.workspace.held.staging);
-        let held = stored.held().and(begun.kept.bytes());
-        Tally::begin(self.options.room.as_deref(), held, staging).rest();
+        let room = self.options.room.as_deref();
+        Tally::begin(room, stored.held(), begun.kept.held(), staging).rest();
         done(hello, stored)
     }
 

@@ -29,7 +29,51 @@ const OWN: &[u8] = b".legworkignore";
 const CACHE_TAG: &[u8] = b"CACHEDIR.TAG";
 const CACHE_SIGNATURE: &[u8] = b"Signature: 8a477f597d28d172789f06886806bc55";
 /// Bytes of an ignore file that are read at most.
-const MAX_RULES: usize = 1 << 20;
+const MAX_RULES: usize = 16 << 20;
+
+/// The rules of one file, in its order. A long file is in parts: what one matcher can hold has an end.
+#[derive(Debug)]
+struct File(Vec<Gitignore>);
+
+impl File {
+    /// Of `file` in the directory `dir`. A line that makes no sense is skipped.
+    fn parse(dir: &Path, file: &Path, text: &[u8]) -> Self {
+        let text = String::from_utf8_lossy(text);
+        let lines: Vec<&str> = text.lines().collect();
+        let mut parts = Vec::new();
+        Self::add(dir, &dir.join(file), &lines, &mut parts);
+        Self(parts)
+    }
+
+    /// Adds some lines. Those that are too much together are taken apart: without one of them something would travel that must not.
+    fn add(dir: &Path, file: &Path, lines: &[&str], parts: &mut Vec<Gitignore>) {
+        let mut builder = GitignoreBuilder::new(dir);
+        for line in lines {
+            let _ignored = builder.add_line(Some(file.to_owned()), line);
+        }
+        match builder.build() {
+            Ok(part) if part.is_empty() => {}
+            Ok(part) => parts.push(part),
+            Err(_) if lines.len() > 1 => {
+                let (first, rest) = lines.split_at(lines.len() / 2);
+                Self::add(dir, file, first, parts);
+                Self::add(dir, file, rest, parts);
+            }
+            Err(_) => {}
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// What its last line that matches says.
+    fn matched(&self, path: &Path, is_dir: bool) -> Match<&Glob> {
+        let parts = self.0.iter().rev();
+        let mut said = parts.map(|part| part.matched(path, is_dir));
+        said.find(|said| !said.is_none()).unwrap_or(Match::None)
+    }
+}
 
 /// What is taken whatever the rules say.
 #[derive(Debug, Default)]
@@ -79,8 +123,8 @@ pub(crate) struct Rules {
     prefix: PathBuf,
     /// `None` only where no rule is in force at all.
     above: Option<Arc<Self>>,
-    own: Option<Gitignore>,
-    git: Option<Gitignore>,
+    own: Option<File>,
+    git: Option<File>,
     /// Nothing is left out, here and below.
     off: bool,
     /// What is taken nevertheless.
@@ -128,7 +172,7 @@ impl Rules {
             ..Self::default()
         });
         for (dir, file) in files {
-            let git = read(&file).map(|text| parse(&dir, &file, &text));
+            let git = read(&file).map(|text| File::parse(&dir, &file, &text));
             if let Some(git) = git.filter(|git| !git.is_empty()) {
                 rules = Arc::new(Self {
                     prefix: prefix.clone(),
@@ -162,7 +206,7 @@ impl Rules {
             let text = has(name)
                 .then(|| read_small(dir, name, MAX_RULES))
                 .flatten()?;
-            Some(parse(
+            Some(File::parse(
                 &above.prefix.join(to_path_buf(path)),
                 &to_path_buf(name),
                 &text,
@@ -267,7 +311,7 @@ impl Rules {
         &'a self,
         path: &Path,
         is_dir: bool,
-        kind: impl Fn(&'a Self) -> Option<&'a Gitignore>,
+        kind: impl Fn(&'a Self) -> Option<&'a File>,
     ) -> Option<Match<&'a Glob>> {
         let mut here = Some(self);
         while let Some(rules) = here {
@@ -306,13 +350,4 @@ fn joined(parent: &[u8], name: &[u8]) -> Vec<u8> {
         return name.to_vec();
     }
     [parent, name].join(&b'/')
-}
-
-/// The rules of `file` in the directory `dir`. A line that makes no sense is skipped.
-fn parse(dir: &Path, file: &Path, text: &[u8]) -> Gitignore {
-    let mut builder = GitignoreBuilder::new(dir);
-    for line in String::from_utf8_lossy(text).lines() {
-        let _ignored = builder.add_line(Some(dir.join(file)), line);
-    }
-    builder.build().unwrap_or_else(|_| Gitignore::empty())
 }

@@ -30,6 +30,17 @@ pub(crate) struct Hold {
     name: String,
 }
 
+impl Hold {
+    fn is_in_force(&self, now: SystemTime) -> bool {
+        // A hold from the far future was made by a clock that was wrong.
+        self.until_ns > nanoseconds(now) && self.until_ns <= nanoseconds(now + LASTS)
+    }
+}
+
+fn nanoseconds(time: SystemTime) -> u64 {
+    u64::try_from(since_epoch(time)).unwrap_or(0)
+}
+
 /// The hold that is recorded at `path`. One that is damaged holds nothing.
 fn load(path: &Path) -> Result<Option<Hold>, StoreError> {
     let Some(bytes) = store::read(path)? else {
@@ -61,13 +72,7 @@ fn save(path: &Path, hold: &Hold) -> Result<(), StoreError> {
 /// Lets `writer` write at `now`, if nobody else holds the workspace or it takes over; who keeps it in step holds it from
 /// then on, until it leaves.
 pub(crate) fn claim(path: &Path, writer: &Writer, now: SystemTime) -> Result<(), Refusal> {
-    let nanoseconds = |time| u64::try_from(since_epoch(time)).unwrap_or(0);
-    let (now_ns, held) = (nanoseconds(now), load(path)?);
-    // A hold from the far future was made by a clock that was wrong.
-    let latest = nanoseconds(now + LASTS);
-    let other = held.filter(|hold| {
-        hold.holder != writer.id && hold.until_ns > now_ns && hold.until_ns <= latest
-    });
+    let other = load(path)?.filter(|hold| hold.holder != writer.id && hold.is_in_force(now));
     if let Some(other) = &other
         && !writer.takeover
     {
@@ -78,15 +83,34 @@ pub(crate) fn claim(path: &Path, writer: &Writer, now: SystemTime) -> Result<(),
         return Ok(store::remove(path)?);
     }
     if writer.keeps || other.is_some() {
-        let end = writer.name.floor_char_boundary(MAX_NAME);
-        let hold = Hold {
-            holder: writer.id,
-            until_ns: latest,
-            name: writer.name[..end].to_owned(),
-        };
-        save(path, &hold)?;
+        hold(path, writer, now)?;
     }
     Ok(())
+}
+
+/// Makes `writer` the holder at `now`, whoever is.
+pub(crate) fn hold(path: &Path, writer: &Writer, now: SystemTime) -> Result<(), StoreError> {
+    let end = writer.name.floor_char_boundary(MAX_NAME);
+    let hold = Hold {
+        holder: writer.id,
+        until_ns: nanoseconds(now + LASTS),
+        name: writer.name[..end].to_owned(),
+    };
+    save(path, &hold)
+}
+
+/// Who holds the workspace, or did.
+pub(crate) fn holder(path: &Path) -> Result<Option<Digest>, StoreError> {
+    Ok(load(path)?.map(|hold| hold.holder))
+}
+
+/// Refuses if somebody else than these holds the workspace at `now`.
+pub(crate) fn check(path: &Path, holders: &[Digest], now: SystemTime) -> Result<(), Refusal> {
+    let held = load(path)?.filter(|hold| !holders.contains(&hold.holder) && hold.is_in_force(now));
+    match held {
+        Some(Hold { name, .. }) => Err(Refusal::OtherWriter { name }),
+        None => Ok(()),
+    }
 }
 
 #[cfg(test)]

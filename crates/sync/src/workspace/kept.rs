@@ -11,6 +11,7 @@ use rustix::io::{Errno, Result};
 
 use crate::commit::StagedFiles;
 use crate::digest::Digest;
+use crate::receive::Held;
 use crate::tree::{Dir, Parents, Use};
 
 /// The directory in `staging`.
@@ -79,10 +80,13 @@ impl Kept {
         })
     }
 
-    /// Bytes that it takes.
-    pub(crate) fn bytes(&self) -> u64 {
+    /// How much it is.
+    pub(crate) fn held(&self) -> Held {
         let each = self.contents.values().map(|content| content.len);
-        each.fold(0, u64::saturating_add)
+        Held {
+            bytes: each.fold(0, u64::saturating_add),
+            entries: self.contents.len() as u64,
+        }
     }
 
     /// Keeps what is staged in `staging`.
@@ -124,7 +128,7 @@ fn parse(name: &[u8]) -> Option<(Digest, bool)> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Content, Kept, PATIENCE_NS, parse, part, whole};
+    use super::{Content, Held, Kept, PATIENCE_NS, parse, part, whole};
     use crate::digest::Digest;
     use crate::tree::{Dir, read};
 
@@ -168,7 +172,8 @@ mod tests {
             (kept.contents[&a], kept.contents[&b]),
             (content(5, true), content(3, false))
         );
-        assert_eq!(kept.bytes(), 8);
+        let (bytes, entries) = (8, 2);
+        assert_eq!(kept.held(), Held { bytes, entries });
         assert!(!cut.join("a job's").exists());
         let kept = Kept::open(&staging, now + PATIENCE_NS).unwrap();
         assert!(kept.contents.is_empty() && std::fs::read_dir(&cut).unwrap().next().is_none());

@@ -11,6 +11,8 @@ use crate::tree::{Dir, Name, Use};
 
 /// The directory in `staging`.
 pub(crate) const PAST: &[u8] = b"past";
+/// What a file counts at least: a block, and its name and inode, which are used up as well.
+const LEAST: u64 = 4096;
 /// How long something stays that nobody asks for, in nanoseconds.
 const PATIENCE_NS: i64 = 7 * 24 * 3600 * 1_000_000_000;
 /// Bytes, and files, that come in one commit without a look at how much there is.
@@ -49,7 +51,7 @@ pub(crate) fn bytes(staging: &Dir) -> Result<u64> {
     Ok(sizes.fold(0, u64::saturating_add))
 }
 
-/// After a commit: removes what is too old, and the oldest beyond so many bytes. Not after each, since that takes a look at all there is.
+/// After a commit: removes what is too old, and the oldest beyond so many bytes, of which each file counts some. Not after each, since that takes a look at all there is.
 /// Returns the large ones, still open: a file system takes a while to free what is in them, which it does when they are closed, and nobody
 /// need wait for that.
 pub(crate) fn prune(
@@ -67,7 +69,7 @@ pub(crate) fn prune(
     let dir = open(staging)?;
     let (mut kept, mut gone): (u64, _) = (0, Vec::new());
     for old in all {
-        kept = kept.saturating_add(old.size);
+        kept = kept.saturating_add(old.size.max(LEAST));
         if kept > most || old.since_ns.saturating_add(PATIENCE_NS) < now_ns {
             if old.size >= LARGE && gone.len() < MOST_OPEN {
                 gone.extend(dir.read_file(&old.name));
@@ -114,7 +116,7 @@ fn list(staging: &Dir) -> Result<Vec<Old>> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Moved, Old, PAST, PATIENCE_NS, bytes, list, open, prune};
+    use super::{LEAST, Moved, Old, PAST, PATIENCE_NS, bytes, list, open, prune};
     use crate::tree::Dir;
 
     #[test]
@@ -151,9 +153,10 @@ mod tests {
         };
         assert_eq!(bytes(&staging).unwrap(), 20);
         assert_eq!(pruned(Moved::default(), 31, first, 10), b"ab");
-        assert_eq!(pruned(many, 31, first, 20), b"ab");
-        assert_eq!(pruned(Moved::default(), 32, first, 19), b"b");
-        assert_eq!(pruned(many, 1, first + 2 * PATIENCE_NS, 19), b"");
+        assert_eq!(pruned(many, 31, first, 2 * LEAST), b"ab");
+        // However short they are.
+        assert_eq!(pruned(Moved::default(), 32, first, 2 * LEAST - 1), b"b");
+        assert_eq!(pruned(many, 1, first + 2 * PATIENCE_NS, LEAST), b"");
         let large = std::fs::File::create(past.join("large")).unwrap();
         large.set_len(super::LARGE).unwrap();
         assert_eq!(prune(&staging, many, (1, first), 0).unwrap().len(), 1);

@@ -179,3 +179,24 @@ fn excluded_directories_are_left_out_wherever_they_lie() {
         assert_eq!(names(&bench), [".gitignore", "a", "own/stately", "state/z"]);
     }
 }
+
+#[test]
+fn rules_that_are_too_many_for_one_matcher_hold_all_the_same() {
+    let bench = Bench::new();
+    let costly = |number: usize| format!("{}{number}\n", "*a".repeat(2000));
+    let many: String = (0..100).map(costly).collect();
+    let mut one = ignore::gitignore::GitignoreBuilder::new("/");
+    for line in many.lines() {
+        one.add_line(None, line).unwrap();
+    }
+    assert!(one.build().is_err());
+    bench.write(
+        ".legworkignore",
+        &format!("*.key\n{many}!kept.key\n*.pem\n"),
+    );
+    for path in ["secret.key", "kept.key", "d/secret.pem", "d/kept"] {
+        bench.write(path, "x");
+    }
+    bench.mirror();
+    assert_eq!(names(&bench), [".legworkignore", "d/kept", "kept.key"]);
+}

@@ -1,14 +1,17 @@
 //! Jobs that run and commits that wait.
 
+use std::fs;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use legwork_sync::digest::Digest;
 use legwork_sync::error::{PushError, ReceiveError, StoreError};
-use legwork_sync::message::Waiting;
+use legwork_sync::message::{Down, Refusal, Up, Waiting, Writer};
 use legwork_sync::observer::{Observer, Progress};
 use legwork_sync::{link, push, receive};
 
+use crate::hostile::{hello, puts};
 use crate::support::{Bench, PATIENCE, now, push_to, write};
 
 /// Counts the reports of waiting, and cancels after some time.
@@ -259,6 +262,73 @@ fn a_client_that_goes_away_stops_the_waiting_and_changes_nothing() {
     assert!(matches!(pushed, Err(PushError::Cancelled)));
     assert!(matches!(received, Err(ReceiveError::Closed(_))));
     assert_eq!(bench.workspace.root().unwrap(), Some(root));
+}
+
+/// The hello of a client that says who it is.
+fn hello_of(name: &str, takeover: bool) -> Up {
+    let Up::Hello(mut said) = hello() else {
+        unreachable!("it is one")
+    };
+    said.writer = Some(Writer {
+        id: Digest::of(name.as_bytes()),
+        name: name.to_owned(),
+        keeps: false,
+        takeover,
+        leaves: false,
+    });
+    Up::Hello(said)
+}
+
+#[test]
+fn a_writer_who_says_nothing_more_gives_way_to_who_takes_over() {
+    let bench = Bench::new();
+    for (says, waits_for_job) in [(false, false), (true, false), (true, true)] {
+        let (silent, server) = link::pair(64);
+        let options = receive::Options::default();
+        thread::scope(|scope| {
+            let first = scope.spawn(|| receive::receive(&bench.workspace, &options, server, &now));
+            silent.sender.send(hello_of("one", false)).unwrap();
+            assert!(matches!(
+                silent.receiver.recv_timeout(PATIENCE),
+                Ok(Down::Welcome(_))
+            ));
+            let lease = waits_for_job.then(|| {
+                let root = bench.workspace.root().unwrap().unwrap();
+                bench.workspace.share(&root).unwrap().unwrap()
+            });
+            if says {
+                // It goes on and on, but never comes to an end.
+                let sender = silent.sender.clone();
+                scope.spawn(move || {
+                    while sender.send(puts(Vec::new())).is_ok() {
+                        thread::sleep(Duration::from_millis(20));
+                    }
+                });
+            }
+            bench.write("a", if says { "said" } else { "silent" });
+            let other = push::Options {
+                writer: Some(Writer {
+                    id: Digest::of(b"two"),
+                    name: "two".to_owned(),
+                    keeps: false,
+                    takeover: true,
+                    leaves: false,
+                }),
+                live: true,
+                ..bench.options()
+            };
+            let pushed = push_to(&bench.workspace, &bench.source, &bench.cache(), &other);
+            pushed.unwrap();
+            let ended = first.join().unwrap();
+            let Err(ReceiveError::Refused(Refusal::OtherWriter { name })) = ended else {
+                panic!("{ended:?}");
+            };
+            assert_eq!(name, "two");
+            drop(lease);
+        });
+        // Its hold ends as that of any other.
+        fs::remove_file(bench.temp.path().join("workspace/hold")).unwrap();
+    }
 }
 
 #[test]

@@ -4,14 +4,16 @@ use std::fs;
 use std::io;
 use std::sync::{Arc, Mutex};
 
-use legwork_sync::error::PushError;
+use legwork_sync::error::{PushError, ReceiveError};
 use legwork_sync::faults::Faults;
+use legwork_sync::link;
 use legwork_sync::message::{Delete, Refusal};
 use legwork_sync::push::{self, Pushed};
 use legwork_sync::receive::{self, Full, Held, Room};
 use legwork_sync::workspace::Workspace;
 
-use crate::support::{Bench, push_under};
+use crate::hostile::{data, hello, put, puts};
+use crate::support::{Bench, files_now, push_under};
 
 /// Room for so many bytes, and what was claimed of it.
 #[derive(Debug)]
@@ -20,9 +22,11 @@ struct Limited {
     now: Mutex<u64>,
     most: Mutex<u64>,
     past_bytes: u64,
+    entries: Mutex<u64>,
 }
 
 const LIMIT: u64 = 100;
+const ENTRIES: u64 = 30;
 
 impl Room for Limited {
     fn claim(&self, bytes: u64) -> Result<(), Full> {
@@ -40,7 +44,20 @@ impl Room for Limited {
         Ok(())
     }
 
+    fn claim_entries(&self, entries: u64) -> Result<(), Full> {
+        let limit = ENTRIES;
+        if entries > limit {
+            return Err(Full {
+                limit,
+                elsewhere: 0,
+            });
+        }
+        *self.entries.lock().unwrap() = entries;
+        Ok(())
+    }
+
     fn settle(&self, held: Held) {
+        *self.entries.lock().unwrap() = held.entries;
         *self.now.lock().unwrap() = held.bytes;
     }
 }
@@ -52,6 +69,7 @@ impl Limited {
             now: 0.into(),
             most: 0.into(),
             past_bytes: 0,
+            entries: 0.into(),
         })
     }
 
@@ -216,6 +234,7 @@ fn what_commits_replaced_gives_way_to_all_else() {
         now: 0.into(),
         most: 0.into(),
         past_bytes: 1 << 20,
+        entries: 0.into(),
     });
     let content = |letter: &str| letter.repeat(size);
     let push = |letter| {
@@ -240,4 +259,45 @@ fn what_commits_replaced_gives_way_to_all_else() {
     assert!(*room.most.lock().unwrap() <= LIMIT);
     assert_eq!(bench.workspace.measure().unwrap().bytes, LIMIT);
     assert_eq!(room.now(), LIMIT);
+}
+
+#[test]
+fn sessions_that_are_cut_off_leave_no_more_files_than_there_may_be() {
+    let (bench, room) = (Bench::new(), Limited::of(1 << 20));
+    let bounds = receive::Options {
+        room: Some(Arc::<Limited>::clone(&room)),
+        ..receive::Options::default()
+    };
+    let mut refused = 0;
+    for session in 0..10_u8 {
+        // Some small files, and then nothing more.
+        let contents: Vec<_> = (0..10)
+            .map(|file| vec![b'a' + file, b'0' + session])
+            .collect();
+        let (client, server) = link::pair(64);
+        let sender = client.sender;
+        sender.send(hello()).unwrap();
+        let put = |content: &Vec<u8>| put(content, content);
+        sender
+            .send(puts(contents.iter().map(put).collect()))
+            .unwrap();
+        let pieces: Vec<_> = (0..10).map(|file| (file, 0, 2)).collect();
+        sender.send(data(&pieces, &contents.concat())).unwrap();
+        drop(sender);
+        let ended = receive::receive(&bench.workspace, &bounds, server, &files_now);
+        let left = fs::read_dir(bench.temp.path().join("workspace/staging/cut"));
+        let left = left.map_or(0, Iterator::count) as u64;
+        assert!(
+            left <= ENTRIES,
+            "{left} files are left of {session} sessions"
+        );
+        assert_eq!(bench.workspace.measure().unwrap().entries, left);
+        assert_eq!(*room.entries.lock().unwrap(), left);
+        match ended {
+            Err(ReceiveError::Closed(_)) => {}
+            Err(ReceiveError::Refused(Refusal::FullEntries { .. })) => refused += 1,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(refused > 0);
 }

@@ -65,7 +65,10 @@ pub(super) async fn run(app: &App, args: Fsck) -> Result<u8, CommandError> {
         for found in &report.problems {
             app.out.text(&format!(
                 "  segment {} at byte {}: {} ({})\n",
-                found.segment, found.offset, found.message, found.kind
+                found.segment,
+                found.offset,
+                crate::output::printable(&found.message),
+                crate::output::printable(&found.kind)
             ))?;
         }
     }
