@@ -182,11 +182,15 @@ def test_what_ran_is_what_ps_saw(away: Away, elsewhere: Host, seconds: int) -> N
         used_s = processor_s(agent.process.pid)
         told = agent.end()
     headers = agents.snapshots(away.host.state)
-    numbers = [header["number"] for header in headers]
+    # A large one is cut into parts.
+    numbers = [header["number"] for header in headers if header["part"] == 0]
+    parts = [(header["number"], header["part"]) for header in headers]
+    whole = {header["number"]: header["parts"] for header in headers}
     size = agents.size(away.host.state)
     print(f"{check}; {told}; {len(headers)} in the log of {size} bytes; agent: {used_s} s")
     assert told["failed"] == told["rejected"] == told["waiting"] == 0
     assert numbers == list(range(told["snapshots"]))
+    assert parts == [(number, part) for number in numbers for part in range(whole[number])]
     assert {header["run"] for header in headers} == {headers[0]["run"]}
     assert not agents.gaps(away.host.state)
     # A machine may be busy, and say so; what was planned and not made is counted.
