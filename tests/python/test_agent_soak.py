@@ -64,6 +64,12 @@ def started(pid: int) -> int | None:
     return int(stat.rpartition(")")[2].split()[19])
 
 
+def processor_s(pid: int) -> float:
+    """How long a process has used the processor, in seconds."""
+    words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def shown(process: dict[str, Any]) -> str:
     """The command as `ps` shows it."""
     words = process.get("cmdline", "").rstrip()
@@ -144,7 +150,16 @@ class Check:
             assert started(pid) != told[pid]["start"], f"{told[pid]} runs, and ps has it not"
             self.ended_between += 1
         if missing := told.keys() - listed.keys():
-            after = {process["pid"]: process for process in agents.at(laptop)["processes"]}
+            ended = time.time()
+
+            def behind() -> dict[str, Any] | None:
+                """What was begun before they had ended may have them."""
+                found = agents.at(laptop)
+                seen = datetime.fromisoformat(found["time"]).timestamp()
+                return found if seen > ended else None
+
+            found = until(behind, "a snapshot behind that")
+            after = {process["pid"]: process for process in found["processes"]}
             for pid in missing:
                 again = after.get(pid)
                 assert not again or again["start"] != told[pid]["start"]
@@ -164,12 +179,18 @@ def test_what_ran_is_what_ps_saw(away: Away, elsewhere: Host, seconds: int) -> N
             check.moment(away.laptop)
             # Moments are sampled; this waits for none of what is tested.
             time.sleep(random.uniform(0.1, 1.0 if seconds < 60 else 10.0))
+        used_s = processor_s(agent.process.pid)
         told = agent.end()
     headers = agents.snapshots(away.host.state)
-    numbers = [header["number"] for header in headers]
-    print(f"{check}; {told}; {len(headers)} in the log")
+    # A large one is cut into parts.
+    numbers = [header["number"] for header in headers if header["part"] == 0]
+    parts = [(header["number"], header["part"]) for header in headers]
+    whole = {header["number"]: header["parts"] for header in headers}
+    size = agents.size(away.host.state)
+    print(f"{check}; {told}; {len(headers)} in the log of {size} bytes; agent: {used_s} s")
     assert told["failed"] == told["rejected"] == told["waiting"] == 0
     assert numbers == list(range(told["snapshots"]))
+    assert parts == [(number, part) for number in numbers for part in range(whole[number])]
     assert {header["run"] for header in headers} == {headers[0]["run"]}
     assert not agents.gaps(away.host.state)
     # A machine may be busy, and say so; what was planned and not made is counted.

@@ -1,11 +1,13 @@
 """Records on the command line: what is sent is told line by line, kept, and found again."""
 
+import fcntl
 import json
 import signal
 import subprocess
 from pathlib import Path
 
 import pytest
+from harness import processes
 from harness.host import Host
 from harness.serving import Away, Serving
 from harness.waiting import DEADLINE_S, until
@@ -63,6 +65,66 @@ def test_lines_are_found_by_time_sender_number_and_filter(host: Host) -> None:
         error = host.run("records", "--json", "tail", "--where", bad).expect(2).error()
         assert error["reason"] == "BAD_FILTER"
     host.run("records", "tail", "--since", "yesterday").expect(2)
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    "hostile", ["[range(1e12)]", "def f: 1 + f; f", '"x" * 3000000000 | length']
+)
+def test_a_filter_that_takes_too_much_is_told_in_words(host: Host, hostile: str) -> None:
+    host.ok("records", "send", stdin=b'{"n":1}\n{"n":2}\n')
+    result = host.run("records", "--json", "tail", "--where", hostile).expect(1)
+    error = result.error()
+    assert error["reason"] == "FILTER_FAILED"
+    assert "more memory than the 1024 MiB" in error["message"]
+    assert error["hint"]
+    assert result.out == b""
+    # What a filter says of a line is not a screen full, and does nothing to the screen.
+    long = json.dumps({"x": "\x1b[2J" + "y" * 5000})
+    host.ok("records", "send", "-s", "odd", stdin=long.encode())
+    result = host.run("records", "tail", "-s", "odd", "--where", ".data.x | error").expect(0)
+    assert "the filter failed on 1 lines" in result.error_text
+    assert len(result.err) < 1000
+    assert b"\x1b" not in result.err
+
+
+@pytest.mark.once
+def test_a_filter_ends_with_its_command(host: Host) -> None:
+    host.ok("records", "send", stdin=b'{"n":1}\n')
+    process = host.popen("records", "tail", "-f", "--where", "def f: f; f")
+
+    def filters() -> list[str]:
+        path = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        return path.read_text().split()
+
+    until(filters, "the filter is at work")
+    (child,) = filters()
+    process.kill()
+    process.communicate()
+
+    until(lambda: processes.state(int(child)) in (None, "Z"), "the filter is gone")
+
+
+@pytest.mark.once
+def test_a_log_that_somebody_holds_is_told(host: Host) -> None:
+    host.ok("records", "send", stdin=b'{"n":1}\n')
+    (lock,) = host.state.glob("records/*/log/lock")
+    with lock.open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        senders = [
+            host.popen("records", "--json", "send", stdin=subprocess.PIPE),
+            host.popen("records", "--json", "tail"),
+        ]
+        for process in senders:
+            _, err = process.communicate(
+                b'{"n":2}\n' if process.stdin else None, timeout=DEADLINE_S
+            )
+            assert process.returncode == 1
+            error = json.loads(err.splitlines()[-1])
+            assert (error["reason"], error["retryable"]) == ("STREAM_BUSY", True)
+            assert "legwork serve" in error["message"]
+    host.ok("records", "send", stdin=b'{"n":3}\n')
+    assert [record["n"] for record in exported(host)] == [1, 3]
 
 
 @pytest.mark.once

@@ -35,7 +35,7 @@ ANSWERS = {
     "Pretty": {"3 accepted, "},
     "Deep": {"2 accepted, TOO_DEEP"},
     "LongLine": {"2 accepted, TOO_LARGE"},
-    "HugeLine": {"REFUSED OUTOFRANGE"},
+    "HugeLine": {"REFUSED MESSAGE_TOO_LARGE"},
     "DuplicateKey": {"2 accepted, DUPLICATE_KEY"},
     "NotANumber": {"2 accepted, BAD_NUMBER"},
     "NotUtf8": {"2 accepted, NOT_UTF8"},

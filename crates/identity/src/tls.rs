@@ -19,7 +19,7 @@ mod peer_certificate;
 mod verifier;
 
 pub use self::credentials::{Credentials, NotCredentials};
-pub use self::elsewhere::{ElsewhereError, elsewhere};
+pub use self::elsewhere::{ElsewhereError, Own, elsewhere};
 pub use self::error::{HandshakeError, PeerRefusal};
 pub use self::peer_certificate::{NotAPeer, PeerCertificate, Serial};
 

@@ -150,6 +150,9 @@ pub(crate) enum Command {
     Context(commands::context::Context),
     /// Print the version
     Version(commands::version::Version),
+    /// The process of a filter, for `records --where`
+    #[command(name = crate::records::filter::COMMAND, hide = true)]
+    Filter,
 }
 
 #[cfg(test)]

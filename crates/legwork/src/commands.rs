@@ -74,6 +74,7 @@ pub(crate) async fn dispatch(mut app: App, command: Command) -> Result<u8, Comma
         Command::Join(args) => join::run(&app, args).await,
         Command::Context(args) => context::run(&app, args),
         Command::Version(args) => version::run(&app, args),
+        Command::Filter => crate::records::filter::work(),
     };
     app.settle().await;
     result

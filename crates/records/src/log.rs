@@ -126,6 +126,12 @@ impl Log {
         })
     }
 
+    /// Tells somebody to whom a batch came back because too much waits when it is worth another try: once, after something of
+    /// that was taken to be written, or the log was closed; at once, if nothing waits. On the thread that writes, so it should be quick.
+    pub fn when_drained(&self, wake: impl FnOnce() + Send + 'static) {
+        self.shared.queue.when_drained(Box::new(wake));
+    }
+
     /// Hands a batch in once there is room, and waits for the answer.
     ///
     /// # Errors

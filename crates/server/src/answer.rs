@@ -1,8 +1,8 @@
 //! What happens around a call that came over a socket: its answer ends when the server does, and it is logged.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -16,7 +16,9 @@ use tonic_types::StatusExt;
 use crate::access::Call;
 use crate::access_log::{AccessLog, Entry};
 use crate::audit::Audit;
+use crate::in_flight::Arriving;
 use crate::metrics::{Done, Metrics};
+use crate::oversize;
 use crate::problem::Problem;
 use crate::quotas::Stream;
 
@@ -50,7 +52,13 @@ pub(crate) struct Watched {
 }
 
 impl Watched {
-    pub(crate) fn begin(self, path: String, call: Arc<Call>, stream: Option<Stream>) -> Watch {
+    pub(crate) fn begin(
+        self,
+        path: String,
+        call: Arc<Call>,
+        stream: Option<Stream>,
+        incoming: Option<Arriving>,
+    ) -> Watch {
         if let Some(metrics) = &self.metrics {
             metrics.begin(&path);
         }
@@ -65,6 +73,7 @@ impl Watched {
             reason: String::new(),
             begun: false,
             stream,
+            incoming: Arc::new(Mutex::new(incoming)),
             over: false,
         }
     }
@@ -86,6 +95,8 @@ pub(crate) struct Watch {
     begun: bool,
     /// Its place among the streams of its caller.
     stream: Option<Stream>,
+    /// What it has in memory of what it was sent, if that is counted.
+    incoming: Arc<Mutex<Option<Arriving>>>,
     over: bool,
 }
 
@@ -95,6 +106,7 @@ impl Watch {
         request.map(|inner| Counted {
             inner,
             bytes: Arc::clone(&self.received),
+            incoming: Arc::clone(&self.incoming),
         })
     }
 
@@ -123,6 +135,7 @@ impl Watch {
             return;
         }
         self.stream = None;
+        drop(lock(&self.incoming).take());
         let done = Done {
             // Nobody was there any more to be told.
             code: self.code.unwrap_or(Code::Cancelled),
@@ -157,6 +170,11 @@ impl Drop for Watch {
 pub(crate) struct Counted {
     inner: Body,
     bytes: Arc<AtomicU64>,
+    incoming: Arc<Mutex<Option<Arriving>>>,
+}
+
+fn lock(incoming: &Mutex<Option<Arriving>>) -> MutexGuard<'_, Option<Arriving>> {
+    incoming.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl HttpBody for Counted {
@@ -172,6 +190,12 @@ impl HttpBody for Counted {
             && let Some(data) = frame.data_ref()
         {
             self.bytes.fetch_add(data.len() as u64, Ordering::Relaxed);
+            let taken = lock(&self.incoming)
+                .as_mut()
+                .map(|incoming| incoming.take(data));
+            if let Some(Err(problem)) = taken {
+                return Poll::Ready(Some(Err(problem.into())));
+            }
         }
         polled
     }
@@ -195,7 +219,8 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    pub(crate) fn wrap(answer: http::Response<Body>, mut watch: Watch) -> http::Response<Body> {
+    pub(crate) fn wrap(mut answer: http::Response<Body>, mut watch: Watch) -> http::Response<Body> {
+        oversize::reword(answer.headers_mut());
         watch.see(answer.headers());
         if answer.body().is_end_stream() {
             watch.end();
@@ -247,12 +272,13 @@ impl HttpBody for Answer {
             this.end();
             return Poll::Ready(Some(Ok(Frame::trailers(farewell()))));
         }
-        let polled = Pin::new(inner).poll_frame(cx);
-        if let Poll::Ready(Some(Ok(frame))) = &polled {
+        let mut polled = Pin::new(inner).poll_frame(cx);
+        if let Poll::Ready(Some(Ok(frame))) = &mut polled {
             if let Some(data) = frame.data_ref() {
                 this.watch.sent += data.len() as u64;
                 this.watch.begin();
-            } else if let Some(trailers) = frame.trailers_ref() {
+            } else if let Some(trailers) = frame.trailers_mut() {
+                oversize::reword(trailers);
                 this.watch.see(trailers);
                 this.end();
             }
@@ -309,7 +335,7 @@ mod tests {
         };
         let call = Arc::new(Call::new(None, None));
         let stream = usage.stream(Uuid::nil()).unwrap();
-        let watch = watched.begin(STREAMS[0].to_owned(), call, Some(stream));
+        let watch = watched.begin(STREAMS[0].to_owned(), call, Some(stream), None);
         let frames = frames.into_iter().map(Ok::<_, Status>);
         let body = Body::new(StreamBody::new(futures_util::stream::iter(frames)));
         Answer::wrap(http::Response::new(body), watch).into_body()

@@ -21,6 +21,7 @@ use uuid::Uuid;
 use crate::access::Call;
 use crate::answer::{Answer, STREAMS, Watched};
 use crate::authority::now;
+use crate::in_flight::Arriving;
 use crate::problem::Problem;
 use crate::protocol;
 use crate::quotas::{self, Stream};
@@ -131,6 +132,22 @@ impl Guard {
         }
     }
 
+    /// Counts what the call has in memory, for an identity, if there is room for it.
+    fn in_flight(&self, path: &str, admitted: Admitted) -> (Admitted, Option<Arriving>) {
+        let request = match admitted {
+            Ok(request) => request,
+            refused @ Err(_) => return (refused, None),
+        };
+        let Peer::Identity { id, .. } = *self.peer else {
+            return (Ok(request), None);
+        };
+        let single = !STREAMS.contains(&path);
+        match self.shared.usage.in_flight.call(id, single) {
+            Ok(incoming) => (Ok(request), Some(incoming)),
+            Err(problem) => (Err((request, Status::from(problem))), None),
+        }
+    }
+
     /// Counts the call for whom it belongs to, if it is a stream and they may have another one.
     fn counted(&self, path: &str, admitted: Admitted) -> (Admitted, Option<Stream>) {
         let request = match admitted {
@@ -198,7 +215,8 @@ impl Service<http::Request<Body>> for Guard {
             Ok(request) | Err((request, _)) => request.uri().path().to_owned(),
         };
         let (answer, stream) = self.counted(&path, answer);
-        let watch = watched.begin(path, call, stream);
+        let (answer, incoming) = self.in_flight(&path, answer);
+        let watch = watched.begin(path, call, stream, incoming);
         match answer {
             Ok(request) => {
                 let answering = self.routes.call(watch.count(request));

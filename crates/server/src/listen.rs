@@ -6,6 +6,7 @@
 mod accept;
 mod admission;
 mod connection;
+mod failed;
 mod lock;
 mod preface;
 mod socket;
@@ -28,6 +29,7 @@ use tonic::Code;
 use tonic::service::Routes;
 
 use self::admission::Admission;
+use self::failed::Failed;
 use self::tls::Tls;
 use crate::access_log::AccessLog;
 use crate::answer::Watched;
@@ -156,6 +158,7 @@ pub(crate) struct Listening {
     routes: Routes,
     tls: Option<Tls>,
     admission: Arc<Admission>,
+    failed: Failed,
     limits: Limits,
     watched: Watched,
     connections: TaskTracker,
@@ -174,6 +177,11 @@ impl Listening {
     /// Who is connected, and how many of them.
     pub(crate) fn connections(&self) -> [(&'static str, u64); 4] {
         self.admission.counts()
+    }
+
+    /// How many connections came to nothing, by why.
+    pub(crate) fn failed(&self) -> Vec<(&'static str, u64)> {
+        self.failed.counts()
     }
 
     /// The last second of the certificate that new connections are shown.
@@ -259,6 +267,7 @@ impl Server {
             routes: self.public_routes(&health)?,
             tls,
             admission: Arc::new(Admission::new(limits)),
+            failed: Failed::default(),
             limits,
             watched: Watched {
                 draining: draining.clone(),

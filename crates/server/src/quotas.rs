@@ -14,6 +14,7 @@ use legwork_sync::workspace::TrashBounds;
 use tonic::Code;
 use uuid::Uuid;
 
+use crate::in_flight::InFlight;
 use crate::problem::Problem;
 
 /// What one identity may have at a time.
@@ -68,6 +69,8 @@ pub(crate) struct Usage {
     /// Held by whoever finds out how many jobs may be started.
     turn: tokio::sync::Mutex<()>,
     counts: Arc<Mutex<Counts>>,
+    /// What their calls have in memory.
+    pub(crate) in_flight: InFlight,
 }
 
 #[derive(Debug, Default)]

@@ -225,6 +225,44 @@ def test_headers_and_tls_are_those_of_the_settings(world: World, host: Any) -> N
     assert "s3cret" not in world.serving.log.read_text()
 
 
+def test_a_receiver_that_asks_who_we_are_is_shown_a_certificate(world: World, host: Any) -> None:
+    made = otlp.certificate("localhost")
+    for name, text in (
+        ("ca.pem", made.authority),
+        ("own.pem", made.certificate),
+        ("own.key", made.key),
+    ):
+        (host.tmp / name).write_bytes(text)
+        (host.tmp / name).chmod(0o600)
+    credentials = grpc.ssl_server_credentials(
+        [(made.key, made.certificate)], made.authority, require_client_auth=True
+    )
+    with collecting("localhost:0", credentials) as (collector, port):
+        ca = f'ca = "{host.tmp}/ca.pem"'
+        own = f'{ca}\ncertificate = "{host.tmp}/own.pem"\nkey = "{host.tmp}/own.key"'
+        assert world.serving.end() == 0
+        for more in (ca, own):
+            text = settings(port, more)
+            text = text.replace(f"http://127.0.0.1:{port}", f"https://localhost:{port}")
+            (host.tmp / "server.toml").write_text(text)
+            world.again()
+            if more == own:
+                continue
+            with world.client("admin") as admin:
+                send(admin, *some(0, 3))
+            until(lambda: metric(world, "records_export_failures_total") > 0, "it is refused")
+            assert collector.records() == []
+            assert world.serving.end() == 0
+        until(lambda: len(collector.records()) == 3, "they have come, as somebody who is known")
+    assert world.serving.end() == 0
+    (host.tmp / "own.key").chmod(0o644)
+    result = host.run("serve", "--config", host.tmp / "server.toml").expect(1)
+    assert "chmod 600" in result.error_text
+    world.serving.log.write_text("")
+    (host.tmp / "server.toml").write_text("")
+    world.again()
+
+
 def test_the_server_ends_though_the_receiver_does_not_answer(
     serve: Callable[..., World], lake: tuple[Collector, int]
 ) -> None:

@@ -141,9 +141,15 @@ def test_what_breaks_the_conversation_ends_it(world: World) -> None:
         sender.send(b"{}", 0)
     # A message larger than a batch may be, and a batch of one line of 100 MB in pieces that may.
     large = Sender(web, "app", "p2")
-    with pytest.raises(grpc.RpcError) as ended:
+    with web.refused("MESSAGE_TOO_LARGE") as told:
         large.send(b"x" * (6 << 20), 1)
-    assert ended.value.code() == grpc.StatusCode.OUT_OF_RANGE
+    assert told[0].code == grpc.StatusCode.INVALID_ARGUMENT
+    assert int(told[0].metadata["limit"]) > large.welcome.batch_bytes_max
+    assert "send less at a time" in told[0].message
+    huge = Sender(web, "app", "p4")
+    with web.refused("MESSAGE_TOO_LARGE") as told:
+        huge.send(b'{"x":"' + b"x" * 100_000_000 + b'"}', 1)
+    assert int(told[0].metadata["size"]) > 100_000_000
     pieces = Sender(web, "app", "p3")
     for number in range(1, 26):
         ack = pieces.send(b"x" * (4 << 20), number)

@@ -1,10 +1,12 @@
 """Bounds of senders of records, and a server that goes and comes back: none lost, none twice."""
 
+import contextlib
 import json
 import time
 
 import grpc
 import pytest
+from harness.api import refusal
 from harness.recording import Sender, lines, numbers
 from harness.waiting import until
 from harness.world import World
@@ -42,6 +44,42 @@ def test_an_identity_sends_so_much_and_makes_so_many_streams(serve) -> None:  # 
     until(lambda: getattr(first.send(batch, 2), "accepted", None), "it is let through")
     first.end()
     assert len(lines(world.admin, "slow")) == 300
+
+
+def test_more_streams_than_logs_that_can_be_open(world: World) -> None:
+    senders: list[Sender] = []
+    clients = [world.join(f"web-{number}", "report") for number in range(5)]
+    refused = None
+    for number in range(300):
+        client = clients[number // 60]
+        try:
+            senders.append(Sender(client, f"app-{number}"))
+        except grpc.RpcError as error:
+            refused = refusal(world.stubs, error)
+            break
+    assert refused is not None
+    assert (refused.reason, refused.metadata["limit"]) == ("TOO_MANY_LOGS", "256")
+    assert refused.code == grpc.StatusCode.RESOURCE_EXHAUSTED
+    # One is the server's own.
+    assert len(senders) >= 250
+    # Those that have one go on.
+    for number, sender in enumerate(senders):
+        assert sender.send(b'{"n":%d}' % number).accepted.count == 1
+    senders.pop().end()
+
+    def another() -> bool:
+        with contextlib.suppress(grpc.RpcError):
+            return Sender(clients[4], "another").send(b'{"n":0}').accepted.count == 1
+        return False
+
+    until(another, "a log that nobody uses makes room")
+    for sender in senders:
+        sender.end()
+    for number in range(300):
+        last = Sender(clients[number // 60], f"app-{number}")
+        assert last.send(b'{"n":1000}').accepted.count == 1
+        last.end()
+    assert numbers(world.admin, "app-0") == [0, 1000]
 
 
 def test_a_schema_refuses_what_does_not_fit(serve, host) -> None:  # noqa: ANN001

@@ -53,12 +53,22 @@ class Entry:
         return self.line.get("data", {}).get("snapshot")
 
 
+def logs(state: Path, stream: str) -> Iterator[Path]:
+    """The directories of a stream's logs."""
+    for directory in sorted((state / "records").glob("*")):
+        if json.loads((directory / "stream").read_bytes())["stream"] == stream:
+            yield directory / "log"
+
+
+def size(state: Path, stream: str = "process") -> int:
+    """How many bytes a stream's log has, as it is on the disk."""
+    return sum(path.stat().st_size for log in logs(state, stream) for path in log.iterdir())
+
+
 def lines(state: Path, stream: str = "process") -> Iterator[Entry]:
     """All lines of a stream's log, from its files."""
-    for directory in sorted((state / "records").glob("*")):
-        if json.loads((directory / "stream").read_bytes())["stream"] != stream:
-            continue
-        for segment in sorted((directory / "log").glob("*.jsonl*")):
+    for log in logs(state, stream):
+        for segment in sorted(log.glob("*.jsonl*")):
             text = segment.read_bytes()
             if segment.suffix == ".zst":
                 text = subprocess.run(

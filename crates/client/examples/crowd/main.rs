@@ -147,6 +147,9 @@ impl Who {
     async fn client(&self) -> Result<Client> {
         let _turn = self.door.acquire().await?;
         let client = Client::connect(self.target.clone(), Options::default(), self.tasks.clone());
-        Ok(client.await?)
+        let client = client.await?;
+        // It is a stranger until the server has heard its first word, which may be later.
+        client.info().await?;
+        Ok(client)
     }
 }

@@ -46,6 +46,8 @@ pub enum Expected {
     Known,
     /// It is not there: the server has lost what it acknowledged.
     Lost,
+    /// The server wants one behind all that there are: it makes no sense.
+    NeverSent,
 }
 
 /// Where batches come from, with their numbers. The same number means the same bytes, for ever.
@@ -93,10 +95,14 @@ impl Client {
         source: &mut S,
         mut hear: impl FnMut(Heard) + Send,
     ) -> Result<()> {
+        let mut in_vain = 0;
         loop {
             let mut link = Link::open(&self.contact, options, source.producer()).await?;
+            link.in_vain = in_vain;
             source.rewind().await.map_err(failed)?;
-            match link.run(source, &mut hear).await? {
+            let ended = link.run(source, &mut hear).await?;
+            in_vain = link.in_vain;
+            match ended {
                 Ended::Done => {
                     self.contact.give_back(link.live);
                     return Ok(());
@@ -128,6 +134,8 @@ struct Link {
     under_way: VecDeque<u64>,
     /// A batch was refused: nothing is sent until everything that was under way is answered, and this time has passed.
     pause: Option<Duration>,
+    /// Refusals since something was acknowledged.
+    in_vain: u32,
     producer: String,
 }
 
@@ -155,6 +163,7 @@ impl Link {
                         credit: 0,
                         under_way: VecDeque::new(),
                         pause: None,
+                        in_vain: 0,
                         producer,
                     });
                 }
@@ -233,6 +242,7 @@ impl Link {
                 let ack = convert::ack(ack)?;
                 self.answered(ack.sequence)?;
                 source.acknowledged(ack.sequence).map_err(failed)?;
+                self.in_vain = 0;
                 hear(Heard::Ack(ack));
             }
             Some(Told::Refusal(refusal)) => {
@@ -240,7 +250,9 @@ impl Link {
                 self.answered(refusal.sequence)?;
                 // Those behind one that was refused say nothing new.
                 if self.pause.is_none() {
-                    self.pause = Some(self.refused(&refusal, source)?);
+                    let told = self.refused(&refusal, source)?;
+                    self.pause = Some(told.max(patience(self.in_vain)));
+                    self.in_vain = self.in_vain.saturating_add(1);
                     hear(Heard::Delayed(refusal));
                 }
             }
@@ -262,6 +274,9 @@ impl Link {
             ("OUT_OF_ORDER", Some(expected)) => match source.expected(expected).map_err(failed)? {
                 Expected::Known => Ok(Duration::ZERO),
                 Expected::Lost => Err(forgotten(refusal, expected)),
+                Expected::NeverSent => {
+                    Err(CallError::protocol("it expects a batch that nobody sent"))
+                }
             },
             ("CONFLICT", _) if source.conflict().map_err(failed)? => Ok(Duration::ZERO),
             _ => match refusal.retry_after {
@@ -270,6 +285,15 @@ impl Link {
                 None => Err(final_word(refusal)),
             },
         }
+    }
+}
+
+/// How long to wait at least after so many refusals in vain: one may be set right at once, and a server that has nothing else to say is not
+/// asked as fast as it answers.
+fn patience(in_vain: u32) -> Duration {
+    match in_vain {
+        0 | 1 => Duration::ZERO,
+        more => PAUSE.min(Duration::from_millis(5) * (1 << more.min(10))),
     }
 }
 

@@ -118,6 +118,9 @@ impl Batches for FromMemory {
         if sequence < self.first() {
             return Ok(Expected::Lost);
         }
+        if sequence > self.next {
+            return Ok(Expected::NeverSent);
+        }
         // It has those before.
         self.acknowledged(sequence - 1)?;
         Ok(Expected::Known)
@@ -172,6 +175,9 @@ mod tests {
         assert_eq!(numbers(&mut source, 3).await, [1, 2, 3]);
         source.acknowledged(1).unwrap();
         assert_eq!(source.expected(1).unwrap(), Expected::Lost);
+        for beyond in [5, u64::MAX] {
+            assert_eq!(source.expected(beyond).unwrap(), Expected::NeverSent);
+        }
         assert_eq!(source.expected(3).unwrap(), Expected::Known);
         source.rewind().await.unwrap();
         assert_eq!(numbers(&mut source, 1).await, [3]);

@@ -154,13 +154,22 @@ fn install_agent(app: &App, args: Install) -> Result<u8, CommandError> {
         force: args.force,
         start: !args.no_start,
     };
+    let stays = agent::keys().exists();
     let written = agent::install(&wanted, how)?;
     if app.out.json {
         app.out.json_line(&json!({
             "written": written.iter().map(|path| path.to_string_lossy()).collect::<Vec<_>>(),
             "started": !args.no_start,
+            "joined": !stays,
         }))?;
         return Ok(0);
+    }
+    if stays {
+        app.out.note(&format!(
+            "the agent stays with the server that it has joined before, and no invite was read; to take it to another one, remove {} \
+             and install it again with an invite of that one",
+            agent::keys().display()
+        ));
     }
     if let Some(path) = written {
         app.out.note(&format!("{} is written", path.display()));

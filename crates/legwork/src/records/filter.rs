@@ -1,29 +1,29 @@
 //! A jq filter that says which lines are wanted: `.data.cpu > 5 and .client == "web-1"`.
 //!
-//! It runs here and not on the server. The language can loop for ever and make lists of any length; nothing can stop it from outside, and
-//! nothing can take its memory back from a thread. So whoever writes a filter pays for it: it has a thread of its own, so many seconds for a line
-//! ([`PATIENCE`]), and the process has so much memory more ([`MEMORY`]). The server is only asked for what times, clients and numbers tell.
+//! It runs here and not on the server. The language can loop for ever, call itself to any depth and make lists of any length; nothing can stop it
+//! from outside, and what it runs out of ends its whole process. So whoever writes a filter pays for it, and it has a process of its own
+//! (`work`): this program once more, with so many seconds for the lines of one message ([`PATIENCE`]) and so much memory. How that ends is told
+//! here in words. The server is only asked for what times, clients and numbers tell.
 
-use std::sync::mpsc;
-use std::thread;
+mod work;
+
+use std::io;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use bytes::Bytes;
-use jaq_core::load::{Arena, File, Loader};
-use jaq_core::{Compiler, Ctx, Vars, data, unwrap_valr};
-use jaq_json::{Val, read};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tokio::sync::oneshot;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
-use crate::error::CommandError;
+pub(crate) use self::work::work;
+use self::work::{Answer, MEMORY};
+use crate::error::{CommandError, FAILED, USAGE};
 
+/// The hidden command that is the other process.
+pub(crate) const COMMAND: &str = "__filter";
 /// How long a filter may take for the lines of one message.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// Bytes that the process may take for its data once there is a filter.
-const MEMORY: u64 = 1 << 30;
-
-/// What is asked: lines, and whom to answer.
-type Question = (Bytes, oneshot::Sender<Kept>);
 
 /// The lines that are wanted.
 #[derive(Debug, Default)]
@@ -36,147 +36,106 @@ pub(crate) struct Kept {
     pub(crate) why: Option<String>,
 }
 
-/// A filter at work.
+/// A filter at work. It ends with this.
 #[derive(Debug)]
-pub(crate) struct Filter(mpsc::Sender<Question>);
+pub(crate) struct Filter {
+    process: Child,
+    ask: ChildStdin,
+    told: BufReader<ChildStdout>,
+    answer: Vec<u8>,
+}
 
 impl Filter {
     /// Compiles a filter.
     pub(crate) async fn new(code: &str) -> Result<Self, CommandError> {
-        limit_memory();
-        let (ask, asked) = mpsc::channel::<Question>();
-        let (compiled, outcome) = oneshot::channel();
-        let code = code.to_owned();
-        thread::Builder::new()
-            .name("filter".to_owned())
-            .spawn(move || work(&code, compiled, &asked))?;
-        let outcome = outcome
-            .await
-            .unwrap_or_else(|_| Err("it cannot be compiled".to_owned()));
-        outcome.map_err(|why| {
-            CommandError::new(crate::error::USAGE, "BAD_FILTER", format!("--where: {why}"))
-                .hint("a filter is written as for jq, over a whole line: --where '.data.cpu > 5'")
-        })?;
-        Ok(Self(ask))
+        let mut process = Command::new("/proc/self/exe")
+            .arg(COMMAND)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            // A last word about its stack is nothing for who wrote a filter.
+            .stderr(Stdio::null())
+            // Ctrl-C is for us to hear: it would look like a filter that failed.
+            .process_group(0)
+            .kill_on_drop(true)
+            .spawn()?;
+        let missing = || io::Error::other("a pipe to the filter was not made");
+        let ask = process.stdin.take().ok_or_else(missing)?;
+        let told = process.stdout.take().ok_or_else(missing)?;
+        let mut filter = Self {
+            process,
+            ask,
+            told: BufReader::new(told),
+            answer: Vec::new(),
+        };
+        let answer = filter.asked(code.as_bytes()).await?;
+        match answer.error {
+            None => Ok(filter),
+            Some(why) => Err(
+                CommandError::new(USAGE, "BAD_FILTER", format!("--where: {why}")).hint(
+                    "a filter is written as for jq, over a whole line: --where '.data.cpu > 5'",
+                ),
+            ),
+        }
     }
 
     /// Which lines of a text are wanted.
-    pub(crate) async fn keep(&self, text: Bytes) -> Result<Kept, CommandError> {
-        let (tell, told) = oneshot::channel();
-        let over = || {
-            let message = format!(
-                "--where: the filter took longer than {} seconds, or failed",
-                PATIENCE.as_secs()
-            );
-            CommandError::new(crate::error::FAILED, "FILTER_TOO_SLOW", message)
+    pub(crate) async fn keep(&mut self, text: Bytes) -> Result<Kept, CommandError> {
+        let answer = self.asked(&text).await?;
+        let line = |(from, to): (usize, usize)| {
+            let is_there = from <= to && to <= text.len();
+            is_there.then(|| text.slice(from..to))
         };
-        self.0.send((text, tell)).map_err(|_| over())?;
-        match tokio::time::timeout(PATIENCE, told).await {
-            Ok(Ok(kept)) => Ok(kept),
-            _ => Err(over()),
-        }
+        Ok(Kept {
+            lines: answer.kept.into_iter().filter_map(line).collect(),
+            failed: answer.failed,
+            why: answer.why,
+        })
     }
-}
 
-/// A filter that makes a list without an end ends this process, and no other.
-fn limit_memory() {
-    let now = getrlimit(Resource::Data);
-    let most = now.maximum.map_or(MEMORY, |maximum| maximum.min(MEMORY));
-    if now.current.is_none_or(|current| current > most) {
-        let limit = Rlimit {
-            current: Some(most),
-            maximum: now.maximum,
-        };
-        // Where it cannot be set, the system's own limits hold.
-        setrlimit(Resource::Data, limit).unwrap_or_default();
-    }
-}
-
-fn work(
-    code: &str,
-    compiled: oneshot::Sender<Result<(), String>>,
-    asked: &mpsc::Receiver<Question>,
-) {
-    let defs = jaq_core::defs()
-        .chain(jaq_std::defs())
-        .chain(jaq_json::defs());
-    let funs = jaq_core::funs()
-        .chain(jaq_std::funs())
-        .chain(jaq_json::funs());
-    let arena = Arena::default();
-    let program = File { code, path: () };
-    let filter = Loader::new(defs)
-        .load(&arena, program)
-        .map_err(|errors| format!("{code:?} is no jq filter ({} errors)", errors.len()))
-        .and_then(|modules| {
-            let compiler = Compiler::default().with_funs(funs);
-            compiler.compile(modules).map_err(|errors| {
-                let unknown = errors.iter().flat_map(|(_, errors)| errors);
-                let names: Vec<&str> = unknown.map(|(name, _)| *name).collect();
-                format!("{code:?} names what there is not: {}", names.join(", "))
-            })
-        });
-    let filter = match filter {
-        Ok(filter) => filter,
-        Err(why) => return drop(compiled.send(Err(why))),
-    };
-    if compiled.send(Ok(())).is_err() {
-        return;
-    }
-    while let Ok((text, tell)) = asked.recv() {
-        let mut kept = Kept::default();
-        for line in text.split_inclusive(|byte| *byte == b'\n') {
-            let found = read::parse_single(line)
-                .map_err(|error| error.to_string())
-                .and_then(|line| {
-                    let ctx = Ctx::<data::JustLut<Val>>::new(&filter.lut, Vars::new([]));
-                    let first = filter.id.run((ctx, line)).map(unwrap_valr).next();
-                    first.transpose().map_err(|error| error.to_string())
-                });
-            match found {
-                Ok(None | Some(Val::Null | Val::Bool(false))) => {}
-                Ok(Some(_)) => kept.lines.push(text.slice_ref(line)),
-                Err(why) => {
-                    kept.failed += 1;
-                    kept.why.get_or_insert(why);
-                }
+    async fn asked(&mut self, question: &[u8]) -> Result<Answer, CommandError> {
+        match tokio::time::timeout(PATIENCE, self.ask(question)).await {
+            Err(_elapsed) => {
+                let message = format!(
+                    "--where: the filter took longer than {} seconds for some lines",
+                    PATIENCE.as_secs()
+                );
+                let error = CommandError::new(FAILED, "FILTER_TOO_SLOW", message);
+                Err(error.hint("a filter sees each line by itself, and has to come to an end"))
+            }
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(error)) => {
+                let ended = tokio::time::timeout(PATIENCE, self.process.wait()).await;
+                Err(match ended {
+                    Ok(Ok(ended)) => died(ended),
+                    _ => CommandError::new(FAILED, "FILTER_FAILED", format!("--where: {error}")),
+                })
             }
         }
-        // Nobody waits for it any more.
-        drop(tell.send(kept));
+    }
+
+    async fn ask(&mut self, question: &[u8]) -> io::Result<Answer> {
+        let length = u32::try_from(question.len()).map_err(io::Error::other)?;
+        self.ask.write_all(&length.to_le_bytes()).await?;
+        self.ask.write_all(question).await?;
+        self.ask.flush().await?;
+        self.answer.clear();
+        if self.told.read_until(b'\n', &mut self.answer).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        Ok(serde_json::from_slice(&self.answer)?)
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use bytes::Bytes;
-
-    use super::Filter;
-
-    async fn kept(code: &str, text: &'static str) -> Result<(Vec<Bytes>, u64), String> {
-        let filter = Filter::new(code).await.map_err(|error| error.message)?;
-        let kept = filter.keep(Bytes::from_static(text.as_bytes())).await;
-        let kept = kept.map_err(|error| error.message)?;
-        Ok((kept.lines, kept.failed))
-    }
-
-    #[tokio::test]
-    async fn lines_are_kept_for_which_it_is_true() {
-        let text = "{\"data\":{\"cpu\":7}}\n{\"data\":{\"cpu\":3}}\n{\"data\":7}\n{\"gap\":{}}\n";
-        let (lines, failed) = kept(".data.cpu > 5", text).await.unwrap();
-        assert_eq!(lines, ["{\"data\":{\"cpu\":7}}\n"]);
-        assert_eq!(failed, 1, "a number has no members");
-        let (lines, _) = kept("select(.gap)", text).await.unwrap();
-        assert_eq!(lines.len(), 1);
-        let (lines, _) = kept("empty", text).await.unwrap();
-        assert_eq!(lines.len(), 0);
-    }
-
-    #[tokio::test]
-    async fn what_is_no_filter_is_told() {
-        for bad in [".data |", "nothing_like_it", "(("] {
-            let told = kept(bad, "{}\n").await.unwrap_err();
-            assert!(told.starts_with("--where"), "{told}");
-        }
-    }
+/// Why there is no process any more.
+fn died(ended: ExitStatus) -> CommandError {
+    let message = match ended.signal() {
+        // Without memory, and at the end of its stack, it is ended by the runtime, or by the kernel.
+        Some(_) => format!(
+            "--where: the filter needed more memory than the {} MiB that it may have, or called itself too deeply",
+            MEMORY >> 20
+        ),
+        None => format!("--where: the filter failed ({ended})"),
+    };
+    CommandError::new(FAILED, "FILTER_FAILED", message)
+        .hint("a filter sees each line by itself: it need not hold more than that")
 }

@@ -52,18 +52,35 @@ pub(crate) fn data(line: &[u8]) -> Vec<u8> {
     }
 }
 
-/// A whole line as it is shown, ended by a line feed. What cannot be read is shown as it stands there.
+/// What a terminal would obey, or show elsewhere than it stands, as JSON writes it: the text means the same.
+fn plain(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        let turns = matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        if c.is_control() || turns {
+            shown.push_str(&format!("\\u{:04x}", u32::from(c)));
+        } else {
+            shown.push(c);
+        }
+    }
+    shown
+}
+
+/// A whole line as it is shown, ended by a line feed. What cannot be read is shown as it stands there. Nothing in it does anything to a terminal.
 pub(crate) fn line(line: &[u8]) -> Vec<u8> {
     let line = line.strip_suffix(b"\n").unwrap_or(line);
     let shown = Line::read(line).map(|line| {
         let (when, who) = (line.received_at, line.client);
         match line.body {
-            Some(("data", data)) => format!("{when} {who} {data}\n"),
-            Some((kind, body)) => format!("{when} {who} !{kind} {body}\n"),
-            None => format!("{when} {who} !\n"),
+            Some(("data", data)) => format!("{when} {who} {data}"),
+            Some((kind, body)) => format!("{when} {who} !{kind} {body}"),
+            None => format!("{when} {who} !"),
         }
     });
-    shown.map_or_else(|| [line, b"\n"].concat(), String::into_bytes)
+    let shown = shown.unwrap_or_else(|| String::from_utf8_lossy(line).into_owned());
+    let mut shown = plain(&shown).into_bytes();
+    shown.push(b'\n');
+    shown
 }
 
 #[cfg(test)]
@@ -79,5 +96,14 @@ mod tests {
         assert_eq!(line(gap), b"T web !gap {\"first\":1}\n");
         assert_eq!(data(gap), b"");
         assert_eq!(line(b"{"), b"{\n");
+    }
+
+    #[test]
+    fn a_terminal_is_told_nothing_by_a_record() {
+        let record = "{\"received_at\":\"T\",\"client\":\"w\u{9b}2J\",\"data\":{\"x\":\"\u{9b}31m\u{202e}\u{e4}\u{7f}\"},\"crc\":\"89abcdef\"}\n";
+        let shown = line(record.as_bytes());
+        let told = "T w\\u009b2J {\"x\":\"\\u009b31m\\u202e\u{e4}\\u007f\"}\n";
+        assert_eq!(String::from_utf8(shown).unwrap(), told);
+        assert_eq!(line(b"\x1b[2J\xff\n"), "\\u001b[2J\u{fffd}\n".as_bytes());
     }
 }

@@ -104,6 +104,12 @@ pub(crate) fn check_binary() -> Result<(), CommandError> {
     Ok(place::check_binary(&binary, true)?)
 }
 
+/// What it shows its server, if it has joined one.
+pub(crate) fn keys() -> PathBuf {
+    let contexts = Path::new(DIR).join("data/legwork/contexts");
+    contexts.join(CONTEXT)
+}
+
 /// Joins a server, if there is none yet, and has systemd run it. The file, if it was not as it is now.
 pub(crate) fn install(wanted: &Wanted, how: How) -> Result<Option<PathBuf>, CommandError> {
     check_host()?;
@@ -140,8 +146,7 @@ pub(crate) fn uninstall() -> Result<(), CommandError> {
 /// By an invite from standard input, as `legwork join` reads it, which also writes the keys.
 fn join() -> Result<(), CommandError> {
     let data = Path::new(DIR).join("data");
-    let known = data.join("legwork/contexts").join(CONTEXT);
-    if known.exists() {
+    if keys().exists() {
         return Ok(());
     }
     #[expect(

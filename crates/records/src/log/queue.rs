@@ -50,12 +50,26 @@ pub(crate) enum Next {
     Closed,
 }
 
-#[derive(Debug, Default)]
+/// Hears, once, that there may be room.
+type Wake = Box<dyn FnOnce() + Send>;
+
+#[derive(Default)]
 struct Waiting {
     jobs: VecDeque<Job>,
+    /// Who found no room.
+    refused: Vec<Wake>,
     bytes: usize,
     nudged: bool,
     closed: bool,
+}
+
+impl fmt::Debug for Waiting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Waiting")
+            .field("jobs", &self.jobs)
+            .field("bytes", &self.bytes)
+            .finish_non_exhaustive()
+    }
 }
 
 /// The queue.
@@ -143,8 +157,10 @@ impl Queue {
             }
         }
         waiting.bytes -= bytes;
+        let refused = std::mem::take(&mut waiting.refused);
         drop(waiting);
         self.drained.notify_all();
+        refused.into_iter().for_each(|wake| wake());
         Next::Group(jobs)
     }
 
@@ -156,13 +172,86 @@ impl Queue {
 
     /// Nothing is taken any more. What waits is still written.
     pub(crate) fn close(&self) {
-        self.lock().closed = true;
+        let mut waiting = self.lock();
+        waiting.closed = true;
+        let refused = std::mem::take(&mut waiting.refused);
+        drop(waiting);
         self.filled.notify_all();
         self.drained.notify_all();
+        refused.into_iter().for_each(|wake| wake());
+    }
+
+    /// Tells once when there is room for more than now, or never will be: at once, if nothing waits.
+    pub(crate) fn when_drained(&self, wake: Wake) {
+        let mut waiting = self.lock();
+        if waiting.closed || waiting.jobs.is_empty() {
+            drop(waiting);
+            wake();
+        } else {
+            waiting.refused.push(wake);
+        }
     }
 
     /// Bytes that wait.
     pub(crate) fn bytes(&self) -> usize {
         self.lock().bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::{Job, Next, Queue};
+    use crate::ack::{Batch, Content};
+    use crate::missing::{Gap, GapWhy};
+    use crate::timestamp::Timestamp;
+
+    fn job(bytes: usize) -> Job {
+        let (from, to) = (Timestamp::MIN, Timestamp::MIN);
+        let content = Content::Gap(Gap {
+            first: 1,
+            records: 1,
+            from,
+            to,
+            why: GapWhy::SpoolFull,
+        });
+        Job {
+            batch: Batch {
+                client: "c".to_owned(),
+                host: "h".to_owned(),
+                origin: None,
+                content,
+            },
+            bytes,
+            done: Box::new(|_| {}),
+        }
+    }
+
+    #[test]
+    fn who_found_no_room_is_told_once_that_there_may_be_some() {
+        let (queue, told) = (Queue::new(10), Arc::new(AtomicU32::new(0)));
+        let count = || told.load(Ordering::SeqCst);
+        let hear = || {
+            let told = Arc::clone(&told);
+            queue.when_drained(Box::new(move || {
+                told.fetch_add(1, Ordering::SeqCst);
+            }));
+        };
+        hear();
+        assert_eq!(count(), 1, "nothing waits");
+        queue.try_push(job(8)).unwrap();
+        queue.try_push(job(8)).unwrap_err();
+        hear();
+        assert_eq!(count(), 1);
+        assert!(matches!(queue.next(1, None), Next::Group(_)));
+        assert_eq!(count(), 2);
+        queue.try_push(job(8)).unwrap();
+        hear();
+        queue.close();
+        assert_eq!(count(), 3);
+        hear();
+        assert_eq!(count(), 4, "nothing comes any more");
     }
 }

@@ -87,7 +87,7 @@ pub(super) fn open(config: Config) -> Result<(Log, Recovery), OpenError> {
     }
     let active = newest.map(|newest| {
         view.next = view.next.max(newest.next);
-        last = last.max(newest.index.summary.latest);
+        last = newest.last.unwrap_or(last);
         view.active = Some(newest.index);
         newest.active
     });

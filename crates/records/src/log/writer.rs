@@ -207,6 +207,7 @@ impl Writer {
         } else {
             self.unsynced.get_or_insert_with(Instant::now);
         }
+        self.recovered();
         self.next = group.next;
         self.last = now;
         shared.view.publish(&group.added, group.next);
@@ -308,10 +309,14 @@ impl Writer {
             let begun = self.begin();
             begun.map_err(|error| self.refusal(("begin a segment of the log", error)))?;
         }
+        Ok(())
+    }
+
+    /// Something was written: what was wrong is over. That a disk says it has room means nothing yet.
+    fn recovered(&mut self) {
         if std::mem::take(&mut self.troubled) {
             self.shared.config.alarm(&Alarm::Recovered);
         }
-        Ok(())
     }
 
     /// Begins a segment with the next number, and writes to it what was carried over.

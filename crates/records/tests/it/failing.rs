@@ -248,6 +248,64 @@ fn a_clock_that_goes_back_is_told_and_changes_no_order() {
 }
 
 #[test]
+fn a_clock_that_went_back_is_not_told_again_by_who_opens_the_log_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Hand::at_noon();
+    let alarms = Arc::new(Mutex::new(0));
+    let config = || {
+        let hear = Arc::clone(&alarms);
+        Config {
+            clock: clock.clone(),
+            on_alarm: Some(Arc::new(move |alarm| {
+                assert!(matches!(alarm, Alarm::ClockBack { .. }), "{alarm:?}");
+                *hear.lock().unwrap() += 1;
+            })),
+            ..config(dir.path())
+        }
+    };
+    let (log, _) = Log::open(config()).unwrap();
+    append(&log, "p", 1, "{\"n\":1}").unwrap();
+    clock.turn(-3600);
+    append(&log, "p", 2, "{\"n\":2}").unwrap();
+    drop(log);
+    for sequence in 3..5 {
+        clock.turn(1);
+        let (log, _) = Log::open(config()).unwrap();
+        append(&log, "p", sequence, "{}").unwrap();
+    }
+    assert_eq!(*alarms.lock().unwrap(), 1);
+    clock.turn(-60);
+    let (log, _) = Log::open(config()).unwrap();
+    append(&log, "p", 5, "{}").unwrap();
+    assert_eq!(*alarms.lock().unwrap(), 2, "while nobody looked");
+}
+
+#[test]
+fn a_disk_that_stays_full_is_told_once() {
+    for (at, errno) in [(Step::Write, ENOSPC), (Step::Write, EIO)] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut failing = failing(dir.path(), at);
+        // Nothing is kept free: only the write itself finds out.
+        failing.config.free_bytes_min = 0;
+        let (log, _) = Log::open(failing.config.clone()).unwrap();
+        append(&log, "p", 1, "{}").unwrap();
+        for sequence in 2..4 {
+            failing.errno.store(errno, Ordering::SeqCst);
+            for _ in 0..5 {
+                assert!(append(&log, "p", sequence, "{}").is_err());
+            }
+            failing.errno.store(0, Ordering::SeqCst);
+            append(&log, "p", sequence, "{}").unwrap();
+            let told = std::mem::take(&mut *failing.alarms.lock().unwrap());
+            assert_eq!(told.len(), 2, "{told:?}");
+            let full = matches!(told[0], Alarm::DiskFull { .. });
+            assert_eq!(full, errno == ENOSPC, "{told:?}");
+            assert_eq!(told[1], Alarm::Recovered);
+        }
+    }
+}
+
+#[test]
 fn two_senders_with_one_producer_raise_an_alarm() {
     let dir = tempfile::tempdir().unwrap();
     let log = open(dir.path());

@@ -9,6 +9,7 @@ use std::time::Duration;
 use http::Uri;
 use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use legwork_identity::tls::{ConfigError, ElsewhereError, Own};
 use legwork_identity::{SystemClock, tls};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -37,7 +38,12 @@ impl std::fmt::Debug for Endpoint {
 
 impl Endpoint {
     /// `https://host:port`, or `http://` on this host. `ca`: the authorities that are trusted, as PEM; without it, those of the system.
-    pub(super) fn parse(text: &str, ca: Option<&str>) -> Result<Self, String> {
+    /// `own`: what is shown to a receiver that asks for a certificate.
+    pub(super) fn parse(
+        text: &str,
+        ca: Option<&str>,
+        own: Option<Own<'_>>,
+    ) -> Result<Self, String> {
         let uri: Uri = text
             .parse()
             .map_err(|error| format!("endpoint {text:?}: {error}"))?;
@@ -53,11 +59,14 @@ impl Endpoint {
         let tls = match uri.scheme_str() {
             Some("https") => {
                 let clock = Arc::new(SystemClock);
-                let config = tls::elsewhere(ca, clock).map_err(|error| format!("ca: {error}"))?;
+                let config = tls::elsewhere(ca, own, clock).map_err(|error| told(&error))?;
                 Some(TlsConnector::from(Arc::new(config)))
             }
             Some("http") if ca.is_some() => {
                 return Err("ca is for an endpoint with https".to_owned());
+            }
+            Some("http") if own.is_some() => {
+                return Err("certificate and key are for an endpoint with https".to_owned());
             }
             Some("http") if is_loopback(&host) => None,
             Some("http") => {
@@ -92,6 +101,17 @@ impl Endpoint {
         let name = ServerName::try_from(self.host.clone()).map_err(|error| error.to_string())?;
         let stream = tls.connect(name, stream).await;
         shake(stream.map_err(|error| error.to_string())?, tasks).await
+    }
+}
+
+/// Which of the settings it is about.
+fn told(error: &ElsewhereError) -> String {
+    match error {
+        ElsewhereError::NotOwn { what } if what.ends_with("key") => format!("key: {error}"),
+        ElsewhereError::NotOwn { .. } | ElsewhereError::Config(ConfigError::Credentials(_)) => {
+            format!("certificate: {error}")
+        }
+        _ => format!("ca: {error}"),
     }
 }
 
@@ -146,7 +166,7 @@ mod tests {
             "http://[::1]:1",
             "http://localhost:4317/",
         ] {
-            assert!(Endpoint::parse(good, None).is_ok(), "{good}");
+            assert!(Endpoint::parse(good, None, None).is_ok(), "{good}");
         }
         for (bad, why) in [
             ("http://10.0.0.1:4317", "only this host"),
@@ -155,10 +175,10 @@ mod tests {
             ("127.0.0.1:4317", "127.0.0.1:4317"),
             ("https://a.example/v1/logs", "is not like"),
         ] {
-            let told = Endpoint::parse(bad, None).unwrap_err();
+            let told = Endpoint::parse(bad, None, None).unwrap_err();
             assert!(told.contains(why), "{bad}: {told}");
         }
-        let told = Endpoint::parse("https://a.example:1", Some("no pem")).unwrap_err();
+        let told = Endpoint::parse("https://a.example:1", Some("no pem"), None).unwrap_err();
         assert!(told.contains("no certificate"), "{told}");
     }
 }

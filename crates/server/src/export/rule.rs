@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
+use legwork_identity::tls::Own;
+
 use super::channel::Endpoint;
 
 /// One export.
@@ -25,16 +27,21 @@ pub struct ExportRule {
 
 impl ExportRule {
     /// An export of these streams to an endpoint: `https://host:port`, or `http://` on this host. `ca`: the authorities that are
-    /// trusted, as PEM; without it, those of the system.
+    /// trusted, as PEM; without it, those of the system. `own`: what is shown to a receiver that asks for a certificate.
     ///
     /// # Errors
-    /// The endpoint or the authorities cannot be used.
-    pub fn new(endpoint: &str, ca: Option<&str>, streams: Vec<String>) -> Result<Self, String> {
+    /// The endpoint, the authorities, or the certificate cannot be used.
+    pub fn new(
+        endpoint: &str,
+        ca: Option<&str>,
+        own: Option<Own<'_>>,
+        streams: Vec<String>,
+    ) -> Result<Self, String> {
         if streams.is_empty() {
             return Err("streams are not said".to_owned());
         }
         Ok(Self {
-            endpoint: Endpoint::parse(endpoint, ca)?,
+            endpoint: Endpoint::parse(endpoint, ca, own)?,
             headers: HeaderMap::new(),
             streams,
             batch_records: 512,
@@ -81,7 +88,8 @@ mod tests {
 
     #[test]
     fn headers_are_lines_and_are_never_shown() {
-        let rule = || ExportRule::new("http://127.0.0.1:1", None, vec!["a".to_owned()]).unwrap();
+        let rule =
+            || ExportRule::new("http://127.0.0.1:1", None, None, vec!["a".to_owned()]).unwrap();
         let told = rule().with_headers("authorization: Bearer s3cret\n\nX-Team: a:b\n");
         let told = told.unwrap();
         assert_eq!(told.headers["x-team"], "a:b");
@@ -90,6 +98,6 @@ mod tests {
             let why = rule().with_headers(bad).unwrap_err();
             assert!(!why.contains("s3cret"), "{why}");
         }
-        assert!(ExportRule::new("http://127.0.0.1:1", None, Vec::new()).is_err());
+        assert!(ExportRule::new("http://127.0.0.1:1", None, None, Vec::new()).is_err());
     }
 }

@@ -126,6 +126,12 @@ impl Admission {
         ]
     }
 
+    /// How many places somebody has.
+    pub(super) fn of(&self, holder: Holder) -> usize {
+        let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        counts.of(holder)
+    }
+
     /// Takes a place, if there is one, or a stranger has had one for long enough.
     pub(super) fn enter(self: &Arc<Self>, holder: Holder) -> Option<Place> {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);

@@ -17,13 +17,17 @@ use tokio_rustls::server::TlsStream;
 
 use super::admission::{Holder, Place};
 use super::preface::Prefaced;
-use super::{Listening, socket};
+use super::{Listening, failed, socket};
 use crate::guard::{Guard, Peer};
 use crate::server;
 
 /// Calls at once on one connection; and of a stranger.
 const CALLS_MAX: u32 = 256;
 const CALLS_OF_STRANGER_MAX: u32 = 4;
+/// Connections of one identity on which it may send much before that is read, and how much on each of the others. A client has a few, and one for
+/// each thing that carries much.
+const ROOMY_EACH: usize = 16;
+const WINDOW_OF_MORE: u32 = 256 << 10;
 /// How long somebody who has too many connections may stay to be told so. Not long: a client that keeps the connection would be
 /// refused on it also when there is room for another.
 const EXCESS_LIFE: Duration = Duration::from_secs(10);
@@ -40,7 +44,8 @@ impl Listening {
     /// A connection over a network: TLS, then HTTP/2.
     pub(super) async fn over_tcp(self: Arc<Self>, stream: TcpStream, source: SocketAddr) {
         let Some(place) = self.admission.enter(Holder::stranger(source.ip())) else {
-            tracing::debug!(%source, "too many connections: refused");
+            self.failed
+                .tell("full", source, &"there are too many connections");
             return;
         };
         let deadline = Instant::now() + self.limits.handshake;
@@ -66,8 +71,10 @@ impl Listening {
     ) -> Option<Calls<'_>> {
         match timeout_at(deadline, self.handshake(stream)).await {
             Ok(Ok((stream, peer))) => return self.identified(stream, peer, source.ip(), place),
-            Ok(Err(refused)) => tracing::info!(%source, %refused, "handshake refused"),
-            Err(_elapsed) => tracing::info!(%source, "handshake not finished in time"),
+            Ok(Err(refused)) => self.failed.tell(failed::kind(&refused), source, &refused),
+            Err(_elapsed) => self
+                .failed
+                .tell("late", source, &"it was not finished in time"),
         }
         None
     }
@@ -211,6 +218,13 @@ impl Listening {
             .keep_alive_timeout(self.limits.keepalive)
             .max_header_list_size(HEADERS_MAX)
             .max_concurrent_streams(CALLS_MAX);
+        if let Peer::Identity { id, .. } = peer
+            && self.admission.of(Holder::Identity(*id)) > ROOMY_EACH
+        {
+            builder
+                .initial_stream_window_size(WINDOW_OF_MORE)
+                .initial_connection_window_size(WINDOW_OF_MORE);
+        }
         if matches!(peer, Peer::Stranger | Peer::Excess { .. }) {
             builder
                 .initial_stream_window_size(WINDOW_OF_STRANGER)

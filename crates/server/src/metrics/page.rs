@@ -6,7 +6,7 @@ use std::sync::Arc;
 use legwork_identity::UnixTime;
 use legwork_jobs::Phase;
 use prometheus_client::encoding::text;
-use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::info::Info;
@@ -43,6 +43,10 @@ struct Found {
     /// Lines of the audit log that were written, and lost.
     audit: Option<(u64, u64)>,
     connections: Vec<(&'static str, u64)>,
+    /// Connections that came to nothing.
+    failed: Vec<(&'static str, u64)>,
+    /// Bytes of calls and messages that are not whole.
+    in_flight: u64,
     /// Bytes that the server's user may still write, and that the file system has in all.
     disk: Option<(u64, u64)>,
     /// Bytes in the mirrors of identities.
@@ -98,6 +102,8 @@ impl Page {
             exports: exports::told(shared),
             audit: self.listening.audit().map(|counts| counts.told()),
             connections: self.listening.connections().to_vec(),
+            failed: self.listening.failed(),
+            in_flight: shared.usage.in_flight.bytes(),
             disk: disk.map(|disk| {
                 let bytes = |blocks: u64| blocks.saturating_mul(disk.f_frsize);
                 (bytes(disk.f_bavail), bytes(disk.f_blocks))
@@ -149,6 +155,15 @@ impl Found {
         }
         let help = "Connections, by who is at their other end";
         registry.register("connections", help, gauges("peer", &self.connections));
+        let help = "Connections over a network that came to nothing: their handshake failed, or there was no room";
+        let failed = Family::<Labelled, Counter>::default();
+        for (why, count) in &self.failed {
+            failed.get_or_create(&[("why", why)]).inc_by(*count);
+        }
+        registry.register("handshakes_failed", help, failed);
+        let help = "What calls of identities hold, and their messages that are not whole";
+        let held = ConstGauge::new(self.in_flight);
+        registry.register_with_unit("in_flight", help, Unit::Bytes, held);
         if let Some((left, all)) = self.disk {
             let help = "What the server may still write where its state directory is";
             let (left, all) = (ConstGauge::new(left), ConstGauge::new(all));

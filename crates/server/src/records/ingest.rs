@@ -353,16 +353,18 @@ impl Session {
             content,
         };
         let deadline = tokio::time::Instant::now() + CONGESTION;
-        let mut held = Some((room, under_way));
+        // Kept while it waits for room, too: it is in memory all that time.
+        let held = Arc::new((room, under_way));
+        let mut drained = None;
         loop {
             let (tell, answer) = oneshot::channel();
-            let (kept, log) = (held.take(), Arc::clone(stream));
+            let kept = Arc::clone(&held);
             let done = move |answered| {
                 // Nobody may be left to hear it.
                 drop(tell.send(answered));
                 drop(kept);
             };
-            let Err(refused) = log.log().try_append(batch, done) else {
+            let Err(refused) = stream.log().try_append(batch, done) else {
                 return Ok(Pending::Waiting { sequence, answer });
             };
             let error = refused.error;
@@ -371,7 +373,21 @@ impl Session {
                 return Ok(self.refuse(convert::refusal(sequence, &error)));
             }
             batch = refused.batch;
-            tokio::time::sleep(Duration::from_millis(2)).await;
+            // Tried again after it is known that news will come: what was taken in between is no news any more.
+            drained = match drained.take() {
+                None => {
+                    let (tell, news) = oneshot::channel();
+                    stream.log().when_drained(move || {
+                        // Nobody may wait any more.
+                        tell.send(()).unwrap_or_default();
+                    });
+                    Some(news)
+                }
+                Some(news) => {
+                    drop(tokio::time::timeout_at(deadline, news).await);
+                    None
+                }
+            };
         }
     }
 

@@ -6,7 +6,6 @@ use legwork_processes::{Collector, Recorder};
 use legwork_records::{Clock, SystemClock};
 use serde_json::json;
 
-use super::STREAM;
 use crate::agent::sample::{batches, failed, run_id};
 use crate::app::App;
 use crate::commands::agent::Cmdlines;
@@ -34,11 +33,11 @@ impl Snapshot {
 /// Collects one and sends it.
 pub(super) async fn send(
     app: &App,
-    stream: &str,
+    stream: Option<&str>,
     host: String,
     snapshot: Snapshot,
 ) -> Result<u8, CommandError> {
-    let stream = if stream == STREAM { PROCESSES } else { stream };
+    let stream = stream.unwrap_or(PROCESSES);
     let session = app.connect().await?;
     let observed = SystemClock.now();
     let mut collector = Collector::open(snapshot.cmdlines.settings()).map_err(failed)?;

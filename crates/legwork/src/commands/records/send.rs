@@ -41,9 +41,9 @@ const TOLD: u64 = 100;
 /// durable as it says. Exits with 1 if some were refused.
 #[derive(Debug, Args)]
 pub(super) struct Send {
-    /// The stream; it is made if it is not there
-    #[arg(long, short, default_value = STREAM)]
-    stream: String,
+    /// The stream, which is made if it is not there; else `default`, or `process` with --processes
+    #[arg(long, short)]
+    stream: Option<String>,
     /// Where the records are; standard input if it is `-` or left out
     file: Option<PathBuf>,
     /// What this machine is called in the stamps; else its name
@@ -136,7 +136,8 @@ impl Told {
             let line = places.get(told.index as usize).copied().unwrap_or(0);
             self.refuse(line, &told.reason, &told.field, &told.message);
         }
-        self.lock().refused += untold;
+        let mut sum = self.lock();
+        sum.refused = sum.refused.saturating_add(untold);
         if ack.rivals {
             self.out
                 .note("somebody else sends as the same producer: was this machine copied?");
@@ -152,7 +153,7 @@ impl Told {
 
     fn refuse(&self, line: u64, reason: &str, field: &str, message: &str) {
         let mut sum = self.lock();
-        sum.refused += 1;
+        sum.refused = sum.refused.saturating_add(1);
         if sum.refused > TOLD {
             return;
         }
@@ -222,8 +223,9 @@ impl Sum {
 pub(super) async fn run(app: &App, args: Send) -> Result<u8, CommandError> {
     if args.snapshot.is_wanted() {
         let host = args.host_name.unwrap_or_else(host_name);
-        return processes::send(app, &args.stream, host, args.snapshot).await;
+        return processes::send(app, args.stream.as_deref(), host, args.snapshot).await;
     }
+    let stream = args.stream.unwrap_or_else(|| STREAM.to_owned());
     let source = Source::open(args.file.as_ref())?;
     let session = app.connect().await?;
     let told = Told {
@@ -257,7 +259,7 @@ pub(super) async fn run(app: &App, args: Send) -> Result<u8, CommandError> {
         Heard::Delayed(refusal) => hearing.out.remark(&refusal.message),
     };
     let options = SendOptions {
-        stream: args.stream.clone(),
+        stream: stream.clone(),
         host: args.host_name.unwrap_or_else(host_name),
     };
     let sent = unless(session.client.send_records(&options, &mut batches, hear)).await;
@@ -272,7 +274,7 @@ pub(super) async fn run(app: &App, args: Send) -> Result<u8, CommandError> {
     };
     drop(batches);
     session.close_logs().await;
-    told.sum_up(&args.stream)?;
+    told.sum_up(&stream)?;
     let (input, refused) = {
         let mut sum = told.lock();
         (sum.input.take(), sum.refused)

@@ -191,7 +191,7 @@ impl Lines {
 
     /// False when nobody reads any more.
     async fn take(&mut self, text: Bytes, printer: &Printer) -> Result<bool, CommandError> {
-        let Some(filter) = &self.filter else {
+        let Some(filter) = &mut self.filter else {
             return Ok(self.print(vec![text], printer).await);
         };
         let kept = filter.keep(text).await?;

@@ -5,6 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use legwork_identity::tls::Own;
 use legwork_server::ExportRule;
 use serde::Deserialize;
 
@@ -18,6 +19,8 @@ pub(super) struct Export {
     endpoint: String,
     streams: Vec<String>,
     ca: Option<PathBuf>,
+    certificate: Option<PathBuf>,
+    key: Option<PathBuf>,
     headers_file: Option<PathBuf>,
     batch_records: Option<usize>,
     timeout_s: Option<u64>,
@@ -49,12 +52,31 @@ fn rule(name: &str, export: &Export) -> Result<ExportRule, String> {
         Some(other) => return Err(format!("compression {other:?} is neither none nor gzip")),
     };
     let ca = export.ca.as_deref().map(read).transpose()?;
-    let rule = ExportRule::new(&export.endpoint, ca.as_deref(), export.streams.clone())?;
+    let own = own(export)?;
+    let own = own
+        .as_ref()
+        .map(|(certificates, key)| Own { certificates, key });
+    let rule = ExportRule::new(&export.endpoint, ca.as_deref(), own, export.streams.clone())?;
     let timeout = export.timeout_s.map(|s| Duration::from_secs(s.max(1)));
     let rule = rule.sending(export.batch_records, timeout, gzip);
     let Some(path) = &export.headers_file else {
         return Ok(rule);
     };
+    rule.with_headers(&read_secret(path)?)
+        .map_err(|what| format!("{}: {what}", path.display()))
+}
+
+/// What is shown to a receiver that asks for a certificate, and its key.
+fn own(export: &Export) -> Result<Option<(String, String)>, String> {
+    match (&export.certificate, &export.key) {
+        (None, None) => Ok(None),
+        (Some(certificate), Some(key)) => Ok(Some((read(certificate)?, read_secret(key)?))),
+        (Some(_), None) => Err("certificate without key".to_owned()),
+        (None, Some(_)) => Err("key without certificate".to_owned()),
+    }
+}
+
+fn read_secret(path: &Path) -> Result<String, String> {
     let mode = std::fs::metadata(path).map_err(|error| told(path, &error))?;
     if mode.mode() & 0o077 != 0 {
         return Err(format!(
@@ -62,8 +84,7 @@ fn rule(name: &str, export: &Export) -> Result<ExportRule, String> {
             path.display()
         ));
     }
-    rule.with_headers(&read(path)?)
-        .map_err(|what| format!("{}: {what}", path.display()))
+    read(path)
 }
 
 fn read(path: &Path) -> Result<String, String> {
@@ -100,6 +121,8 @@ mod tests {
         for (line, told) in [
             ("compression = \"lz4\"", "neither none nor gzip"),
             ("headers_file = \"/nowhere\"", "/nowhere"),
+            ("key = \"/nowhere\"", "key without certificate"),
+            ("certificate = \"/nowhere\"", "certificate without key"),
             ("endpiont = 1", "endpiont"),
         ] {
             let error = read(&format!("{BEGIN}{line}\n")).unwrap_err();

@@ -14,6 +14,7 @@ use crate::segment::index::Index;
 use crate::segment::replay::{self, Found, replay};
 use crate::segment::scan::Bad;
 use crate::segment::{Content, data_path, index_path};
+use crate::timestamp::Timestamp;
 
 /// A segment that can be written on.
 pub(super) struct Newest {
@@ -21,6 +22,8 @@ pub(super) struct Newest {
     pub(super) index: Index,
     /// The number of the next line: damage at the end may have had some.
     pub(super) next: u64,
+    /// The time of the last line that was found. Of a clock that went backwards it is not the latest.
+    pub(super) last: Option<Timestamp>,
 }
 
 /// What stands in the file.
@@ -58,7 +61,12 @@ impl Newest {
         let mut file = open(&path)?;
         let length = file.metadata()?.len();
         let content = Content::Plain(file.try_clone()?);
-        let (items, synced, mut index) = look(&content, first, length)?;
+        let Looked {
+            items,
+            synced,
+            mut index,
+            last,
+        } = look(&content, first, length)?;
         let lines_in = |from, to| count_lines(&content, from, to);
         let plan = plan(&items, first, synced, length, lines_in)?;
         let mut whole = plan.damaged.is_empty();
@@ -100,21 +108,34 @@ impl Newest {
             active,
             index,
             next,
+            last,
         })
     }
+}
+
+/// What was found.
+struct Looked {
+    items: Vec<Item>,
+    /// Up to which number it is known to have been on the disk.
+    synced: u64,
+    /// Its index, if it is whole.
+    index: Index,
+    last: Option<Timestamp>,
 }
 
 fn open(path: &Path) -> io::Result<File> {
     File::options().read(true).append(true).open(path)
 }
 
-/// All of the segment, up to which number it is known to have been on the disk, and its index if it is whole.
-fn look(content: &Content, first: u64, length: u64) -> io::Result<(Vec<Item>, u64, Index)> {
+/// All of the segment.
+fn look(content: &Content, first: u64, length: u64) -> io::Result<Looked> {
     let (mut items, mut synced, mut index) = (Vec::new(), 0, Index::new(first));
+    let mut last = None;
     replay(content, length, u64::MAX, |found| {
         match found {
             Found::Run(run) => {
                 index.add(&run.added());
+                last = Some(run.received);
                 items.push(Item::Lines {
                     at: run.at,
                     end: run.at + run.length,
@@ -128,7 +149,12 @@ fn look(content: &Content, first: u64, length: u64) -> io::Result<(Vec<Item>, u6
         }
         Ok(())
     })?;
-    Ok((items, synced, index))
+    Ok(Looked {
+        items,
+        synced,
+        index,
+        last,
+    })
 }
 
 fn count_lines(content: &Content, from: u64, to: u64) -> io::Result<u64> {
