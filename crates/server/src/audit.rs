@@ -1,7 +1,7 @@
 //! The audit log: who changed what, and who was refused, as records in a stream of the server's own.
 //!
 //! A line is written for each call that changes something ([`CHANGES`]), once it has ended, and for one that goes on for long also when it
-//! has begun. Calls that failed, and refusals of any call, are written when they first happen; their repeats are counted and told
+//! has begun. Calls that failed, refusals of any call, and connections whose handshake came to nothing, are written when they first happen; their repeats are counted and told
 //! once a minute ([`tally`]), so that nobody who is refused can fill the disk or push out what matters. What is in calls is never written: arguments,
 //! environments, paths and records are the callers' business, as in the access log.
 //!
@@ -12,6 +12,7 @@
 mod entry;
 mod tally;
 
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -176,6 +177,20 @@ impl Audit {
         drop(tally);
         if verdict == Verdict::Write {
             self.write(&who, now, &entry::one(&seen, &who, call, Some(done.took)));
+        }
+    }
+
+    /// A connection came to nothing before anybody was known.
+    pub(crate) fn handshake(&self, why: &str, source: IpAddr) {
+        let (who, now) = (Who::Stranger, now());
+        let seen = Seen {
+            event: "refused",
+            method: "handshake",
+            code: Code::Unauthenticated,
+            reason: why,
+        };
+        if self.tally().failure(&who, &seen, Some(source), now) == Verdict::Write {
+            self.write(&who, now, &entry::connection(&seen, &who, source));
         }
     }
 

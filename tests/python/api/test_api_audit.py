@@ -2,11 +2,12 @@
 
 import json
 import signal
+import ssl
 from typing import Any
 
 import grpc
 import pytest
-from harness import otlp
+from harness import otlp, wire
 from harness.api import Client
 from harness.recording import lines
 from harness.waiting import DEADLINE_S, until
@@ -103,6 +104,29 @@ def test_refusals_are_told_once_and_then_counted(world: World) -> None:
         assert [entry.get("count") for entry in strangers] == [None, 19]
         server = [entry["event"] for entry in audit(admin, 3, client="legwork:server")]
         assert server == ["started", "stopped", "started"]
+
+
+def test_connections_that_came_to_nothing_are_told_once_and_then_counted(world: World) -> None:
+    old = wire.context(world)
+    old.maximum_version = ssl.TLSVersion.TLSv1_2
+    for _ in range(30):
+        with pytest.raises(ssl.SSLError):
+            wire.shake(world, old)
+    # Who says nothing and goes was refused by nobody.
+    wire.connect(world).close()
+    (first,) = audit(world.admin, event="refused")
+    assert (first["method"], first["code"], first["reason"], first["client"], first["source"]) == (
+        "handshake",
+        "UNAUTHENTICATED",
+        "tls",
+        "legwork:stranger",
+        "127.0.0.1",
+    )
+    assert world.serving.end() == 0
+    world.again()
+    with world.client("admin") as admin:
+        told = audit(admin, 2, method="handshake")
+        assert [entry.get("count") for entry in told] == [None, 29]
 
 
 def test_a_failed_change_is_told_with_its_reason(world: World) -> None:

@@ -1,5 +1,6 @@
 //! What a line of the audit log says.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use legwork_identity::{Principal, Via};
@@ -87,6 +88,13 @@ pub(super) fn one(seen: &Seen<'_>, who: &Who, call: &Call, took: Option<Duration
             line[key] = value;
         }
     }
+    line
+}
+
+/// A connection on which there was no call.
+pub(super) fn connection(seen: &Seen<'_>, who: &Who, source: IpAddr) -> Value {
+    let mut line = begin(seen, who);
+    line["source"] = json!(source);
     line
 }
 

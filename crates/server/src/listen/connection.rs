@@ -1,5 +1,6 @@
 //! One connection, from the first byte to the last.
 
+use std::fmt::Display;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,8 +45,7 @@ impl Listening {
     /// A connection over a network: TLS, then HTTP/2.
     pub(super) async fn over_tcp(self: Arc<Self>, stream: TcpStream, source: SocketAddr) {
         let Some(place) = self.admission.enter(Holder::stranger(source.ip())) else {
-            self.failed
-                .tell("full", source, &"there are too many connections");
+            self.nothing("full", source, &"there are too many connections");
             return;
         };
         let deadline = Instant::now() + self.limits.handshake;
@@ -71,12 +71,21 @@ impl Listening {
     ) -> Option<Calls<'_>> {
         match timeout_at(deadline, self.handshake(stream)).await {
             Ok(Ok((stream, peer))) => return self.identified(stream, peer, source.ip(), place),
-            Ok(Err(refused)) => self.failed.tell(failed::kind(&refused), source, &refused),
-            Err(_elapsed) => self
-                .failed
-                .tell("late", source, &"it was not finished in time"),
+            Ok(Err(refused)) => self.nothing(failed::kind(&refused), source, &refused),
+            Err(_elapsed) => self.nothing("late", source, &"it was not finished in time"),
         }
         None
+    }
+
+    /// A connection came to nothing: where that is told.
+    fn nothing(&self, why: &'static str, source: SocketAddr, error: &dyn Display) {
+        self.failed.tell(why, source, error);
+        // Who leaves was refused by nobody.
+        if why != failed::CLOSED
+            && let Some(audit) = &self.watched.audit
+        {
+            audit.handshake(why, source.ip());
+        }
     }
 
     async fn handshake(

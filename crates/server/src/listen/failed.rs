@@ -16,7 +16,10 @@ use tokio::time::Instant;
 const QUIET: Duration = Duration::from_secs(60);
 
 /// All kinds, so that each is in the metrics before it happens.
-const KINDS: [&str; 6] = ["certificate", "closed", "full", "late", "refused", "tls"];
+const KINDS: [&str; 6] = ["certificate", CLOSED, "full", "late", "refused", "tls"];
+
+/// The other end went away.
+pub(super) const CLOSED: &str = "closed";
 
 /// Counts them.
 #[derive(Debug, Default)]
@@ -40,7 +43,7 @@ pub(super) const fn kind(error: &HandshakeError) -> &'static str {
         | HandshakeError::WrongPurpose
         | HandshakeError::BadCertificate(_) => "certificate",
         HandshakeError::Refused(_) => "refused",
-        HandshakeError::Closed | HandshakeError::Io(_) => "closed",
+        HandshakeError::Closed | HandshakeError::Io(_) => CLOSED,
         _ => "tls",
     }
 }
