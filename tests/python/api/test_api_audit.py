@@ -3,6 +3,8 @@
 import json
 import signal
 import ssl
+import urllib.request
+from collections.abc import Callable
 from typing import Any
 
 import grpc
@@ -106,7 +108,10 @@ def test_refusals_are_told_once_and_then_counted(world: World) -> None:
         assert server == ["started", "stopped", "started"]
 
 
-def test_connections_that_came_to_nothing_are_told_once_and_then_counted(world: World) -> None:
+def test_connections_that_came_to_nothing_are_told_once_and_then_counted(
+    serve: Callable[..., World],
+) -> None:
+    world = serve('[metrics]\nlisten = "127.0.0.1:0"\n')
     old = wire.context(world)
     old.maximum_version = ssl.TLSVersion.TLSv1_2
     for _ in range(30):
@@ -122,6 +127,12 @@ def test_connections_that_came_to_nothing_are_told_once_and_then_counted(world: 
         "legwork:stranger",
         "127.0.0.1",
     )
+
+    def all_counted() -> bool:
+        with urllib.request.urlopen(world.serving.told["metrics"], timeout=DEADLINE_S) as page:
+            return 'legwork_handshakes_failed_total{why="tls"} 30' in page.read().decode()
+
+    until(all_counted, "the metrics tell all of them")
     assert world.serving.end() == 0
     world.again()
     with world.client("admin") as admin:
