@@ -124,10 +124,14 @@ def test_what_cannot_be_applied_is_refused_with_what_could_be(
     assert (instead or "") in error["hint"]
     assert "--limits best-effort" in error["hint"]
     assert host.json("ps", "-a") == []
-    assert host.ok(*command, "--limits", "best-effort", "--", "echo", "ran") == "ran\n"
+    done = host.run(*command, "--limits", "best-effort", "--", "echo", "ran").expect(0)
+    assert done.text == "ran\n"
+    assert f"to {name}: it runs without" in done.error_text
     (job,) = host.json("ps", "-a")
     assert host.status(job["id"])["containment"]["leftOut"] == [name]
     assert f"not held   {name}" in host.ok("status", job["id"])
+    detached = host.run("start", *command[1:], "--limits", "best-effort", "--", "true").expect(0)
+    assert f"to {name}: it runs without" in detached.error_text
     assert not (host.tmp / "ran").exists()
 
 

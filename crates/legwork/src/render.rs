@@ -4,7 +4,7 @@ pub(crate) mod end;
 pub(crate) mod facts;
 pub(crate) mod found;
 pub(crate) mod json;
-mod limits;
+pub(crate) mod limits;
 mod log_json;
 pub(crate) mod logs;
 pub(crate) mod moment;

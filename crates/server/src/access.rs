@@ -8,9 +8,9 @@ use legwork_jobs::{Job, JobId};
 use legwork_proto::v1 as wire;
 use tonic::{Code, Request};
 
-use crate::convert;
 use crate::problem::Problem;
 use crate::server::Shared;
+use crate::{convert, limits};
 
 /// One call, as the layer before the services has seen it.
 #[derive(Debug)]
@@ -116,5 +116,17 @@ impl Shared {
     pub(crate) fn wire_job(&self, job: Job) -> wire::Job {
         let owner = self.names.of(&job.asked.meta.owner);
         convert::job(job, owner)
+    }
+
+    /// The same, with what it is held to and how.
+    pub(crate) async fn wire_job_and_limits(&self, job: Job) -> wire::Job {
+        // That is in its directory only, which may be gone.
+        let spec = self.jobs.spec(job.id).await;
+        let mut job = self.wire_job(job);
+        if let Ok(spec) = spec {
+            job.limits = limits::told(spec.meta.limits).map(Box::new);
+            job.containment = Some(Box::new(limits::containment(spec.confinement)));
+        }
+        job
     }
 }

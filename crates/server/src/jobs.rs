@@ -13,7 +13,7 @@ use tonic::{Request, Response, Status, Streaming};
 use crate::access::Call;
 use crate::problem::Problem;
 use crate::server::Shared;
-use crate::{convert, input, limits, logs, start, stats};
+use crate::{convert, input, logs, start, stats};
 
 /// Jobs on a page at most, and by default.
 const PAGE_MAX: usize = 500;
@@ -84,12 +84,7 @@ impl JobService for JobRpc {
         let call = Call::of(&request)?;
         let id = self.0.seen(&call, &request.get_ref().id).await?;
         let job = self.0.jobs.get(id).await.map_err(Problem::from)?;
-        let mut job = self.0.wire_job(job);
-        // What it was held to is in its directory only, and that may be gone.
-        if let Ok(spec) = self.0.jobs.spec(id).await {
-            job.limits = limits::told(spec.meta.limits).map(Box::new);
-            job.containment = Some(Box::new(limits::containment(spec.confinement)));
-        }
+        let job = self.0.wire_job_and_limits(job).await;
         Ok(Response::new(wire::GetResponse { job: Some(job) }))
     }
 

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use legwork_identity::{Principal, Via};
 use legwork_jobs::output::{Output, Position, Read, Streams};
-use legwork_jobs::{ByteString, JobId, OUTPUT_LIMIT, STOP_GRACE, STOP_SIGNAL, StartRequest, Stdin};
+use legwork_jobs::{
+    ByteString, JobId, LimitsMode, OUTPUT_LIMIT, STOP_GRACE, STOP_SIGNAL, StartRequest, Stdin,
+};
 use legwork_proto::v1 as wire;
 use legwork_sync::Digest;
 use legwork_sync::workspace::SharedLease;
@@ -49,6 +51,7 @@ pub(crate) async fn all(
     let room = || floor::check(shared.jobs.state_dir(), shared.job_rules.disk_floor);
     let full = room().is_err();
     let mut requests = Vec::new();
+    let mut best_effort = false;
     let mut refused = Vec::with_capacity(specs.len());
     for spec in specs {
         if accept && spec.place.as_ref().is_some_and(needs_mirror) {
@@ -71,6 +74,7 @@ pub(crate) async fn all(
                     refused.push(Some(shared.usage.too_many_jobs()));
                     continue;
                 }
+                best_effort |= request.limits_mode == LimitsMode::BestEffort;
                 requests.push(request);
                 // Held until the shims have taken their own: no commit may come between.
                 leases.extend(lease);
@@ -90,9 +94,15 @@ pub(crate) async fn all(
         Some(problem) => Some(Err(problem)),
         None => started.next().map(|result| result.map_err(Problem::from)),
     });
-    Ok(results
-        .map(|result| result.map(|job| shared.wire_job(job)))
-        .collect())
+    let mut told = Vec::new();
+    for result in results {
+        told.push(match result {
+            // What became of limits that need not be kept is news to whoever asked.
+            Ok(job) if best_effort => Ok(shared.wire_job_and_limits(job).await),
+            result => result.map(|job| shared.wire_job(job)),
+        });
+    }
+    Ok(told)
 }
 
 /// What a batch says of one of its specs.

@@ -189,6 +189,9 @@ fn begun(app: &App, session: &Session, job: &Job) {
         Some(host) => app.out.note(&format!("{host}: job {}", render::short(job))),
         None => app.out.remark(&format!("job {}", render::short(job))),
     }
+    if let Some(told) = render::limits::left_out(job) {
+        app.out.note(&told);
+    }
 }
 
 enum Followed {

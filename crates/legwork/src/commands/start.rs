@@ -54,6 +54,9 @@ pub(crate) async fn run(app: &App, args: Start) -> Result<u8, CommandError> {
         match result {
             Ok(job) => {
                 render::id(app.out, &job)?;
+                if let Some(told) = render::limits::left_out(&job).filter(|_| !app.out.json) {
+                    app.out.note(&told);
+                }
                 note(mistake(app, &job));
             }
             Err(refused) => {

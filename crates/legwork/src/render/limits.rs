@@ -3,7 +3,7 @@
 use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
-use legwork_client::{Containment, IoLimit, Limits, Rlimit};
+use legwork_client::{Containment, IoLimit, Job, Limits, Rlimit};
 use serde::Serialize;
 
 use super::bytes;
@@ -70,6 +70,18 @@ fn rlimit(limit: &Rlimit) -> String {
         true => format!("rlimit {}={soft}", limit.resource),
         false => format!("rlimit {}={soft}:{hard}", limit.resource),
     }
+}
+
+/// What a job was to be held to and is not, in words: whoever asked for that with `--limits best-effort` is told which it became.
+pub(crate) fn left_out(job: &Job) -> Option<String> {
+    let names = &job.containment.as_ref()?.left_out;
+    (!names.is_empty()).then(|| {
+        format!(
+            "this host cannot hold job {} to {}: it runs without (see `legwork doctor`)",
+            super::short(job),
+            names.join(", ")
+        )
+    })
 }
 
 /// How it is held, in words.
