@@ -55,7 +55,7 @@ pub(super) struct Wanted {
     /// Only what came before
     #[arg(long, value_name = "TIME", value_parser = moment::parse)]
     pub(super) until: Option<u64>,
-    /// Only lines for which this jq filter is true
+    /// Only lines for which this jq filter is true, as in '.data.pid == 1'
     #[arg(long = "where", value_name = "FILTER", allow_hyphen_values = true)]
     pub(super) filter: Option<String>,
     /// Only what clients sent, without the stamps around it
