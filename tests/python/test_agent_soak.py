@@ -142,7 +142,8 @@ class Check:
             self.changed_between += 1
             # One that has ended meanwhile cannot be asked any more.
             again = pid in told and self.compare(pid, process, told[pid])
-            # Between two snapshots a process may also be something else for a moment, and then as before: sshd counts in its title.
+            # It may also be something else for a moment and then as before: sshd counts in its
+            # title.
             if again and (now := ps().get(pid)) and not self.compare(pid, now, told[pid]):
                 continue
             assert not again, f"{pid}: before {wrong}; after {again}; {process}"
