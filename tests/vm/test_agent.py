@@ -56,7 +56,7 @@ def _words(pid: int) -> dict[str, str]:
 def test_it_sees_all_and_may_do_nothing_else() -> None:
     with Server("reported", *LISTEN) as server:
         told = _install(server)
-        assert told == {"written": [str(AGENT.path)], "started": True}
+        assert told == {"written": [str(AGENT.path)], "started": True, "joined": True}
         # Root's own commands are for this machine, as before.
         assert json.loads(run(BINARY, "--state", "/var/tmp/own", "ps", "--json")) == []
         try:
