@@ -33,12 +33,13 @@ fn too_large(told: &str) -> Problem {
     let mut numbers = told
         .split(|c: char| !c.is_ascii_digit())
         .filter_map(|digits| digits.parse::<u64>().ok());
-    let (size, limit) = (numbers.next(), numbers.next());
-    let words = match (size, limit) {
-        (Some(size), Some(limit)) => {
+    // One number alone is of something else: entries, say.
+    let known = numbers.next().zip(numbers.next());
+    let words = match known {
+        Some((size, limit)) => {
             format!("the message has {size} bytes, and {limit} are the most that this call takes")
         }
-        _ => format!("the message is larger than this call takes: {told}"),
+        None => format!("the message is larger than this call takes: {told}"),
     };
     let next = "send less at a time, in several messages; sent again as it is, it is refused again";
     let problem = Problem::new(
@@ -46,11 +47,10 @@ fn too_large(told: &str) -> Problem {
         "MESSAGE_TOO_LARGE",
         format!("{words}: {next}"),
     );
-    let named = [("size", size), ("limit", limit)];
-    named
-        .into_iter()
-        .filter_map(|(name, value)| Some((name, value?)))
-        .fold(problem, |problem, (name, value)| problem.with(name, value))
+    match known {
+        Some((size, limit)) => problem.with("size", size).with("limit", limit),
+        None => problem,
+    }
 }
 
 #[cfg(test)]
