@@ -7,12 +7,5 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
 });
 
 libfuzzer_sys::fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, _seed: u32| {
-    let sample = legwork_client::fuzzing::pull_sample();
-    let size = if size < 8 && sample.len() <= max_size {
-        data[..sample.len()].copy_from_slice(&sample);
-        sample.len()
-    } else {
-        size
-    };
-    libfuzzer_sys::fuzzer_mutate(data, size, max_size)
+    legwork_fuzz::mutate_from(&legwork_client::fuzzing::pull_sample(), data, size, max_size)
 });

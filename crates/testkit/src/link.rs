@@ -3,6 +3,9 @@
 //! Each direction is a queue. A block leaves it when those before it have left, at the link's rate, and arrives a while after that. When
 //! the queue is full, nothing more is taken from the sender, whose own TCP then waits. So a sender sees what it would see behind a modem,
 //! apart from packets that are lost. Whoever is measured through it may be any program that speaks TCP.
+//!
+//! Blocks arrive by a clock of the kernel's, for the runtime's own counts milliseconds and rounds them up: that would make a round trip two
+//! or three longer than was asked for.
 
 use std::io;
 use std::net::SocketAddr;
@@ -10,8 +13,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use rustix::time::{
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
+    timerfd_settime,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::unix::pipe;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
@@ -157,13 +165,40 @@ impl Way {
     }
 
     async fn give(&self, mut early: mpsc::Receiver<(Instant, Vec<u8>)>, mut to: OwnedWriteHalf) {
+        let Ok(mut alarm) = Alarm::new() else {
+            return;
+        };
         while let Some((arrives, block)) = early.recv().await {
-            sleep_until(arrives).await;
-            if to.write_all(&block).await.is_err() {
+            if alarm.at(arrives).await.is_err() || to.write_all(&block).await.is_err() {
                 return;
             }
             self.passed.fetch_add(block.len() as u64, Ordering::Relaxed);
         }
+    }
+}
+
+/// Wakes when it is time, to some microseconds: timerfd_create(2). One can be read as a pipe is, from which a number comes with each alarm.
+struct Alarm(pipe::Receiver);
+
+impl Alarm {
+    fn new() -> io::Result<Self> {
+        let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
+        let timer = timerfd_create(TimerfdClockId::Monotonic, flags)?;
+        pipe::Receiver::from_owned_fd_unchecked(timer).map(Self)
+    }
+
+    /// Returns at `time`, or at once if that is over.
+    async fn at(&mut self, time: Instant) -> io::Result<()> {
+        let left = time.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Ok(());
+        }
+        let once = Itimerspec {
+            it_interval: Timespec::default(),
+            it_value: Timespec::try_from(left).map_err(|_| io::ErrorKind::InvalidInput)?,
+        };
+        timerfd_settime(&self.0, TimerfdTimerFlags::empty(), &once)?;
+        self.0.read_exact(&mut [0; 8]).await.map(drop)
     }
 }
 
