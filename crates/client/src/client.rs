@@ -16,6 +16,7 @@ use tower::Service;
 use crate::connect::Channel;
 use crate::contact::{self, Contact};
 use crate::convert;
+use crate::distance::Distance;
 use crate::error::{CallError, Result};
 use crate::in_process::InProcess;
 use crate::input::Input;
@@ -68,6 +69,26 @@ impl Client {
         Ok(Self {
             contact: Arc::new(contact),
         })
+    }
+
+    /// As [`Self::connect`], but does not wait for the connection: whatever needs it does, and is told if it could not be made.
+    /// [`Self::push`] looks at its directory meanwhile, and goes by the distance that is `expected`, which may be that of an
+    /// earlier connection ([`Self::distance`]). A wrong guess costs time or bytes. Needs a runtime.
+    #[must_use]
+    pub fn connect_ahead(
+        target: Target,
+        options: Options,
+        tasks: TaskTracker,
+        expected: Distance,
+    ) -> Self {
+        Self {
+            contact: Arc::new(Contact::ahead(target, options, tasks, expected)),
+        }
+    }
+
+    /// How far away the server is, as its first answer told; `None` if there is no connection just now that a call could share.
+    pub async fn distance(&self) -> Option<Distance> {
+        self.contact.distance().await
     }
 
     /// Connects over a byte stream that leads to a server. There will be no other, so a call fails when it breaks.

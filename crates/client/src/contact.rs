@@ -10,20 +10,22 @@
 //! A server that serves so many connections of ours and no more says so on the next one. That is a connection that was lost:
 //! the next is tried after a pause, for others may have ended by then. Where there is one to share, it is shared.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use legwork_proto::v1 as wire;
 use legwork_proto::v1::host_service_client::HostServiceClient;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use tonic::{Response, Status};
 use uuid::Uuid;
 
 use crate::connect::Channel;
+use crate::distance::Distance;
 use crate::error::{CallError, Result};
+use crate::first::First;
+use crate::live::Live;
 use crate::lost::{is_excess, is_lost, is_unsent};
 use crate::options::{Notice, Options, Patience};
 use crate::target::Target;
@@ -47,29 +49,15 @@ pub(crate) struct Contact {
     state: Mutex<State>,
     /// How many connections in a row did not hold and brought nothing.
     in_vain: AtomicU32,
+    /// How far away the server was the last time, where the first connection may be waited for.
+    expected: Option<Distance>,
 }
 
 #[derive(Debug)]
 struct State {
+    first: First,
     live: Option<Live>,
     trouble: Option<Trouble>,
-}
-
-/// A connection that calls can be made on.
-#[derive(Debug, Clone)]
-pub(crate) struct Live {
-    pub(crate) channel: Channel,
-    /// How long the first answer on it took, or the handshake; `None` for a server in this process.
-    pub(crate) first_answer: Option<Duration>,
-    since: Instant,
-    shared: Arc<Shared>,
-}
-
-/// What all handles on one connection share. As many as there are users of it.
-#[derive(Debug, Default)]
-struct Shared {
-    /// Somebody has taken note of its loss.
-    lost: AtomicBool,
 }
 
 /// Contact is lost.
@@ -80,19 +68,13 @@ struct Trouble {
     why: String,
 }
 
-impl Live {
-    fn new(channel: Channel, first_answer: Option<Duration>) -> Self {
+impl State {
+    fn new(first: First, live: Option<Live>) -> Self {
         Self {
-            channel,
-            first_answer,
-            since: Instant::now(),
-            shared: Arc::default(),
+            first,
+            live,
+            trouble: None,
         }
-    }
-
-    /// Whether there is no other handle on it than this one.
-    fn is_idle(&self) -> bool {
-        Arc::strong_count(&self.shared) == 1
     }
 }
 
@@ -109,28 +91,60 @@ impl Trouble {
 impl Contact {
     /// The one connection over `channel`.
     pub(crate) fn once(channel: Channel, tasks: TaskTracker) -> Self {
-        Self::new(None, Options::default(), Live::new(channel, None), tasks)
+        let live = Live::new(channel, None);
+        let state = State::new(First::Came, Some(live));
+        Self::new(None, Options::default(), state, tasks, None)
     }
 
     /// Connects, once: a mistyped address is told and not tried for ever.
     pub(crate) async fn open(target: Target, options: Options, tasks: TaskTracker) -> Result<Self> {
-        let begun = Instant::now();
-        let channel = channel(&target, &options, &tasks).await?;
-        let live = Live::new(channel, Some(begun.elapsed()));
-        Ok(Self::new(Some(target), options, live, tasks))
+        let live = first(&target, &options, &tasks).await?;
+        let state = State::new(First::Came, Some(live));
+        Ok(Self::new(Some(target), options, state, tasks, None))
     }
 
-    fn new(target: Option<Target>, options: Options, live: Live, tasks: TaskTracker) -> Self {
+    /// Connects, once, while the caller goes on. Whoever needs the connection waits for it.
+    pub(crate) fn ahead(
+        target: Target,
+        options: Options,
+        tasks: TaskTracker,
+        expected: Distance,
+    ) -> Self {
+        let (to, how, on) = (target.clone(), options.clone(), tasks.clone());
+        let coming = tasks.spawn(async move { first(&to, &how, &on).await });
+        let first = First::Coming(AbortOnDropHandle::new(coming));
+        let (state, expected) = (State::new(first, None), Some(expected));
+        Self::new(Some(target), options, state, tasks, expected)
+    }
+
+    fn new(
+        target: Option<Target>,
+        options: Options,
+        state: State,
+        tasks: TaskTracker,
+        expected: Option<Distance>,
+    ) -> Self {
         Self {
             target,
             options,
             tasks,
-            state: Mutex::new(State {
-                live: Some(live),
-                trouble: None,
-            }),
+            state: Mutex::new(state),
             in_vain: AtomicU32::new(0),
+            expected,
         }
+    }
+
+    /// How far away the server seems to be, as long as the first connection to it is being made.
+    pub(crate) fn expected(&self) -> Option<Distance> {
+        // Where somebody waits for it already, there is little to be gained.
+        let state = self.state.try_lock().ok()?;
+        self.expected.filter(|_| state.first.is_coming())
+    }
+
+    /// How far away the server is, if there is a connection to it that nobody uses alone.
+    pub(crate) async fn distance(&self) -> Option<Distance> {
+        let state = self.state.lock().await;
+        state.live.as_ref().map(Live::distance)
     }
 
     /// Whether a connection that breaks is followed by another.
@@ -149,6 +163,9 @@ impl Contact {
     /// [`CallError::CONTACT_LOST`] when patience is at its end, and what the server has against us.
     pub(crate) async fn live(&self) -> Result<Live> {
         let mut state = self.state.lock().await;
+        if let Some(live) = state.first.take().await? {
+            state.live = Some(live);
+        }
         self.forget_closed(&mut state).await?;
         if let Some(live) = &state.live {
             return Ok(live.clone());
@@ -168,6 +185,9 @@ impl Contact {
             return self.live().await;
         }
         let mut state = self.state.lock().await;
+        if let Some(live) = state.first.take().await? {
+            state.live = Some(live);
+        }
         self.forget_closed(&mut state).await?;
         match state.live.take_if(|live| live.is_idle()) {
             Some(live) => Ok(live),
@@ -424,6 +444,12 @@ fn not_done(error: CallError, excess: Option<CallError>) -> CallError {
         Some(excess) if error.reason == CallError::CONTACT_LOST => excess,
         _ => error,
     }
+}
+
+async fn first(target: &Target, options: &Options, tasks: &TaskTracker) -> Result<Live> {
+    let begun = Instant::now();
+    let channel = channel(target, options, tasks).await?;
+    Ok(Live::new(channel, Some(begun.elapsed())))
 }
 
 async fn channel(target: &Target, options: &Options, tasks: &TaskTracker) -> Result<Channel> {

@@ -9,8 +9,9 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
 use crate::client::jobs;
-use crate::contact::{Contact, Live};
+use crate::contact::Contact;
 use crate::error::{CallError, Result};
+use crate::live::Live;
 use crate::lost::is_lost;
 
 /// Messages that may wait to be sent. Each is answered before the next, so one would do.

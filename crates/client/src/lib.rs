@@ -21,8 +21,10 @@ mod connect;
 mod contact;
 mod convert;
 mod dial;
+mod distance;
 mod enroll;
 mod error;
+mod first;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -32,6 +34,7 @@ mod input;
 mod job;
 mod limits;
 mod list;
+mod live;
 mod logs;
 mod lost;
 mod mirror;
@@ -49,6 +52,7 @@ pub use at::{AtQuery, ProcessesAt};
 pub use client::{Client, HostInfo};
 pub use clocks::skew;
 pub use connect::Heartbeat;
+pub use distance::{Distance, NoDistance};
 pub use enroll::{Enrolled, Joining, join};
 pub use error::{CallError, Result};
 pub use input::Input;

@@ -7,10 +7,11 @@ use legwork_proto::v1 as wire;
 use tonic::{Code, Response, Status, Streaming};
 
 use crate::client::jobs;
-use crate::contact::{Contact, Live};
+use crate::contact::Contact;
 use crate::convert;
 use crate::error::{CallError, Result};
 use crate::job::Job;
+use crate::live::Live;
 use crate::lost::is_lost;
 use crate::spec::JobSpec;
 

@@ -12,7 +12,7 @@ use legwork_sync::link::{Closed, Link, Receiving, Sending};
 use legwork_sync::message::{Down, PullDown, PullUp, Refusal, Up};
 use legwork_sync::observer::Observer;
 use legwork_sync::pull::{self, Pulled};
-use legwork_sync::push::{self, Compress, Pushed};
+use legwork_sync::push::{self, Pushed};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
@@ -21,20 +21,15 @@ use tonic::{Code, Status, Streaming};
 
 use crate::client::Client;
 use crate::connect::Channel;
-use crate::contact::{self, Live};
+use crate::contact;
 use crate::error::{CallError, Result};
+use crate::live::Live;
 use crate::lost::is_lost;
 use crate::spec::WorkspaceRef;
 use crate::{convert, mirror_wire};
 
 /// Messages that may wait to be sent: with frames of half a megabyte, some four megabytes.
 const QUEUE: usize = 8;
-
-/// A server whose first answer took less is on this machine or beside it, on a link that takes more than can be compressed.
-const NEAR: Duration = Duration::from_millis(5);
-
-/// One whose first answer took longer than this is on a link on which bytes count.
-const FAR: Duration = Duration::from_millis(15);
 
 /// A directory to mirror.
 #[derive(Debug, Clone)]
@@ -185,10 +180,55 @@ impl Receiving<PullDown> for Incoming<wire::PullResponse, ()> {
     }
 }
 
-/// A call under way: its two ends as a link, and what ended it.
+/// A call as a link, and what ended it.
 pub(crate) struct Call<M, R, A, O> {
     pub(crate) link: Link<Outgoing<M, A>, Incoming<R, O>>,
     pub(crate) ending: Ending,
+}
+
+/// The other ends of a link, for the call that is to be made. If it never is, the link is closed.
+pub(crate) struct Ends<M, R> {
+    outgoing: mpsc::Receiver<M>,
+    answered: oneshot::Sender<std::result::Result<Streaming<R>, Status>>,
+}
+
+impl<M, R> Ends<M, R> {
+    /// Makes the call; the messages of the link are under way before its answer is there.
+    fn join<Made>(self, tasks: &TaskTracker, call: impl FnOnce(ReceiverStream<M>) -> Made)
+    where
+        R: Send + 'static,
+        Made: Future<Output = std::result::Result<tonic::Response<Streaming<R>>, Status>>
+            + Send
+            + 'static,
+    {
+        let call = call(ReceiverStream::new(self.outgoing));
+        let answered = self.answered;
+        tasks.spawn(async move {
+            // Nobody waits any more if the session was cancelled.
+            drop(answered.send(call.await.map(tonic::Response::into_inner)));
+        });
+    }
+}
+
+/// The link of a call that is yet to be made, and its other ends.
+fn prepare<M, R, A, O>(about: A, observer: O) -> (Call<M, R, A, O>, Ends<M, R>) {
+    let (requests, outgoing) = mpsc::channel(QUEUE);
+    let (answered, answers) = oneshot::channel();
+    let ending = Ending::default();
+    let link = Link {
+        sender: Outgoing {
+            queue: requests,
+            about: Some(about),
+        },
+        receiver: Incoming {
+            answers,
+            open: None,
+            ending: Arc::clone(&ending),
+            runtime: Handle::current(),
+            observer,
+        },
+    };
+    (Call { link, ending }, Ends { outgoing, answered })
 }
 
 /// Makes a call of which our messages are under way before its answer is there.
@@ -204,28 +244,9 @@ where
         + Send
         + 'static,
 {
-    let (requests, outgoing) = mpsc::channel(QUEUE);
-    let (answered, answers) = oneshot::channel();
-    let call = call(ReceiverStream::new(outgoing));
-    tasks.spawn(async move {
-        // Nobody waits any more if the session was cancelled.
-        drop(answered.send(call.await.map(tonic::Response::into_inner)));
-    });
-    let ending = Ending::default();
-    let link = Link {
-        sender: Outgoing {
-            queue: requests,
-            about: Some(about),
-        },
-        receiver: Incoming {
-            answers,
-            open: None,
-            ending: Arc::clone(&ending),
-            runtime: Handle::current(),
-            observer,
-        },
-    };
-    Call { link, ending }
+    let (begun, ends) = prepare(about, observer);
+    ends.join(tasks, call);
+    begun
 }
 
 impl Client {
@@ -241,20 +262,31 @@ impl Client {
         observer: Arc<dyn WaitObserver>,
     ) -> Result<Pushed> {
         loop {
-            let live = self.contact.live_alone().await?;
-            let mut service = sync(&live);
-            let about = (convert::workspace(&request.workspace), request.adopt);
-            let Call { link, ending } = begin(
-                &self.contact.tasks,
-                about,
-                Arc::clone(&observer),
-                |up| async move { service.commit(up).await },
-            );
             let (mut asked, heard) = (request.clone(), Forward(Arc::clone(&observer)));
-            suit(&mut asked.options, &live);
+            // While the connection is being made, this side looks at its tree.
+            let (there, distance) = match self.contact.expected() {
+                Some(expected) => (None, expected),
+                None => {
+                    let live = self.contact.live_alone().await?;
+                    let distance = live.distance();
+                    (Some(live), distance)
+                }
+            };
+            distance.suit(&mut asked.options);
+            let about = (convert::workspace(&request.workspace), request.adopt);
+            let (Call { link, ending }, ends) = prepare(about, Arc::clone(&observer));
             let session = self.contact.tasks.spawn_blocking(move || {
                 push::push(&asked.root, &asked.options, &asked.cache, link, &heard)
             });
+            let live = match there {
+                Some(live) => live,
+                None => self.contact.live_alone().await?,
+            };
+            let mut service = sync(&live);
+            ends.join(
+                &self.contact.tasks,
+                |up| async move { service.commit(up).await },
+            );
             match session.await {
                 Ok(Ok(pushed)) => {
                     self.contact.progress();
@@ -298,7 +330,7 @@ impl Client {
                     service.pull(up).await
                 });
             let (mut asked, heard) = (request.clone(), Forward(Arc::clone(&observer)));
-            asked.options.compress = compress(asked.options.compress, &live);
+            asked.options.compress = live.distance().compress(asked.options.compress);
             let session = self.contact.tasks.spawn_blocking(move || {
                 pull::pull(&asked.into, &asked.options, &asked.record, link, &heard)
             });
@@ -341,21 +373,6 @@ impl Client {
 
 pub(crate) fn sync(live: &Live) -> SyncServiceClient<Channel> {
     SyncServiceClient::with_origin(live.channel.clone(), contact::origin())
-}
-
-/// What to begin with over this connection, where it is for us to decide.
-pub(crate) fn compress(asked: Compress, live: &Live) -> Compress {
-    match (asked, live.first_answer) {
-        (Compress::Auto, None) => Compress::Nothing,
-        (Compress::Auto, Some(answer)) if answer < NEAR => Compress::Near,
-        (asked, _) => asked,
-    }
-}
-
-/// Settles what depends on the connection.
-pub(crate) fn suit(options: &mut push::Options, live: &Live) {
-    options.compress = compress(options.compress, live);
-    options.slow |= live.first_answer.is_some_and(|answer| answer > FAR);
 }
 
 pub(crate) fn panicked(panic: &tokio::task::JoinError) -> CallError {

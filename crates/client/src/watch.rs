@@ -15,7 +15,7 @@ use crate::client::Client;
 use crate::convert;
 use crate::error::{CallError, Result};
 use crate::mirror::{
-    self, About, Call, Forward, PushRequest, WaitObserver, begin, panicked, push_error, sync,
+    About, Call, Forward, PushRequest, WaitObserver, begin, panicked, push_error, sync,
 };
 
 /// Between two signs of life, while nothing changes.
@@ -194,7 +194,7 @@ impl Watching<'_> {
         let contact = &self.client.contact;
         loop {
             let live = contact.live_alone().await?;
-            watch.compress(mirror::compress(self.compress, &live));
+            watch.compress(live.distance().compress(self.compress));
             let mut service = sync(&live);
             let waits: Arc<dyn WaitObserver> = Arc::clone(&self.observer) as _;
             let heard = Forward(Arc::clone(&waits));

@@ -73,6 +73,15 @@ impl App {
         }
     }
 
+    /// The same for what mirrors first: with a far server, that begins while the connection is being made. Then it is the first
+    /// call that fails, if there is none.
+    pub(crate) async fn connect_ahead(&self) -> Result<Session, CommandError> {
+        match self.choice()? {
+            Choice::Local => local::open(self, self.state_dir()?).await,
+            elsewhere => remote::open_ahead(self, &elsewhere).await,
+        }
+    }
+
     /// How contact with a server is kept, and what is said when it is lost: for ever as long as somebody watches.
     pub(crate) fn contact(&self, label: &str) -> Result<Options, CommandError> {
         let said = match self.server.reconnect {

@@ -14,6 +14,7 @@ mod cli;
 mod commands;
 mod compress;
 mod contexts;
+mod distance;
 mod error;
 mod explained;
 mod files;

@@ -17,7 +17,7 @@ use crate::progress::{CancelOnDrop, Progress, Way};
 use crate::project::Project;
 use crate::render::json::Text;
 use crate::sync_settings::Rate;
-use crate::{paths, render};
+use crate::{distance, paths, render};
 
 /// Paths that a note names before it says how many more there are.
 const NAMED: usize = 5;
@@ -59,8 +59,11 @@ pub(crate) async fn push(
     let progress = Arc::new(Progress::of(app.out, Way::There));
     // A command that is interrupted does not wait for what is being read, and leaves no line behind.
     let _over = CancelOnDrop(Arc::clone(&progress));
-    let pushed = session.client.push(request, progress).await;
-    pushed.map_err(CommandError::from)
+    let pushed = session.client.push(request, progress).await?;
+    if session.remote.is_some() {
+        distance::remember(&session.client, &session.memory).await;
+    }
+    Ok(pushed)
 }
 
 /// What is to be mirrored, and where to.

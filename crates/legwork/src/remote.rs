@@ -10,17 +10,33 @@ use crate::app::App;
 use crate::choice::Choice;
 use crate::contexts::{Contexts, Place};
 use crate::error::CommandError;
-use crate::files;
 use crate::local::Session;
 use crate::renewal;
+use crate::{distance, files};
 
 /// Opens a session with a server that is not this machine's own.
 pub(crate) async fn open(app: &App, choice: &Choice) -> Result<Session, CommandError> {
+    open_when(app, choice, When::Connected).await
+}
+
+/// The same, with a connection that may be yet to come if the server is far away.
+pub(crate) async fn open_ahead(app: &App, choice: &Choice) -> Result<Session, CommandError> {
+    open_when(app, choice, When::Ahead).await
+}
+
+/// When a session is open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum When {
+    Connected,
+    Ahead,
+}
+
+async fn open_when(app: &App, choice: &Choice, when: When) -> Result<Session, CommandError> {
     match choice {
         Choice::Local => Err(CommandError::usage("this needs a server")),
         Choice::Socket { label, path } => {
             let target = Target::Unix(path.clone());
-            session(app, target, label, &socket_key(path)).await
+            session(app, target, (label, &socket_key(path)), when).await
         }
         Choice::Network { context, address } => {
             let contexts = Contexts::open()?;
@@ -36,7 +52,8 @@ pub(crate) async fn open(app: &App, choice: &Choice) -> Result<Session, CommandE
             let clock = Arc::new(SystemClock);
             let target = TlsTarget::new(addresses, keys.ca.clone(), server, &keys.own, clock)?;
             let kept = Target::Tls(target.clone());
-            let session = session(app, kept, context, &server.to_string()).await?;
+            let names = (context.as_str(), server.to_string());
+            let session = session(app, kept, (names.0, &names.1), when).await?;
             renewal::begin(app, &session.client, target, context, keys);
             Ok(session)
         }
@@ -70,11 +87,16 @@ fn socket_key(path: &Path) -> String {
 async fn session(
     app: &App,
     target: Target,
-    label: &str,
-    key: &str,
+    (label, key): (&str, &str),
+    when: When,
 ) -> Result<Session, CommandError> {
-    let client = Client::connect(target, app.contact(label)?, app.tasks.clone()).await?;
     let state = app.state_dir()?;
+    let expected = distance::expected(&place(&state, key)).filter(|_| when == When::Ahead);
+    let (options, tasks) = (app.contact(label)?, app.tasks.clone());
+    let client = match expected {
+        Some(expected) => Client::connect_ahead(target, options, tasks, expected),
+        None => Client::connect(target, options, tasks).await?,
+    };
     let memory = memory(&state, key)?;
     Ok(Session {
         client,
@@ -87,7 +109,11 @@ async fn session(
 
 /// What is remembered of one server: nothing that another one could connect with it.
 fn memory(state: &Path, key: &str) -> Result<PathBuf, CommandError> {
-    let dir = state.join("servers").join(key);
+    let dir = place(state, key);
     files::private_dir(&dir)?;
     Ok(dir)
+}
+
+fn place(state: &Path, key: &str) -> PathBuf {
+    state.join("servers").join(key)
 }

@@ -177,7 +177,7 @@ impl Way {
     }
 }
 
-/// Wakes when it is time, to some microseconds: timerfd_create(2). One can be read as a pipe is, from which a number comes with each alarm.
+/// Wakes when it is time, to some microseconds: `timerfd_create(2)`. One can be read as a pipe is, from which a number comes with each alarm.
 struct Alarm(pipe::Receiver);
 
 impl Alarm {

@@ -19,8 +19,9 @@ use wire::ingest_response::Message as Told;
 use super::answers::{Heard, Refusal};
 use super::{convert, records};
 use crate::client::Client;
-use crate::contact::{Contact, Live};
+use crate::contact::Contact;
 use crate::error::{CallError, Result};
+use crate::live::Live;
 use crate::lost::is_lost;
 
 /// Batches that may wait for the connection, beside what it has in its own buffers.

@@ -10,8 +10,9 @@ use wire::tail_response::Event;
 
 use super::records;
 use crate::client::Client;
-use crate::contact::{Contact, Live};
+use crate::contact::Contact;
 use crate::error::{CallError, Result};
+use crate::live::Live;
 use crate::lost::is_lost;
 
 /// Where to begin.

@@ -5,6 +5,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod ahead;
 mod alone;
 mod calls;
 mod enroll;

@@ -12,7 +12,7 @@ use testkit::Direction;
 
 use crate::support::{Far, sh};
 
-struct Silent;
+pub(crate) struct Silent;
 
 impl Observer for Silent {}
 impl WaitObserver for Silent {}
@@ -22,6 +22,27 @@ fn workspace(name: &str) -> WorkspaceRef {
 }
 
 async fn push(client: &Client, far: &Far, root: &Path, name: &str) -> push::Pushed {
+    push_hearing(client, far, root, name, Arc::new(Silent)).await
+}
+
+pub(crate) async fn push_hearing(
+    client: &Client,
+    far: &Far,
+    root: &Path,
+    name: &str,
+    observer: Arc<dyn WaitObserver>,
+) -> push::Pushed {
+    let pushed = try_push(client, far, root, name, observer).await;
+    pushed.unwrap()
+}
+
+pub(crate) async fn try_push(
+    client: &Client,
+    far: &Far,
+    root: &Path,
+    name: &str,
+    observer: Arc<dyn WaitObserver>,
+) -> legwork_client::Result<push::Pushed> {
     #[expect(clippy::disallowed_methods, reason = "files are really changed now")]
     let now = std::time::SystemTime::now();
     let request = PushRequest {
@@ -31,7 +52,7 @@ async fn push(client: &Client, far: &Far, root: &Path, name: &str) -> push::Push
         options: push::Options::at(now),
         cache: far.host.scratch("cache").join(name),
     };
-    client.push(request, Arc::new(Silent)).await.unwrap()
+    client.push(request, observer).await
 }
 
 /// A megabyte that does not compress, and some small files.

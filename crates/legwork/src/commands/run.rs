@@ -150,7 +150,7 @@ async fn prepare(
     asked: &Mutex<Option<Uuid>>,
 ) -> Result<Started, CommandError> {
     pull::check(&args.pull)?;
-    let session = app.connect().await?;
+    let session = app.connect_ahead().await?;
     let stdin = if args.detach {
         legwork_client::Stdin::Null
     } else {

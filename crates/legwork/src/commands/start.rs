@@ -71,7 +71,7 @@ pub(crate) async fn run(app: &App, args: Start) -> Result<u8, CommandError> {
 
 async fn start(app: &App, args: &Start) -> Result<Vec<legwork_client::Result<Job>>, CommandError> {
     let commands = args.commands()?;
-    let session = app.connect().await?;
+    let session = app.connect_ahead().await?;
     let specs = |place: Place| {
         let spec = |argv: &Vec<OsString>| {
             args.options

@@ -78,7 +78,11 @@ pub(crate) async fn run(app: &App, args: Sync) -> Result<u8, CommandError> {
         None => Project::find(&project::here()?)?,
     };
     project.sync = settings(&args).or(project.sync);
-    let session = app.connect().await?;
+    let session = if args.watch || args.explain.is_some() {
+        app.connect().await?
+    } else {
+        app.connect_ahead().await?
+    };
     let workspace = match &args.workspace {
         Some(name) => WorkspaceRef::Name(name.clone()),
         None => project::origin(&session, &project)?,
