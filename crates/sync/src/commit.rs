@@ -1,6 +1,6 @@
 //! The one way in which a tree changes: staged, surveyed, decided, written down, applied.
 //!
-//! `stage` writes and verifies content beside the tree, and `make` what the workspace has already in another place. `drift` finds what jobs did to what the
+//! `stage` writes and verifies content beside the tree, and `make` what the workspace has already in another place, of which some is made `early`. `drift` finds what jobs did to what the
 //! mirror wrote, and `survey` where that, what is wanted and what is on disk are not all equal;
 //! [`reconcile`](crate::reconcile) decides there. Then the order is: the journal; the steps, each a
 //! rename or a removal (`apply`), in directories that `access` made sure may be changed; the index (this is the commit); the journal removed. Before the
@@ -11,6 +11,7 @@
 pub(crate) mod access;
 mod apply;
 pub(crate) mod drift;
+pub(crate) mod early;
 pub(crate) mod make;
 mod recover;
 mod settle;

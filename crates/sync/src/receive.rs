@@ -311,6 +311,7 @@ impl Session<'_> {
     ) -> Result<Received, ReceiveError> {
         let keep_mtimes_until = self.keep_mtimes_until(context.index)?;
         let mut rounds = Rounds::new(self.options, context.tally, keep_mtimes_until, !known);
+        rounds.early = !context.hello.dry_run;
         let stage = Stage {
             dir: context.staging,
             parts: &context.kept.dir,
@@ -454,7 +455,7 @@ impl Session<'_> {
                     rounds.rebase();
                     Vec::new()
                 }
-                Up::Delta(delta) => Vec::from_iter(rounds.delta(delta)?),
+                Up::Delta(delta) => rounds.delta(delta)?,
                 Up::Data(data) => Vec::from_iter(rounds.data(data)?),
                 Up::Reuse(reuse) => rounds.reuse(&reuse)?,
                 Up::End(_) if rounds.void => Vec::new(),

@@ -9,6 +9,7 @@ use std::sync::OnceLock;
 use crate::digest::Digest;
 use crate::manifest::Entry;
 use crate::message::Node;
+use crate::path::TreePath;
 use crate::tree::{Dir, Use, read};
 
 /// The files that the mirror wrote.
@@ -28,8 +29,13 @@ impl<'a> Sources<'a> {
         }
     }
 
-    /// The file with this content, as far as anybody knows; `None` if there is none, or it cannot be read.
-    pub(crate) fn open(&self, content: &Digest) -> Option<OwnedFd> {
+    /// Where they are.
+    pub(crate) fn tree(&self) -> &'a Dir {
+        self.tree
+    }
+
+    /// Where the file with this content should be; `None` if there is none.
+    pub(crate) fn place(&self, content: &Digest) -> Option<&'a TreePath> {
         let places = self.places.get_or_init(|| {
             let files =
                 self.tracked
@@ -41,7 +47,12 @@ impl<'a> Sources<'a> {
                     });
             files.collect()
         });
-        let (parent, name) = self.tracked[*places.get(content)?].path.split();
+        Some(&self.tracked[*places.get(content)?].path)
+    }
+
+    /// The file with this content, as far as anybody knows; `None` if there is none, or it cannot be read.
+    pub(crate) fn open(&self, content: &Digest) -> Option<OwnedFd> {
+        let (parent, name) = self.place(content)?.split();
         let dir = self.tree.beneath(parent, Use::Names).ok()?;
         read::open(&dir, name).ok().map(|(file, _)| file)
     }

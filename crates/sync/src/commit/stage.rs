@@ -17,6 +17,7 @@ use bytes::Bytes;
 use crossbeam_channel::Sender;
 use rustix::io::{Errno, Result};
 
+use crate::commit::early::Early;
 use crate::commit::sources::Sources;
 use crate::digest::Digest;
 use crate::faults::Faults;
@@ -74,6 +75,8 @@ impl From<Errno> for Bad {
 /// Some bytes of a file.
 pub(crate) enum Work {
     Whole(Vec<(Offered, Bytes)>),
+    /// Of which the content is here, at another path.
+    Copies(Vec<Offered>),
     Part {
         number: u32,
         file: Offered,
@@ -92,6 +95,10 @@ impl Work {
             Self::Whole(files) => {
                 let bytes = files.iter().map(|(_, bytes)| bytes.len());
                 files.len() <= LITTLE.0 && bytes.sum::<usize>() <= LITTLE.1
+            }
+            Self::Copies(files) => {
+                let bytes = files.iter().map(|file| file.size);
+                files.len() <= LITTLE.0 && bytes.sum::<u64>() <= LITTLE.1 as u64
             }
             Self::Part { .. } => false,
         }
@@ -163,10 +170,9 @@ impl<'scope> Writers<'scope> {
 
     /// Hands over work, waiting while the writers are behind.
     pub(crate) fn give(&self, work: Work) {
-        let queue = if matches!(work, Work::Whole(_)) {
-            &self.whole
-        } else {
-            &self.pieces
+        let queue = match work {
+            Work::Whole(_) | Work::Copies(_) => &self.whole,
+            Work::Part { .. } => &self.pieces,
         };
         queue
             .send(work)
@@ -189,6 +195,7 @@ pub(crate) fn write(queue: impl IntoIterator<Item = Work>, stage: &Stage<'_>) ->
         stage,
         parents: Parents::making(stage.dir),
         open: HashMap::new(),
+        early: None,
     };
     let mut outcomes = Vec::new();
     for work in queue {
@@ -201,6 +208,10 @@ pub(crate) fn write(queue: impl IntoIterator<Item = Work>, stage: &Stage<'_>) ->
                     let written = writer.whole(&file, &bytes);
                     outcomes.push((file.path, written));
                 }
+            }
+            Work::Copies(files) => {
+                let copies = files.into_iter().filter_map(|file| writer.copy(file));
+                outcomes.extend(copies);
             }
             Work::Part {
                 number,
@@ -223,6 +234,7 @@ struct Writer<'a> {
     stage: &'a Stage<'a>,
     parents: Parents<'a>,
     open: HashMap<u32, Open>,
+    early: Option<Early<'a>>,
 }
 
 /// A large file that is not complete.
@@ -236,6 +248,20 @@ struct Open {
 }
 
 impl Writer<'_> {
+    fn copy(&mut self, file: Offered) -> Option<Outcome> {
+        let Stage {
+            dir,
+            sources,
+            faults,
+            ..
+        } = self.stage;
+        let early = self
+            .early
+            .get_or_insert_with(|| Early::new(sources, dir, faults));
+        let staged = early.copy(&file)?;
+        Some((file.path, Ok(staged)))
+    }
+
     fn whole(&mut self, file: &Offered, bytes: &[u8]) -> std::result::Result<Staged, Bad> {
         if Digest::of(bytes) != file.hash {
             return Err(Bad::Hash);

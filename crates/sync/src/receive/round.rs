@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 
+use crate::commit::early::{SHARE, is_small};
 use crate::commit::stage::{MAX_OPEN, Offered, Part, Work};
 use crate::error::{protocol, too_much};
 use crate::manifest::{self, Entry, NotATree};
@@ -51,6 +52,8 @@ pub(crate) struct Rounds<'a> {
     pub(crate) round: u32,
     /// What comes is against a base that the server does not have.
     pub(crate) void: bool,
+    /// What is not sent is made early, where that is possible.
+    pub(crate) early: bool,
 }
 
 fn checked(path: Vec<u8>) -> Result<TreePath, Refusal> {
@@ -88,6 +91,7 @@ impl<'a> Rounds<'a> {
             unpacker: Unpacker::default(),
             round: 0,
             void,
+            early: false,
         }
     }
 
@@ -102,12 +106,12 @@ impl<'a> Rounds<'a> {
         }
     }
 
-    /// Takes a page of changes; returns the empty files in it, which have no data.
-    pub(crate) fn delta(&mut self, delta: Delta) -> Result<Option<Work>, Refusal> {
+    /// Takes a page of changes; returns the files in it that can be written without data.
+    pub(crate) fn delta(&mut self, delta: Delta) -> Result<Vec<Work>, Refusal> {
         if delta.puts.len() + delta.deletes.len() > MAX_PAGE {
             return Err(too_much("entries in a page", MAX_PAGE as u64));
         }
-        let mut empty = Vec::new();
+        let (mut empty, mut copies) = (Vec::new(), Vec::new());
         for put in delta.puts {
             let path = checked(put.path)?;
             self.names += path.as_bytes().len() as u64;
@@ -122,26 +126,10 @@ impl<'a> Rounds<'a> {
                 self.mtimes.insert(path.clone(), mtime_ns);
             }
             if put.send {
-                let Node::File { exec, size, hash } = put.node else {
-                    return Err(protocol("content for what is not a file"));
-                };
-                let dropped = !self.void && !self.tally.offer(size)?;
-                let offered = Offered {
-                    path: path.clone(),
-                    exec,
-                    size,
-                    hash,
-                    mtime_ns,
-                };
-                if size == 0 && !self.void {
-                    empty.push((offered.clone(), Bytes::new()));
-                }
-                let offered = (!self.void).then_some(offered);
-                self.files.push(Numbered {
-                    offered,
-                    received: 0,
-                    dropped,
-                });
+                let offered = self.offered(&path, &put.node, mtime_ns)?;
+                empty.extend(offered.filter(|file| file.size == 0));
+            } else {
+                copies.extend(self.copied(&path, &put.node, mtime_ns)?);
             }
             if !self.void {
                 self.sent.push(Sent {
@@ -169,7 +157,63 @@ impl<'a> Rounds<'a> {
         if !self.void && self.names > names {
             return Err(too_much("bytes of names", names));
         }
-        Ok((!empty.is_empty()).then_some(Work::Whole(empty)))
+        let empty = empty.into_iter().map(|file| (file, Bytes::new()));
+        let empty = Vec::from_iter(empty);
+        let empty = (!empty.is_empty()).then_some(Work::Whole(empty));
+        let copies = copies
+            .chunks(SHARE)
+            .map(|share| Work::Copies(share.to_vec()));
+        Ok(empty.into_iter().chain(copies).collect())
+    }
+
+    /// Gives a file whose content is sent the next number; `None` if all that belongs to it is void.
+    fn offered(
+        &mut self,
+        path: &TreePath,
+        node: &Node,
+        mtime_ns: Option<i64>,
+    ) -> Result<Option<Offered>, Refusal> {
+        let &Node::File { exec, size, hash } = node else {
+            return Err(protocol("content for what is not a file"));
+        };
+        let dropped = !self.void && !self.tally.offer(size)?;
+        let offered = (!self.void).then(|| Offered {
+            path: path.clone(),
+            exec,
+            size,
+            hash,
+            mtime_ns,
+        });
+        self.files.push(Numbered {
+            offered: offered.clone(),
+            received: 0,
+            dropped,
+        });
+        Ok(offered)
+    }
+
+    /// A file that is not sent, if it is one to be made early and there is room for it.
+    fn copied(
+        &self,
+        path: &TreePath,
+        node: &Node,
+        mtime_ns: Option<i64>,
+    ) -> Result<Option<Offered>, Refusal> {
+        let &Node::File { exec, size, hash } = node else {
+            return Ok(None);
+        };
+        let is_copied = self.early && !self.void && is_small(size);
+        if !is_copied || !self.tally.offer(size)? {
+            return Ok(None);
+        }
+        let path = path.clone();
+        Ok(Some(Offered {
+            path,
+            exec,
+            size,
+            hash,
+            mtime_ns,
+        }))
     }
 
     /// A file may be so large, sent or made of what is here.

@@ -11,7 +11,7 @@ use crate::stat::FileStat;
 use crate::tree::{read, write};
 
 /// Bytes from which on a copy that the kernel makes by itself is worth its two looks.
-const LARGE: u64 = 256 << 10;
+pub(crate) const LARGE: u64 = 256 << 10;
 /// Bytes read at a time.
 const STEP: usize = 256 << 10;
 /// Bytes of a part from which on a second thread is worth it, and buffers that the two hand to each other.

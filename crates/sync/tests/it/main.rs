@@ -11,6 +11,7 @@ mod bringing;
 mod closed;
 mod compressed;
 mod crash;
+mod early;
 mod exact;
 mod fine;
 mod frozen;
