@@ -22,6 +22,7 @@ pub(crate) fn up(message: mirror::Up) -> wire::commit_request::Message {
             force_delete: hello.force_delete,
             client_time_ns: hello.client_time_ns,
             list_all: hello.list_all,
+            named: hello.named,
             touched_only: hello.touched_only,
             live: hello.live,
             writer: hello.writer.map(|writer| wire::Writer {

@@ -21,6 +21,8 @@ use crate::{distance, paths, render};
 
 /// Paths that a note names before it says how many more there are.
 const NAMED: usize = 5;
+/// Paths of each kind that a server is asked to name, where nobody is shown more of them: a thousand take a while on a slow link.
+const ASKED: u32 = 16;
 
 /// How to mirror.
 #[derive(Debug, Clone, Copy, Default)]
@@ -37,6 +39,8 @@ pub(crate) struct How {
     pub(crate) takeover: bool,
     /// It is mirrored again and again, as it changes.
     pub(crate) keeps: bool,
+    /// All that is told of it is shown.
+    pub(crate) in_full: bool,
 }
 
 #[expect(
@@ -119,6 +123,7 @@ pub(crate) fn options(
         exclude,
         compress: how.compress,
         blocks: sync.blocks(),
+        named: if how.in_full { 0 } else { ASKED },
         with_git: sync.with_git.unwrap_or_default(),
         include: sync.include.clone().unwrap_or_default(),
         bwlimit: sync.bwlimit.map(|Rate(bytes)| bytes),

@@ -26,6 +26,7 @@ pub(crate) fn up(message: wire::commit_request::Message) -> Result<mirror::Up, P
             force_delete: hello.force_delete,
             client_time_ns: hello.client_time_ns,
             list_all: hello.list_all,
+            named: hello.named,
             touched_only: hello.touched_only,
             live: hello.live,
             writer: hello.writer.map(writer).transpose()?,

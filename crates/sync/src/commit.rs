@@ -185,6 +185,7 @@ impl<'a> Commit<'a> {
             trash_name: &trash::name(self.generation),
             tracked: self.tracked,
             past: self.past,
+            coming: self.staged.values().map(|staged| staged.hash).collect(),
             faults: &self.workspace.faults,
         };
         apply(&place, &self.plan.steps)

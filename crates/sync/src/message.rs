@@ -120,6 +120,8 @@ pub struct Hello {
     /// Look for drift only where this commit changes something: what jobs did elsewhere stays as it is
     /// until the next commit without this. For one that follows a save.
     pub touched_only: bool,
+    /// How many paths of each kind the last word names at most; 0 for as many as it may.
+    pub named: u32,
     /// Do not wait for jobs that run in the workspace: they see files change under them.
     pub live: bool,
     /// Who writes; a client that does not say may write as if nobody else did.

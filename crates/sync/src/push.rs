@@ -84,6 +84,8 @@ pub struct Options {
     pub include: Vec<String>,
     /// How large the pieces are in which content travels.
     pub blocks: Blocks,
+    /// How many paths of each kind a summary names at most, which travel; 0 for as many as it may. A dry run names all.
+    pub named: u32,
     /// The link is slow: a byte that need not travel is worth looking for, also in small files.
     pub slow: bool,
     /// Bytes per second that are sent at most; `None` for as many as the link takes.
@@ -109,6 +111,7 @@ impl Options {
             with_git: false,
             include: Vec::new(),
             blocks: Blocks::default(),
+            named: 0,
             slow: false,
             bwlimit: None,
         }
@@ -358,6 +361,7 @@ fn hello(options: &Options, base: Option<Digest>) -> Hello {
         client_time_ns: since_epoch(options.now),
         list_all: options.dry_run,
         touched_only: false,
+        named: options.named,
         live: options.live,
         writer: options.writer.clone(),
     }

@@ -97,6 +97,7 @@ pub(crate) async fn run(app: &App, args: Sync) -> Result<u8, CommandError> {
         live: args.live,
         takeover: args.takeover,
         keeps: args.watch,
+        in_full: args.dry_run || app.out.json,
     };
     if let Some(path) = &args.explain {
         let cache = session.memory(mirror::key(&workspace).as_bytes(), "cache")?;

@@ -5,7 +5,7 @@
 //! late change is moved to the trash, like any other work of a job. Nothing is written over anything
 //! unseen: what is installed where nothing should be is moved there with `RENAME_NOREPLACE`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use rustix::fs::AtFlags;
 use rustix::io::{Errno, Result};
@@ -34,6 +34,8 @@ pub(crate) struct Place<'a> {
     pub(crate) tracked: &'a [Entry],
     /// Where that goes when it is replaced or removed; nowhere without it.
     pub(crate) past: Option<&'a Dir>,
+    /// Contents that come into the tree, at one path or another.
+    pub(crate) coming: HashSet<Digest>,
     pub(crate) faults: &'a Faults,
 }
 
@@ -95,14 +97,14 @@ impl Applier<'_> {
             None => Ok(()),
             now if now.as_ref() == look => {
                 self.place.faults.before("remove")?;
-                match (self.place.past, content(self.place.tracked, path)) {
-                    (Some(past), Some((hash, size))) => {
+                match self.place.leaving(path) {
+                    Some((past, hash, size)) => {
                         self.applied.past.add(size);
                         // Also where there is no room for one more name.
                         let kept = dir.move_over(name, past, &kept::whole(&hash));
                         kept.or_else(|_| dir.remove_file(name))
                     }
-                    _ => dir.remove_file(name),
+                    None => dir.remove_file(name),
                 }
             }
             Some(_) => {
@@ -198,8 +200,8 @@ impl Applier<'_> {
         }
         self.place.faults.before("replace")?;
         let (staged, tree) = (self.staged.get(parent)?, self.tree.get(parent)?);
-        match (self.place.past, content(self.place.tracked, path)) {
-            (Some(past), Some((hash, size))) if staged.exchange(name, tree, name)? => {
+        match self.place.leaving(path) {
+            Some((past, hash, size)) if staged.exchange(name, tree, name)? => {
                 self.place.faults.before("keep")?;
                 self.applied.past.add(size);
                 // What cannot be kept goes with the staging area.
@@ -220,10 +222,15 @@ impl Applier<'_> {
     }
 }
 
-/// The hash and the length of what the mirror wrote at `path`, if that is a file with something in it.
-fn content(tracked: &[Entry], path: &TreePath) -> Option<(Digest, u64)> {
-    match manifest::find(tracked, path.as_bytes())?.node {
-        Node::File { hash, size, .. } if size > 0 => Some((hash, size)),
-        _ => None,
+impl<'a> Place<'a> {
+    /// Where what the mirror wrote at `path` goes, its hash and its length; `None` where it is not worth keeping: it has nothing in it, or
+    /// was only moved.
+    fn leaving(&self, path: &TreePath) -> Option<(&'a Dir, Digest, u64)> {
+        match manifest::find(self.tracked, path.as_bytes())?.node {
+            Node::File { hash, size, .. } if size > 0 && !self.coming.contains(&hash) => {
+                Some((self.past?, hash, size))
+            }
+            _ => None,
+        }
     }
 }

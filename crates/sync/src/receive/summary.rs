@@ -3,24 +3,38 @@
 use crate::commit::survey::Survey;
 use crate::digest::Digest;
 use crate::message::{
-    Deed, Listing, MAX_LISTED, MAX_LISTED_BYTES, MAX_PAGE, Node, PlanPage, Summary,
+    Deed, Hello, Listing, MAX_LISTED, MAX_LISTED_BYTES, MAX_PAGE, Node, PlanPage, Summary,
 };
 use crate::path::TreePath;
 use crate::reconcile::Plan;
 
+/// How many paths of each kind a client is told.
+pub(crate) fn most(hello: &Hello) -> usize {
+    let asked = usize::try_from(hello.named).unwrap_or(usize::MAX);
+    if asked == 0 {
+        MAX_LISTED
+    } else {
+        asked.min(MAX_LISTED)
+    }
+}
+
 /// The first of `paths`, and how many there are.
-pub(crate) fn listing<'a>(paths: impl IntoIterator<Item = &'a TreePath>) -> Listing {
+fn listing<'a>(paths: impl IntoIterator<Item = &'a TreePath>, most: usize) -> Listing {
     let mut listing = Listing::default();
-    add(&mut listing, paths);
+    add(&mut listing, paths, most);
     listing
 }
 
-/// Adds `paths`, as far as there is room, and their number.
-pub(crate) fn add<'a>(listing: &mut Listing, paths: impl IntoIterator<Item = &'a TreePath>) {
+/// Adds `paths`, as far as there is room, and their number. No more than `most` are named then.
+pub(crate) fn add<'a>(
+    listing: &mut Listing,
+    paths: impl IntoIterator<Item = &'a TreePath>,
+    most: usize,
+) {
     let mut bytes: usize = listing.paths.iter().map(Vec::len).sum();
     for path in paths {
         let path = path.as_bytes();
-        if listing.paths.len() < MAX_LISTED && bytes + path.len() <= MAX_LISTED_BYTES {
+        if listing.paths.len() < most && bytes + path.len() <= MAX_LISTED_BYTES {
             bytes += path.len();
             listing.paths.push(path.to_vec());
         }
@@ -68,7 +82,12 @@ pub(crate) fn unchanged(root: Digest, generation: u64, entries: u64) -> Summary 
 }
 
 /// What `plan` comes to.
-pub(crate) fn planned(unchanged: Summary, survey: &Survey<'_>, plan: &Plan) -> Summary {
+pub(crate) fn planned(
+    unchanged: Summary,
+    survey: &Survey<'_>,
+    plan: &Plan,
+    most: usize,
+) -> Summary {
     let written = plan.written.iter().map(|&at| &survey.changes[at]);
     let bytes = |node: Option<&Node>| match node {
         Some(Node::File { size, .. }) => *size,
@@ -76,10 +95,10 @@ pub(crate) fn planned(unchanged: Summary, survey: &Survey<'_>, plan: &Plan) -> S
     };
     Summary {
         written_bytes: written.clone().map(|change| bytes(change.want)).sum(),
-        written: listing(written.map(|change| change.path)),
-        deleted: listing(&plan.deleted),
-        displaced: listing(&plan.displaced),
-        kept: listing(&plan.kept),
+        written: listing(written.map(|change| change.path), most),
+        deleted: listing(&plan.deleted, most),
+        displaced: listing(&plan.displaced, most),
+        kept: listing(&plan.kept, most),
         ..unchanged
     }
 }

@@ -210,7 +210,8 @@ impl Context<'_> {
         let survey = self.survey(target, drift).map_err(failed)?;
         let plan = reconcile(&survey.changes, &survey.strangers, &policy);
         guard(&self.hello, self.tracked, wanted, &plan)?;
-        let mut summary = summary::planned(nothing, &survey, &plan);
+        let most = summary::most(&self.hello);
+        let mut summary = summary::planned(nothing, &survey, &plan, most);
         let decided = (&survey, &plan);
         let same = root == index.root && plan.retained.len() == index.retained.len();
         if same && committed && !self.hello.dry_run && plan.is_empty() && drift.changed.is_empty() {
@@ -253,8 +254,8 @@ impl Context<'_> {
         self.tally.committed(held, applied.past.bytes);
         self.prune(commit.generation, applied.past);
         self.keep(index);
-        summary::add(&mut summary.displaced, &applied.displaced);
-        summary::add(&mut summary.kept, &applied.kept);
+        summary::add(&mut summary.displaced, &applied.displaced, most);
+        summary::add(&mut summary.kept, &applied.kept, most);
         summary.generation = commit.generation;
         if summary.displaced.total > 0 {
             summary.trash = trash::name(commit.generation);

@@ -27,6 +27,7 @@ pub(crate) fn hello() -> Up {
         client_time_ns: 0,
         list_all: false,
         touched_only: false,
+        named: 0,
         live: false,
         writer: None,
     })

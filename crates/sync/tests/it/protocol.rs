@@ -143,3 +143,28 @@ fn many_large_files_at_once_arrive_whole() {
     bench.mirror();
     assert_eq!(bench.tree(), Tree::of(&bench.source));
 }
+
+#[test]
+fn a_summary_names_no_more_than_was_asked_for_and_counts_all() {
+    let bench = Bench::new();
+    bench.write("stays", "content");
+    for number in 0..30 {
+        bench.write(&format!("{number}"), "content");
+    }
+    for (named, told) in [(7, 7), (0, 30), (u32::MAX, 30)] {
+        let options = push::Options {
+            named,
+            ..bench.options()
+        };
+        bench.write("29", &format!("{named}"));
+        let pushed = bench.push_with(&options).unwrap();
+        let written = &pushed.summary.written;
+        assert_eq!(written.paths.len() as u64, written.total.min(told));
+        (0..30).for_each(|number| bench.remove(&format!("{number}")));
+        let pushed = bench.push_with(&options).unwrap();
+        let deleted = &pushed.summary.deleted;
+        assert_eq!((deleted.total, deleted.paths.len() as u64), (30, told));
+        (0..30).for_each(|number| bench.write(&format!("{number}"), "content"));
+        assert_eq!(bench.push_with(&options).unwrap().summary.written.total, 30);
+    }
+}
