@@ -24,17 +24,56 @@ pub(crate) async fn remember(client: &Client, memory: &Path) {
         return;
     };
     let was = expected(memory);
-    if was == Some(now) {
+    let kept = kept(was, now);
+    if kept == was {
         return;
     }
     let file = file(memory);
     // Nothing depends on it but time, so nothing fails for it.
+    match kept {
+        Some(distance) => drop(std::fs::write(file, format!("{distance}\n"))),
+        None => drop(std::fs::remove_file(file)),
+    }
+}
+
+/// What is to be remembered of a server that was this far away, and now is that far.
+fn kept(was: Option<Distance>, now: Distance) -> Option<Distance> {
     match (was, now) {
-        (_, Distance::Here | Distance::Near) if was.is_none() => {}
+        (_, Distance::Here | Distance::Near) => None,
         // While the tree was looked at, even an answer that was there in time may have had to wait. The next command measures it without.
-        (_, Distance::Here | Distance::Near) | (Some(Distance::Between), Distance::Far) => {
-            drop(std::fs::remove_file(file));
+        (Some(Distance::Between), Distance::Far) => None,
+        (_, Distance::Between | Distance::Far) => Some(now),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use legwork_client::Distance::{Between, Far, Here, Near};
+
+    use super::{expected, file, kept};
+
+    #[test]
+    fn only_what_is_not_near_is_remembered_and_what_may_be_wrong_is_measured_again() {
+        for was in [None, Some(Between), Some(Far)] {
+            assert_eq!((kept(was, Here), kept(was, Near)), (None, None));
+            assert_eq!(kept(was, Between), Some(Between));
         }
-        (_, Distance::Between | Distance::Far) => drop(std::fs::write(file, format!("{now}\n"))),
+        assert_eq!(kept(None, Far), Some(Far));
+        assert_eq!(kept(Some(Far), Far), Some(Far));
+        assert_eq!(kept(Some(Between), Far), None);
+    }
+
+    #[test]
+    fn what_is_no_distance_is_as_good_as_nothing() {
+        let memory = tempfile::tempdir().unwrap();
+        assert_eq!(expected(memory.path()), None);
+        for (text, means) in [
+            ("far\n", Some(Far)),
+            ("between", Some(Between)),
+            ("no", None),
+        ] {
+            std::fs::write(file(memory.path()), text).unwrap();
+            assert_eq!(expected(memory.path()), means);
+        }
     }
 }

@@ -50,6 +50,9 @@ fn a_directory_that_is_renamed_sends_no_content_and_takes_one_round() {
     assert_eq!(kinds(&seen).matches('E').count(), 1);
     assert_eq!(pushed.reused_files, 201);
     assert_eq!(pushed.summary.displaced.total, 0);
+    // It is there, at its new place: nothing is kept for when it comes back.
+    let past = bench.temp.path().join("workspace/staging/past");
+    assert_eq!(fs::read_dir(past).unwrap().count(), 0);
     rename(&bench, "renamed/sub3", "other/moved");
     nothing_sent(&bench);
     // And it is known as any other: nothing is to be done now.
