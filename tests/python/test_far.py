@@ -42,7 +42,11 @@ def test_what_is_remembered_makes_no_difference_to_what_is_done(
 
 def test_a_server_that_is_gone_is_told_as_ever(away: Away, laptop: Host, distance: Path) -> None:
     away.end()
-    for words, code in [(("sync",), 1), (("run", "--", "true"), 125), (("start", "--", "true"), 125)]:
+    for words, code in [
+        (("sync",), 1),
+        (("run", "--", "true"), 125),
+        (("start", "--", "true"), 125),
+    ]:
         for word in ("far", "between", None):
             distance.unlink(missing_ok=True)
             if word is not None:
