@@ -439,6 +439,7 @@ impl Session<'_> {
                 Err(Bad::Io(errno)) => return Err(refusal("write", path.as_bytes(), errno).into()),
             };
         }
+        rounds.made(staged);
         ended?.ok_or_else(|| protocol("a writer failed").into())
     }
 

@@ -160,6 +160,14 @@ impl<'a> Tally<'a> {
         Ok(fits)
     }
 
+    /// A file of `bytes` that might have been staged is not, and is offered again if it has to be.
+    pub(crate) fn withdraw(&self, bytes: u64) {
+        let mut counts = self.counts();
+        counts.files = counts.files.saturating_sub(1);
+        counts.staged = counts.staged.saturating_sub(bytes);
+        counts.sent = counts.sent.saturating_sub(bytes);
+    }
+
     /// Takes the right to commit what comes to so much. That is more than was there and was sent, if files of jobs become
     /// the mirror's.
     pub(crate) fn target(&self, held: Held) -> Result<(), Refusal> {

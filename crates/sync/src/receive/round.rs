@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 
+use crate::commit::StagedFiles;
 use crate::commit::early::{SHARE, is_small};
 use crate::commit::stage::{MAX_OPEN, Offered, Part, Work};
 use crate::error::{protocol, too_much};
@@ -54,6 +55,8 @@ pub(crate) struct Rounds<'a> {
     pub(crate) void: bool,
     /// What is not sent is made early, where that is possible.
     pub(crate) early: bool,
+    /// Files of this round that are, or were tried: which of `sent`, and their bytes.
+    tried: Vec<(usize, u64)>,
 }
 
 fn checked(path: Vec<u8>) -> Result<TreePath, Refusal> {
@@ -92,12 +95,14 @@ impl<'a> Rounds<'a> {
             round: 0,
             void,
             early: false,
+            tried: Vec::new(),
         }
     }
 
     /// Forgets all that came: the client begins again from the server's manifest.
     pub(crate) fn rebase(&mut self) {
         self.void = false;
+        self.tried.clear();
         self.sent.clear();
         self.names = 0;
         self.open = 0;
@@ -194,7 +199,7 @@ impl<'a> Rounds<'a> {
 
     /// A file that is not sent, if it is one to be made early and there is room for it.
     fn copied(
-        &self,
+        &mut self,
         path: &TreePath,
         node: &Node,
         mtime_ns: Option<i64>,
@@ -206,9 +211,10 @@ impl<'a> Rounds<'a> {
         if !is_copied || !self.tally.offer(size)? {
             return Ok(None);
         }
-        let path = path.clone();
+        // It is the next one.
+        self.tried.push((self.sent.len(), size));
         Ok(Some(Offered {
-            path,
+            path: path.clone(),
             exec,
             size,
             hash,
@@ -338,6 +344,19 @@ impl<'a> Rounds<'a> {
             offset,
             part,
         })
+    }
+
+    /// The round's work is done: files that could not be made early count no more.
+    pub(crate) fn made(&mut self, staged: &StagedFiles) {
+        for (at, bytes) in self.tried.drain(..) {
+            let made = self
+                .sent
+                .get(at)
+                .is_some_and(|sent| staged.contains_key(&sent.path));
+            if !made {
+                self.tally.withdraw(bytes);
+            }
+        }
     }
 
     /// Ends a round: what differs from `tracked`, sorted, as entries and as paths that are gone.

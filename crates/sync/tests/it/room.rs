@@ -92,6 +92,25 @@ impl Limited {
     }
 }
 
+#[test]
+fn what_could_not_be_made_early_counts_once() {
+    let (bench, room) = (Bench::new(), Limited::of(LIMIT));
+    let push = || room.push(&bench, &bench.workspace, &bench.options());
+    // As many as there may be but for a few.
+    let files = usize::try_from(ENTRIES).unwrap() - 5;
+    for number in 0..files {
+        bench.write(&format!("dir/{number:02}"), &format!("{number:02}"));
+    }
+    push().unwrap();
+    for number in 0..files {
+        bench.job_write(&format!("dir/{number:02}"), "a job's");
+    }
+    fs::rename(bench.source.join("dir"), bench.source.join("moved")).unwrap();
+    let pushed = push().unwrap();
+    assert_eq!(pushed.sent_files, files as u64);
+    assert_eq!(room.now(), 2 * files as u64);
+}
+
 /// Pushes, and tells how much was in use when there was no room.
 fn used(pushed: Result<Pushed, PushError>) -> u64 {
     match pushed {
