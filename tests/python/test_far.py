@@ -34,6 +34,8 @@ def test_what_is_remembered_makes_no_difference_to_what_is_done(
         distance.write_text(word)
         laptop.ok("sync")
         assert _mirrored(away) == content * 2
+        distance.write_text(word)
+        assert laptop.run("run", "-q", "--no-sync", "--", "echo", "ran").expect(0).text == "ran\n"
     # What is asked for in full is told in full, however far that is.
     laptop.write("file", "four")
     told = laptop.json("sync")
