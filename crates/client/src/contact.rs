@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use legwork_proto::v1 as wire;
 use legwork_proto::v1::host_service_client::HostServiceClient;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::Instant;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use tonic::{Response, Status};
@@ -162,11 +162,7 @@ impl Contact {
     /// # Errors
     /// [`CallError::CONTACT_LOST`] when patience is at its end, and what the server has against us.
     pub(crate) async fn live(&self) -> Result<Live> {
-        let mut state = self.state.lock().await;
-        if let Some(live) = state.first.take().await? {
-            state.live = Some(live);
-        }
-        self.forget_closed(&mut state).await?;
+        let mut state = self.settled().await?;
         if let Some(live) = &state.live {
             return Ok(live.clone());
         }
@@ -184,11 +180,7 @@ impl Contact {
         if !self.is_kept() {
             return self.live().await;
         }
-        let mut state = self.state.lock().await;
-        if let Some(live) = state.first.take().await? {
-            state.live = Some(live);
-        }
-        self.forget_closed(&mut state).await?;
+        let mut state = self.settled().await?;
         match state.live.take_if(|live| live.is_idle()) {
             Some(live) => Ok(live),
             None => self.seek(&mut state).await,
@@ -204,6 +196,16 @@ impl Contact {
         {
             state.live = Some(live);
         }
+    }
+
+    /// What there is, once the first connection has been made. Cancel safe.
+    async fn settled(&self) -> Result<MutexGuard<'_, State>> {
+        let mut state = self.state.lock().await;
+        if let Some(live) = state.first.take().await? {
+            state.live = Some(live);
+        }
+        self.forget_closed(&mut state).await?;
+        Ok(state)
     }
 
     async fn forget_closed(&self, state: &mut State) -> Result<()> {

@@ -52,8 +52,8 @@ async fn open_when(app: &App, choice: &Choice, when: When) -> Result<Session, Co
             let clock = Arc::new(SystemClock);
             let target = TlsTarget::new(addresses, keys.ca.clone(), server, &keys.own, clock)?;
             let kept = Target::Tls(target.clone());
-            let names = (context.as_str(), server.to_string());
-            let session = session(app, kept, (names.0, &names.1), when).await?;
+            let key = server.to_string();
+            let session = session(app, kept, (context, &key), when).await?;
             renewal::begin(app, &session.client, target, context, keys);
             Ok(session)
         }

@@ -54,7 +54,7 @@ pub(crate) struct Base<'a> {
     contents: OnceLock<Contents>,
     /// Where the chunks of its large files are remembered.
     memory: Option<&'a Path>,
-    library: OnceLock<Library>,
+    chunks: OnceLock<Library>,
     /// Those of its small files.
     fine: OnceLock<Fine>,
     fine_memory: Option<&'a Path>,
@@ -103,9 +103,9 @@ impl<'a> Base<'a> {
     }
 
     /// The chunks of its large files, as far as they are remembered.
-    pub(crate) fn library(&self) -> &Library {
+    pub(crate) fn chunks(&self) -> &Library {
         let load = |path| Library::load(path, |hash| self.holds(hash));
-        self.library
+        self.chunks
             .get_or_init(|| self.memory.map(load).unwrap_or_default())
     }
 

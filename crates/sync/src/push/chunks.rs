@@ -45,7 +45,7 @@ pub(crate) struct Place {
 /// Cuts a file that comes in pieces.
 #[derive(Debug)]
 pub(crate) struct Cutter<'a> {
-    library: &'a Library,
+    known: &'a Library,
     /// Bytes of the smallest chunk but the last, of one on average, and of the largest.
     sizes: (usize, usize, usize),
     /// What came and is not cut.
@@ -56,9 +56,9 @@ pub(crate) struct Cutter<'a> {
 }
 
 impl<'a> Cutter<'a> {
-    pub(crate) fn new(library: &'a Library, blocks: Blocks) -> Self {
+    pub(crate) fn new(known: &'a Library, blocks: Blocks) -> Self {
         Self {
-            library,
+            known,
             sizes: blocks.chunks(),
             rest: Vec::new(),
             expected: None,
@@ -117,22 +117,22 @@ impl<'a> Cutter<'a> {
         // What a file has after the chunk before need only be compared, which is faster than to look for an end. The last chunk of
         // a file ends with it, and not because of what it is.
         if let Some((list, at)) = self.expected.take()
-            && let Some((chunk, is_last)) = self.library.chunk(list, at)
+            && let Some((chunk, is_last)) = self.known.chunk(list, at)
             && let len = chunk.len as usize
             && len <= left.len()
             && (!is_last || end && len == left.len())
             && id(&left[..len]) == chunk.id
         {
             self.expected = Some((list, at + 1));
-            return (len, chunk.id, self.library.place(list, at));
+            return (len, chunk.id, self.known.place(list, at));
         }
         let (min, average, max) = self.sizes;
         let cutter = FastCDC::with_level(left, min, average, max, Normalization::Level2);
         let (_, len) = cutter.cut(0, left.len());
         let id = id(&left[..len]);
-        let found = self.library.find(&id, len);
+        let found = self.known.find(&id, len);
         self.expected = found.map(|(list, at)| (list, at + 1));
-        let place = found.and_then(|(list, at)| self.library.place(list, at));
+        let place = found.and_then(|(list, at)| self.known.place(list, at));
         (len, id, place)
     }
 }

@@ -123,7 +123,7 @@ impl<'a, 'link> Batch<'a, 'link> {
                 self.flush();
                 let rewound = rustix::fs::seek(file, rustix::fs::SeekFrom::Start(0)).is_ok();
                 let size = if rewound { size } else { 0 };
-                let library = self.outbox.is_new().then(|| self.base.library());
+                let library = self.outbox.is_new().then(|| self.base.chunks());
                 let packer = &mut self.packer;
                 let _noted = self.outbox.send_large(put, (file, size), library, packer);
             }

@@ -74,6 +74,20 @@ fn check_target(path: &TreePath, target: &[u8]) -> Result<(), Refusal> {
     Err(Refusal::BadPath { path, why })
 }
 
+/// The file that is to be at `path`; `None` if that is none.
+fn offered(path: &TreePath, node: &Node, mtime_ns: Option<i64>) -> Option<Offered> {
+    let &Node::File { exec, size, hash } = node else {
+        return None;
+    };
+    Some(Offered {
+        path: path.clone(),
+        exec,
+        size,
+        hash,
+        mtime_ns,
+    })
+}
+
 impl<'a> Rounds<'a> {
     pub(crate) fn new(
         options: &'a Options,
@@ -130,11 +144,12 @@ impl<'a> Rounds<'a> {
             if let (true, Some(mtime_ns), Node::File { .. }) = (unsent, mtime_ns, &put.node) {
                 self.mtimes.insert(path.clone(), mtime_ns);
             }
-            if put.send {
-                let offered = self.offered(&path, &put.node, mtime_ns)?;
-                empty.extend(offered.filter(|file| file.size == 0));
-            } else {
-                copies.extend(self.copied(&path, &put.node, mtime_ns)?);
+            let file = offered(&path, &put.node, mtime_ns);
+            match (put.send, file) {
+                (true, Some(file)) => empty.extend(self.numbered(file)?),
+                (true, None) => return Err(protocol("content for what is not a file")),
+                (false, Some(file)) => copies.extend(self.copied(file)?),
+                (false, None) => {}
             }
             if !self.void {
                 self.sent.push(Sent {
@@ -162,8 +177,6 @@ impl<'a> Rounds<'a> {
         if !self.void && self.names > names {
             return Err(too_much("bytes of names", names));
         }
-        let empty = empty.into_iter().map(|file| (file, Bytes::new()));
-        let empty = Vec::from_iter(empty);
         let empty = (!empty.is_empty()).then_some(Work::Whole(empty));
         let copies = copies
             .chunks(SHARE)
@@ -171,55 +184,28 @@ impl<'a> Rounds<'a> {
         Ok(empty.into_iter().chain(copies).collect())
     }
 
-    /// Gives a file whose content is sent the next number; `None` if all that belongs to it is void.
-    fn offered(
-        &mut self,
-        path: &TreePath,
-        node: &Node,
-        mtime_ns: Option<i64>,
-    ) -> Result<Option<Offered>, Refusal> {
-        let &Node::File { exec, size, hash } = node else {
-            return Err(protocol("content for what is not a file"));
-        };
-        let dropped = !self.void && !self.tally.offer(size)?;
-        let offered = (!self.void).then(|| Offered {
-            path: path.clone(),
-            exec,
-            size,
-            hash,
-            mtime_ns,
-        });
+    /// Gives a file whose content is sent the next number. It comes back, with all its content, if that is nothing.
+    fn numbered(&mut self, file: Offered) -> Result<Option<(Offered, Bytes)>, Refusal> {
+        let dropped = !self.void && !self.tally.offer(file.size)?;
+        let offered = (!self.void).then_some(file);
+        let empty = offered.clone().filter(|file| file.size == 0);
         self.files.push(Numbered {
-            offered: offered.clone(),
+            offered,
             received: 0,
             dropped,
         });
-        Ok(offered)
+        Ok(empty.map(|file| (file, Bytes::new())))
     }
 
-    /// A file that is not sent, if it is one to be made early and there is room for it.
-    fn copied(
-        &mut self,
-        path: &TreePath,
-        node: &Node,
-        mtime_ns: Option<i64>,
-    ) -> Result<Option<Offered>, Refusal> {
-        let &Node::File { exec, size, hash } = node else {
-            return Ok(None);
-        };
-        let is_copied = self.early && !self.void && is_small(size);
-        if !is_copied || !self.tally.offer(size)? {
+    /// Gives back a file that is not sent, if it is one to be made early and there is room for it.
+    fn copied(&mut self, file: Offered) -> Result<Option<Offered>, Refusal> {
+        let is_copied = self.early && !self.void && is_small(file.size);
+        if !is_copied || !self.tally.offer(file.size)? {
             return Ok(None);
         }
         // It is the next one.
-        self.tried.push((self.sent.len(), size));
-        Ok(Some(Offered {
-            path: path.clone(),
-            exec,
-            size,
-            hash,
-            mtime_ns,
-        }))
+        self.tried.push((self.sent.len(), file.size));
+        Ok(Some(file))
     }
 
     /// A file may be so large, sent or made of what is here.
