@@ -5,8 +5,9 @@
     python3 bench/order.py      writes crates/legwork/order.txt
     cargo build --release
 
-A command is run once by valgrind, which tells every function that was in it. What most commands run comes first, so that the
-part which each needs is dense. The list is sorted, so that a new one differs by what is new in it.
+Each command is run once by valgrind, which tells what functions were entered. What most of them
+run comes first, so that what each needs is dense. Among equals the list is sorted, so that a new
+one differs by what is new in it.
 """
 
 import collections
@@ -36,7 +37,7 @@ COMMANDS = [
     ["logs", "-"],
 ]
 
-# What callgrind writes where a function is entered. A number behind an apostrophe is the depth of a recursion.
+# What callgrind writes of a function. A number behind an apostrophe is the depth of a recursion.
 FUNCTION = re.compile(r"^c?fn=\(\d+\) ([^'\s]+)", re.MULTILINE)
 
 # Not a symbol of the program: an address, or what is in brackets.

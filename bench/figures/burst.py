@@ -29,6 +29,7 @@ def measure(runs: int) -> list[Figure]:
     tsp = tools.need("tsp")
     example = tools.example("legwork-jobs", "burst")
     with place.scratch() as directory, spooler(directory, SLOTS) as env:
+        place.settled(directory)
 
         def spooled(words: list[str]) -> float:
             took = seconds(lambda: _spool([tsp, *words], env))

@@ -26,6 +26,7 @@ JOBS = 200
 def measure(runs: int) -> list[Figure]:
     """All of them."""
     with place.scratch() as directory, sshd.server(directory) as cold:
+        place.settled(directory)
         with serving.server(directory) as remote:
             return [*_single(runs, directory, cold, remote), *_pace(runs, directory, remote)]
 

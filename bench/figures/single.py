@@ -21,6 +21,7 @@ def measure(runs: int) -> list[Figure]:
     """Time of one job as a ratio."""
     tsp = tools.need("tsp")
     with place.scratch() as directory, spooler(directory, 1) as env, held.limits() as limits:
+        place.settled(directory)
         state = directory / "state"
         own = place.environment(state)
         null = os.open("/dev/null", os.O_WRONLY)

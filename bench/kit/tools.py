@@ -36,8 +36,8 @@ class MissingError(Exception):
 def legwork() -> Path:
     """The binary to measure, installed: a copy of ``LEGWORK_BIN``, or of the release build.
 
-    The pages of a file that a linker wrote lie singly in memory, those of one that was copied in
-    large pieces. To map single ones costs each start 0.2 ms, which nobody pays who has installed it.
+    The pages of a file that a linker wrote lie singly in memory, those of a copy in large pieces.
+    To map single ones costs each start 0.2 ms, which nobody pays who has installed it.
     """
     path = Path(os.environ.get("LEGWORK_BIN", ROOT / "target/release/legwork"))
     if not path.exists():

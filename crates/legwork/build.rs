@@ -1,13 +1,14 @@
 //! How the program is linked, so that a command starts soon.
 //!
-//! **The unwinder** goes into the program instead of being loaded with each start. The standard library asks the linker for `libgcc_s.so`. That one costs a command 0.15 ms and more before its first instruction:
-//! it is found, mapped and relocated, and then it asks the processor what it can do, which is slow in a virtual machine. The
-//! compiler has the same code as an archive. A file by that name, which the linker finds first, says so.
+//! **The unwinder** goes into the program instead of being loaded with each start. The standard library asks the linker for
+//! `libgcc_s.so`. That one costs a command 0.15 ms and more before its first instruction: it is found, mapped and relocated,
+//! and then it asks the processor what it can do, which is slow in a virtual machine. The compiler has the same code as an
+//! archive. A file by that name, which the linker finds first, says so.
 //!
 //! Where there is no such archive, as with a toolchain without GCC, nothing is said and the library is loaded as ever.
 //!
-//! **What a command runs** lies together. Its two thousand functions are a twelfth of the program; scattered over all of it, they are
-//! brought in by a hundred page faults, together by twenty. `order.txt` lists them by their symbols, for the linker that the
+//! **What commands run** lies together. Their three thousand functions are a seventh of the program; scattered over all of it they
+//! are brought in by a hundred page faults, together by twenty. `order.txt` lists them by their symbols, for the linker that the
 //! compiler brings along for this target. A name that is not found there (another compiler, another version of a library) does no
 //! harm but to speed; `bench/order.py` makes the list anew.
 
@@ -17,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The symbols of what a command runs, one a line.
-const ORDER: &str = "order.txt";
+const ORDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/order.txt");
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
@@ -27,8 +28,7 @@ fn main() {
         return;
     }
     if has_the_usual_linker() {
-        let list = env::var("CARGO_MANIFEST_DIR").expect("cargo sets it for build scripts");
-        println!("cargo::rustc-link-arg-bins=-Wl,--symbol-ordering-file={list}/{ORDER}");
+        println!("cargo::rustc-link-arg-bins=-Wl,--symbol-ordering-file={ORDER}");
         println!("cargo::rustc-link-arg-bins=-Wl,--no-warn-symbol-ordering");
     }
     let compiler = env::var_os("RUSTC_LINKER").unwrap_or_else(|| "cc".into());

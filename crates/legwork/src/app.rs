@@ -77,8 +77,9 @@ impl App {
     /// call that fails, if there is none.
     pub(crate) async fn connect_ahead(&self) -> Result<Session, CommandError> {
         match self.choice()? {
-            Choice::Local => local::open(self, self.state_dir()?).await,
-            elsewhere => remote::open_ahead(self, &elsewhere).await,
+            // Only one of them is in the frame of who waits for it.
+            Choice::Local => Box::pin(local::open(self, self.state_dir()?)).await,
+            elsewhere => Box::pin(remote::open_ahead(self, &elsewhere)).await,
         }
     }
 

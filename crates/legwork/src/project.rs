@@ -128,7 +128,19 @@ pub(crate) async fn place(
             ..Place::default()
         });
     }
-    let project = Project::find(&here)?;
+    // What mirrors nothing has no room for it on its stack, either.
+    Box::pin(mirrored(app, session, options, &here, dir)).await
+}
+
+/// Mirrors the project around `here`, where the job is to run in `dir`.
+async fn mirrored(
+    app: &App,
+    session: &Session,
+    options: &JobOptions,
+    here: &Path,
+    dir: PathBuf,
+) -> Result<Place, CommandError> {
+    let project = Project::find(here)?;
     let dir = if dir.is_absolute() {
         dir
     } else {

@@ -36,6 +36,7 @@ mod held;
 mod index_file;
 mod inherited;
 mod journal;
+mod names;
 mod output;
 mod payload;
 mod program;

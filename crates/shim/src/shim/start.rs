@@ -25,7 +25,7 @@ use super::journal::{self, Journal};
 use super::payload::{self, Ends, Failure};
 use super::reap::Main;
 use super::starter::Starter;
-use super::{clock, confine};
+use super::{clock, confine, names};
 
 /// The kernel's name for the time since the machine was started.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
@@ -244,7 +244,7 @@ fn claim(
     };
     let begun = *journal;
     journal.begin(dir, Line::Launch, &record)?;
-    rustix::fs::fsync(dir).inspect_err(|_| *journal = begun)
+    names::make_last(dir).inspect_err(|_| *journal = begun)
 }
 
 fn boot_id() -> Result<String, Errno> {
