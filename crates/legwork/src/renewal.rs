@@ -24,9 +24,14 @@ const PEM_LINE: usize = 64;
 
 /// Asks for a new certificate in the background if it is time.
 pub(crate) fn begin(app: &App, client: &Client, target: TlsTarget, context: &str, keys: Keys) {
-    if !is_due(&keys.own, UnixTime::now()) {
-        return;
+    if is_due(&keys.own, UnixTime::now()) {
+        renew_beside(app, client, target, context, keys);
     }
+}
+
+/// Apart from who asks whether it is time, so that only who renews has room for it on the stack.
+#[inline(never)]
+fn renew_beside(app: &App, client: &Client, target: TlsTarget, context: &str, keys: Keys) {
     let (client, context, out) = (client.clone(), context.to_owned(), app.out);
     app.in_background(async move {
         if let Err(failure) = renew(&client, &target, &context, &keys).await {

@@ -173,14 +173,20 @@ async fn prepare(
         (job, Some(logs))
     };
     if stdin == legwork_client::Stdin::Pipe && job.finish().is_none() {
-        let (client, id, out) = (session.client.clone(), job.id.to_string(), app.out);
-        app.tasks.spawn(async move {
-            if let Err(failure) = stdin::forward(client, id).await {
-                out.note(&format!("standard input: {}", failure.message));
-            }
-        });
+        forward_stdin(app, &session, &job);
     }
     Ok(Started { session, job, logs })
+}
+
+/// Apart from who prepares, so that only who has something to forward has room for it on the stack.
+#[inline(never)]
+fn forward_stdin(app: &App, session: &Session, job: &Job) {
+    let (client, id, out) = (session.client.clone(), job.id.to_string(), app.out);
+    app.tasks.spawn(async move {
+        if let Err(failure) = stdin::forward(client, id).await {
+            out.note(&format!("standard input: {}", failure.message));
+        }
+    });
 }
 
 /// Says which job it is, and on another machine where.

@@ -10,7 +10,7 @@ use rustix::fs::{CWD, FileType, Mode, OFlags, RawDir};
 use rustix::io::Errno;
 use rustix::path::Arg;
 
-/// Bytes made room for at least, because files of the kernel's do not say how long they are.
+/// Bytes made room for at first: files of the kernel's do not say how long they are.
 const ROOM: usize = 1000;
 
 /// Opens a file for reading.
@@ -27,8 +27,7 @@ pub(super) fn open(dir: BorrowedFd<'_>, name: impl Arg) -> Result<OwnedFd, Errno
 /// What the file system says.
 pub(super) fn read(dir: BorrowedFd<'_>, name: impl Arg) -> Result<Vec<u8>, Errno> {
     let file = open(dir, name)?;
-    let length = usize::try_from(rustix::fs::fstat(&file)?.st_size).unwrap_or(0);
-    let mut raw = Vec::with_capacity((length + 1).max(ROOM));
+    let mut raw = Vec::with_capacity(ROOM);
     while rustix::io::read(&file, rustix::buffer::spare_capacity(&mut raw))? > 0 {
         raw.reserve(1);
     }

@@ -110,7 +110,8 @@ impl<'a> Watch<'a> {
     fn run(&mut self) -> Vec<Survivor> {
         loop {
             let now = clock::mono_ms();
-            let until = match self.course.next(self.sight(now)) {
+            let sight = self.sight(now);
+            let until = match self.course.next(sight) {
                 Next::Wait(until) => until,
                 Next::Signal(number) => {
                     self.signal(number);
@@ -120,7 +121,7 @@ impl<'a> Watch<'a> {
                     self.kill();
                     Some(now + SWEEP_MS)
                 }
-                Next::End if self.is_alone() => return Vec::new(),
+                Next::End if sight.childless => return Vec::new(),
                 Next::End => return tree::survivors(self.members()),
             };
             self.tick(now);
