@@ -22,7 +22,7 @@ LIST = tools.ROOT / "crates" / "legwork" / "order.txt"
 
 HEAD = """\
 # The functions that commands run, for the linker: those of most commands first.
-# Made by bench/order.py.
+# Made by bench/order.py from a program of {compiler}, whose names for them these are.
 """
 
 LIMITS = ["--cpu-time", "1h", "--nofile", "1024", "--nice", "1", "--timeout", "1h"]
@@ -67,7 +67,8 @@ def main() -> int:
     own = _symbols(tools.legwork())
     names = [name for name in counts if name in own and not name.startswith(NO_SYMBOL)]
     names.sort(key=lambda name: (-counts[name], name))
-    LIST.write_text(HEAD + "".join(f"{name}\n" for name in names))
+    head = HEAD.format(compiler=_compiler(tools.legwork()))
+    LIST.write_text(head + "".join(f"{name}\n" for name in names))
     print(f"{len(names)} functions written to {LIST}")
     return 0
 
@@ -75,6 +76,12 @@ def main() -> int:
 def _symbols(program: Path) -> set[str]:
     told = subprocess.run(["nm", program], check=True, capture_output=True, text=True).stdout
     return {line.split()[-1] for line in told.splitlines()}
+
+
+def _compiler(program: Path) -> str:
+    told = subprocess.run(["readelf", "-p", ".comment", program], check=True, capture_output=True)
+    found = re.search(r"rustc version (\S+)", told.stdout.decode())
+    return f"rustc {found[1]}" if found else "an unknown compiler"
 
 
 if __name__ == "__main__":
