@@ -1,9 +1,10 @@
 //! How fast is a server? Prints figures for connecting, for many short jobs on one connection, and for one large call.
 //!
-//! `cargo run --release -p legwork-client --example pace -- CONTEXT ADDRESS`
+//! `cargo run --release -p legwork-client --example pace -- CONTEXT ADDRESS [FIGURE...]`
 //!
 //! CONTEXT is the directory of a context, as `legwork join` leaves it below `~/.local/share/legwork/contexts`; ADDRESS
-//! is where the server is.
+//! is where the server is. FIGURE is `connect`, `one`, `burst`, `batch` or `accepted`; without any, all of them are taken, and the
+//! server has eleven thousand jobs to remember then.
 #![expect(clippy::print_stdout, reason = "an example prints")]
 
 use std::error::Error;
@@ -29,7 +30,8 @@ const AT_ONCE: usize = 8;
 const BATCH: usize = 1000;
 
 fn main() -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
+    // As the command line's: one thread for both ends of a connection.
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     runtime.block_on(measure())
@@ -38,31 +40,33 @@ fn main() -> Result<()> {
 async fn measure() -> Result<()> {
     let mut arguments = std::env::args().skip(1);
     let (Some(context), Some(address)) = (arguments.next(), arguments.next()) else {
-        return Err("usage: pace CONTEXT ADDRESS".into());
+        return Err("usage: pace CONTEXT ADDRESS [FIGURE...]".into());
     };
+    let named: Vec<String> = arguments.collect();
+    let rounds = |figure: &str| {
+        let is_wanted = named.is_empty() || named.iter().any(|name| name == figure);
+        0..if is_wanted { ROUNDS } else { 0 }
+    };
+    let ms = |took: Duration| took.as_secs_f64() * 1e3;
     let target = target(Path::new(&context), &address)?;
-    for _ in 0..ROUNDS {
-        println!(
-            "connect_ms {:.3}",
-            connect(&target).await?.as_secs_f64() * 1e3
-        );
+    for _ in rounds("connect") {
+        println!("connect_ms {:.3}", ms(connect(&target).await?));
     }
     let client = Client::connect(target, Options::default(), TaskTracker::new()).await?;
-    for _ in 0..ROUNDS {
+    for _ in rounds("one") {
         let (start, wait) = one(&client).await?;
-        println!("start_ms {:.3}", start.as_secs_f64() * 1e3);
-        println!("wait_ms {:.3}", wait.as_secs_f64() * 1e3);
+        println!("start_ms {:.3}\nwait_ms {:.3}", ms(start), ms(wait));
     }
-    for _ in 0..ROUNDS {
+    for _ in rounds("burst") {
         println!("burst_jobs_s {:.0}", burst(&client).await?);
     }
-    for _ in 0..ROUNDS {
+    for _ in rounds("batch") {
         println!("batch_starts_s {:.0}", batch(&client).await?);
     }
-    for _ in 0..ROUNDS {
+    for _ in rounds("accepted") {
         let (answered, ended) = accepted(&client).await?;
         println!("accepted_s {:.0}", BATCH as f64 / answered.as_secs_f64());
-        println!("accepted_ended_ms {:.0}", ended.as_secs_f64() * 1e3);
+        println!("accepted_ended_ms {:.0}", ms(ended));
     }
     Ok(())
 }
