@@ -1,8 +1,9 @@
 """Clean places: state directories, scratch space, and the binary in them.
 
-ext4 without a journal gives no inode number again that was freed in the last five minutes, and to
-find another it passes over all of those (`recently_deleted` in fs/ext4/ialloc.c of Linux). So what
-makes files is slower for as long after a directory of ours was removed, and what makes none is not.
+ext4 without a journal gives no inode number again that was freed in the last minute, or five more
+where that is not on the disk yet. To find another it passes over all of those (`recently_deleted`
+in fs/ext4/ialloc.c of Linux). So what makes files is slower for as long after a directory of ours
+was removed, and what makes none is not.
 """
 
 import os
@@ -22,7 +23,7 @@ from kit import held, tools
 MEMORY = Path("/dev/shm")
 DISK_WAITS = 51
 RECORD = 600
-FORGOTTEN_S = 300
+FORGOTTEN_S = 360
 REMOVED = tools.CACHE / "removed"
 
 
@@ -33,9 +34,11 @@ def scratch(where: Path | None = None) -> Iterator[Path]:
     try:
         yield made
     finally:
+        remembered = _remembers(made)
         shutil.rmtree(made, ignore_errors=True)
-        tools.CACHE.mkdir(exist_ok=True)
-        REMOVED.touch()
+        if remembered:
+            tools.CACHE.mkdir(exist_ok=True)
+            REMOVED.touch()
 
 
 def settled(directory: Path) -> None:

@@ -1,5 +1,6 @@
 """The tools to compare with: found, or installed where that is allowed."""
 
+import atexit
 import functools
 import os
 import shutil
@@ -43,9 +44,9 @@ def legwork() -> Path:
     if not path.exists():
         raise MissingError(f"{path} is not there: cargo build --release")
     CACHE.mkdir(exist_ok=True)
-    installed = CACHE / "legwork"
-    installed.unlink(missing_ok=True)
-    with path.open("rb") as source, installed.open("xb") as copy:
+    installed = CACHE / f"legwork-{os.getpid()}"
+    atexit.register(installed.unlink)
+    with path.open("rb") as source, installed.open("wb") as copy:
         shutil.copyfileobj(source, copy, PIECE)
     installed.chmod(0o755)
     return installed

@@ -8,9 +8,9 @@
 //! Where there is no such archive, as with a toolchain without GCC, nothing is said and the library is loaded as ever.
 //!
 //! **What commands run** lies together. Their three thousand functions are a seventh of the program; scattered over all of it they
-//! are brought in by a hundred page faults, together by twenty. `order.txt` lists them by their symbols, for the linker that the
-//! compiler brings along for this target. A name that is not found there (another compiler, another version of a library) does no
-//! harm but to speed; `bench/order.py` makes the list anew.
+//! are brought in by a hundred page faults, together by twenty. `order.txt` lists them by their symbols. LLD takes such a list, and is what
+//! the compiler brings along for some targets; of others the build says nothing. A symbol that is not found (another
+//! compiler, another version of a library) does no harm but to speed; `bench/order.py` makes the list anew.
 
 use std::env;
 use std::ffi::OsString;
@@ -27,16 +27,23 @@ fn main() {
     if !is_for_this_host() {
         return;
     }
-    if has_the_usual_linker() {
-        println!("cargo::rustc-link-arg-bins=-Wl,--symbol-ordering-file={ORDER}");
-        println!("cargo::rustc-link-arg-bins=-Wl,--no-warn-symbol-ordering");
+    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it for build scripts"));
+    let order = [
+        "-Xlinker".to_owned(),
+        format!("--symbol-ordering-file={ORDER}"),
+        "-Xlinker".to_owned(),
+        "--no-warn-symbol-ordering".to_owned(),
+    ];
+    if links_with(&order, &out) {
+        for argument in &order {
+            println!("cargo::rustc-link-arg-bins={argument}");
+        }
     }
     let compiler = env::var_os("RUSTC_LINKER").unwrap_or_else(|| "cc".into());
     let archives = ["libgcc_eh.a", "libgcc.a"].map(|name| archive(&compiler, name));
     let [Some(unwinder), Some(helpers)] = archives else {
         return;
     };
-    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it for build scripts"));
     let script = format!("GROUP ( {} {} )\n", unwinder.display(), helpers.display());
     std::fs::write(out.join("libgcc_s.so"), script).expect("OUT_DIR is writable");
     println!("cargo::rustc-link-search=native={}", out.display());
@@ -56,17 +63,23 @@ fn is_for_this_host() -> bool {
         && !features.split(',').any(|feature| feature == "crt-static")
 }
 
-/// Whether the linker is the compiler's own LLD, as it is for this target since Rust 1.90 unless somebody says otherwise. Others do
-/// not know the option for such a list, and stop.
+/// Whether the linker of this build knows these arguments. Only a program that it has linked with them tells: it may be the
+/// compiler's, the distribution's or somebody's own.
 #[expect(
     clippy::disallowed_methods,
-    reason = "cargo tells build scripts of flags and target in variables"
+    reason = "a build script asks the compiler, of which cargo tells in variables; no job is started here"
 )]
-fn has_the_usual_linker() -> bool {
+fn links_with(arguments: &[String], out: &Path) -> bool {
+    let source = out.join("nothing.rs");
+    std::fs::write(&source, "fn main() {}").expect("OUT_DIR is writable");
     let flags = env::var("CARGO_ENCODED_RUSTFLAGS").unwrap_or_default();
-    env::var("CARGO_CFG_TARGET_ARCH").is_ok_and(|found| found == "x86_64")
-        && env::var_os("RUSTC_LINKER").is_none()
-        && !["link", "fuse-ld"].iter().any(|word| flags.contains(word))
+    let linker = env::var("RUSTC_LINKER").map(|linker| format!("-Clinker={linker}"));
+    let mut rustc = Command::new(env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
+    rustc.args(flags.split('\u{1f}').filter(|flag| !flag.is_empty()));
+    rustc.args(linker);
+    rustc.args(arguments.iter().map(|one| format!("-Clink-arg={one}")));
+    rustc.arg(&source).arg("-o").arg(out.join("nothing"));
+    rustc.output().is_ok_and(|done| done.status.success())
 }
 
 /// Where the compiler has it. One that has not gives the bare name back.

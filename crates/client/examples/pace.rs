@@ -22,6 +22,7 @@ use tokio_util::task::TaskTracker;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
+const FIGURES: [&str; 5] = ["connect", "one", "burst", "batch", "accepted"];
 /// How often each figure is taken.
 const ROUNDS: usize = 5;
 const CONNECTS: usize = 40;
@@ -30,7 +31,7 @@ const AT_ONCE: usize = 8;
 const BATCH: usize = 1000;
 
 fn main() -> Result<()> {
-    // As the command line's: one thread for both ends of a connection.
+    // As the command line's: one thread for everything.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -43,6 +44,13 @@ async fn measure() -> Result<()> {
         return Err("usage: pace CONTEXT ADDRESS [FIGURE...]".into());
     };
     let named: Vec<String> = arguments.collect();
+    if let Some(stranger) = named.iter().find(|name| !FIGURES.contains(&name.as_str())) {
+        return Err(format!(
+            "no such figure: {stranger}; there are {}",
+            FIGURES.join(", ")
+        )
+        .into());
+    }
     let rounds = |figure: &str| {
         let is_wanted = named.is_empty() || named.iter().any(|name| name == figure);
         0..if is_wanted { ROUNDS } else { 0 }

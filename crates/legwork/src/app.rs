@@ -77,7 +77,7 @@ impl App {
     /// call that fails, if there is none.
     pub(crate) async fn connect_ahead(&self) -> Result<Session, CommandError> {
         match self.choice()? {
-            // Only one of them is in the frame of who waits for it.
+            // On the heap, so that neither is in the frame of who waits.
             Choice::Local => Box::pin(local::open(self, self.state_dir()?)).await,
             elsewhere => Box::pin(remote::open_ahead(self, &elsewhere)).await,
         }

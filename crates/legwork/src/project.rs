@@ -128,7 +128,7 @@ pub(crate) async fn place(
             ..Place::default()
         });
     }
-    // What mirrors nothing has no room for it on its stack, either.
+    // On the heap, so that who mirrors nothing has no room for it on the stack.
     Box::pin(mirrored(app, session, options, &here, dir)).await
 }
 

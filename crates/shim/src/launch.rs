@@ -1,6 +1,6 @@
 //! The claim of a launch: proof that the payload may have run.
 //!
-//! The shim writes it to the [`crate::journal`], fsyncs that and the directory, and only then lets
+//! The shim writes it to the [`crate::journal`], makes that and its name durable, and only then lets
 //! the payload exec. No such line therefore means *never ran*; the line with a free lock and no exit
 //! record means *lost*. Process ids in it are for people and for `status`: liveness is the lock.
 

@@ -244,7 +244,7 @@ fn claim(
     };
     let begun = *journal;
     journal.begin(dir, Line::Launch, &record)?;
-    names::make_last(dir).inspect_err(|_| *journal = begun)
+    names::make_durable(dir).inspect_err(|_| *journal = begun)
 }
 
 fn boot_id() -> Result<String, Errno> {
